@@ -1,0 +1,77 @@
+# make lab opens the course, make test checks everything; both install what is missing.
+
+PYTHON ?= python3
+GPU ?= $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU' && echo 1 || echo 0)
+LOCK := $(if $(filter 1,$(GPU)),requirements-gpu.lock,requirements.lock)
+STAMP := .venv/.installed
+LESSONS := $(sort $(wildcard notebooks/*.ipynb))
+SANITIZE := $(wildcard tests/nbval_sanitize.cfg)
+
+# Without it, uv downloads a Python of its own where the one it wants is missing.
+export UV_PYTHON_DOWNLOADS := never
+
+# Lesson cells that start a command (!python, !jupyter) must get those of .venv.
+VENV_PATH = PATH="$(CURDIR)/.venv/bin:$$PATH"
+FIND_UV = uv=$$(command -v uv) || { .venv/bin/pip install -q uv && uv=.venv/bin/uv; } || uv=
+COMPILE = "$$uv" pip compile -q --universal --python-version 3.10 --no-annotate \
+	--custom-compile-command "make lock" --extra lab --extra test $(ARGS)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install lab test lint test-code test-notebooks lock clean FORCE
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'Settings: PYTHON=python3.12 (for a new .venv), GPU=0 or GPU=1 (which lock), ARGS=... (lab, lock)'
+
+install: $(STAMP)  ## Install everything into .venv, at the locked versions
+
+lab: $(STAMP)  ## Open JupyterLab on the first lesson (ARGS=--no-browser for a server)
+	$(VENV_PATH) .venv/bin/jupyter lab notebooks/00-start-here.ipynb $(ARGS)
+
+test: $(STAMP)  ## Run every check; one that fails does not hide the others
+	@$(MAKE) --no-print-directory -k lint test-code test-notebooks
+
+lint: $(STAMP)  ## Check style and format of code and notebooks
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+test-code: $(STAMP)  ## Run the tests in tests/
+	$(VENV_PATH) .venv/bin/pytest tests
+
+test-notebooks: $(STAMP)  ## Run the lessons and compare their checked cells
+ifneq ($(LESSONS),)
+	$(VENV_PATH) .venv/bin/pytest --nbval-lax --nbval-cell-timeout=120 \
+		$(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE)) $(LESSONS)
+endif
+
+lock: | .venv/bin/pip  ## Write the locks after a change of pyproject.toml (ARGS=--upgrade for the newest)
+	@$(FIND_UV); set -e; \
+	$(COMPILE) --extra tf -o requirements.lock pyproject.toml; \
+	$(COMPILE) --extra gpu -c requirements.lock -o requirements-gpu.lock pyproject.toml
+
+clean:  ## Remove .venv and everything else that make made
+	rm -rf .venv .pytest_cache .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/pip:
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "There is no $(PYTHON) here: try make install PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v[:2] <= (3, 13) else \
+		"labkit needs Python 3.10 to 3.13, but $(PYTHON) is %d.%d: try make install PYTHON=python3.12" % v[:2])'
+	$(PYTHON) -m venv .venv
+
+# The stamp holds the lock's name: with the other one (GPU=0, GPU=1) it is out of date.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(LOCK))
+$(STAMP): FORCE
+endif
+$(STAMP): $(LOCK) pyproject.toml | .venv/bin/pip
+	@$(FIND_UV); \
+	if [ -n "$$uv" ] && "$$uv" pip sync -p .venv $(LOCK) && "$$uv" pip install -q -p .venv --no-deps -e .; \
+	then :; else \
+		echo "Installing with pip instead of uv, which takes some minutes."; \
+		.venv/bin/pip uninstall -q -y tensorflow tensorflow-cpu && \
+		.venv/bin/pip install --no-deps -r $(LOCK) && .venv/bin/pip install -q --no-deps -e .; \
+	fi
+	@.venv/bin/jupyter labextension disable "@jupyterlab/apputils-extension:announcements" 2>/dev/null
+	@echo $(LOCK) > $@
