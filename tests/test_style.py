@@ -1,0 +1,249 @@
+"""Every lesson has the same shape, and was saved as one clean run from top to bottom."""
+
+import re
+import statistics
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+ROOT = Path(__file__).parent.parent
+LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
+TAGS = {"nbval-check-output", "nbval-ignore-output", "raises-exception"}
+SECTIONS = ["## Predict", "## Exercise", "## Take home"]
+
+
+def problems(notebook) -> list[str]:
+    """What a lesson lacks, a sentence each."""
+    found = [*metadata_problems(notebook), *opening_problems(notebook), *flow_problems(notebook)]
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            found += [f"cell {number}: {problem}" for problem in code_problems(cell)]
+        found += [
+            f"cell {number}: unknown tag {tag!r}"
+            for tag in cell.metadata.get("tags", [])
+            if tag not in TAGS
+        ]
+    return found
+
+
+def metadata_problems(notebook):
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        yield "the kernelspec is not named python3"
+    if "widgets" in notebook.metadata:
+        yield "metadata.widgets is saved: GitHub refuses such a notebook"
+    counts = [c.execution_count for c in code_cells(notebook) if c.execution_count]
+    if any(later <= earlier for earlier, later in pairwise(counts)):
+        yield "the cells were not run in order"
+    sizes = [len(lines_of(cell)) for cell in code_cells(notebook)]
+    if sizes and statistics.median(sizes) > 5:
+        yield f"the median code cell has {statistics.median(sizes)} lines, more than 5"
+
+
+def opening_problems(notebook):
+    first = notebook.cells[0]
+    title, *rest = lines_of(first) or [""]
+    if first.cell_type != "markdown" or not title.startswith("# "):
+        yield "the first cell is not a title"
+    # A badge is a link on a picture, written in Markdown or in HTML.
+    text = " ".join(line for line in rest if not line.lstrip().startswith(("[![", "<")))
+    if len(re.findall(r"[.!?](?=\s|$)", text)) != 1:
+        yield "the first cell does not promise something in one sentence"
+    for badge, host in {"Binder": "mybinder.org", "Colab": "colab.research.google.com"}.items():
+        if host not in first.source:
+            yield f"the first cell has no {badge} badge"
+    opening = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            break
+        opening += cell.source.lower()
+    if not re.search(r"\d+\s+minutes", opening):
+        yield "the opening does not say how many minutes"
+    for word in ("objectives", "prerequisites"):
+        if word not in opening:
+            yield f"the opening states no {word}"
+
+
+def flow_problems(notebook):
+    places = [first_cell(notebook, "markdown", f"^{section}") for section in SECTIONS]
+    for section, place in zip(SECTIONS, places, strict=True):
+        if place is None:
+            yield f"there is no section {section}"
+    known = [place for place in places if place is not None]
+    if known != sorted(known):
+        yield "the sections are out of order"
+    trial = first_cell(notebook, "code", "^%%trial")
+    if trial is not None and places[0] is not None and trial < places[0]:
+        yield "a trial runs before the prediction"
+    for call in ("check", "hint", "solution"):
+        if first_cell(notebook, "code", rf"\.{call}\(") is None:
+            yield f"there is no .{call}()"
+    last = notebook.cells[-1].source.lower()
+    if "next lesson" not in last or "shut" not in last:
+        yield "the last cell does not name the next lesson and shut the kernel down"
+
+
+def code_problems(cell):
+    lines, tags = lines_of(cell), cell.metadata.get("tags", [])
+    if len(lines) > 15:
+        yield f"{len(lines)} lines, more than 15"
+    if not cell.execution_count:
+        yield "not run: it has no execution count"
+    if "nbval-check-output" in tags and not cell.outputs:
+        yield "nbval-check-output, but no output to check"
+    failed = any(output.output_type == "error" for output in cell.outputs)
+    if failed and "raises-exception" not in tags:
+        yield "saved with an error, without the tag raises-exception"
+    for line in lines:
+        if re.search(r"\.(hint|solution)\(", line) and not line.startswith("#"):
+            yield f"{line.strip()} is not commented out"
+        if re.match(r"#\s*(NBVAL|PYTEST)_", line):
+            yield f"{line.strip()}: use a tag, not a comment"
+
+
+def lines_of(cell) -> list[str]:
+    return [line for line in cell.source.splitlines() if line.strip()]
+
+
+def code_cells(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def first_cell(notebook, kind, pattern) -> int | None:
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == kind and re.search(pattern, cell.source, re.MULTILINE):
+            return number
+    return None
+
+
+def trial_bodies(notebook) -> list[str]:
+    sources = [cell.source for cell in code_cells(notebook)]
+    return [source.partition("\n")[2] for source in sources if source.startswith("%%trial")]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_lesson_has_the_shape_of_a_lesson(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert problems(notebook) == []
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_code_in_trial_cells_passes_ruff(path, tmp_path):
+    # Ruff itself skips a cell whose magic it does not know.
+    for number, body in enumerate(trial_bodies(nbformat.read(path, as_version=4))):
+        (tmp_path / f"trial_{number}.py").write_text(body.rstrip("\n") + "\n")
+    ruff = [sys.executable, "-m", "ruff"]
+    config = ["--config", ROOT / "pyproject.toml", "--no-cache", tmp_path]
+    # Names may come from the magic's own line, and the last expression is what the cell shows.
+    ignored = "B018,E402,F403,F405,F821"
+    subprocess.run([*ruff, "check", f"--ignore={ignored}", *config], check=True)
+    subprocess.run([*ruff, "format", "--diff", *config], check=True)
+
+
+def good_lesson():
+    badges = "[![B](b)](https://mybinder.org/v2) [![C](c)](https://colab.research.google.com/x)"
+    aims = "**Objectives**: ...\n\n**Prerequisites**: none. 15 minutes to read."
+    trial = new_code_cell(
+        "%%trial --memory-limit 64MiB\nprint(1 + 1)",
+        outputs=[new_output("stream", text="2\n")],
+        metadata={"tags": ["nbval-check-output"]},
+    )
+    lesson = new_notebook(
+        cells=[
+            new_markdown_cell(f"# One big array\n\nYou will see where 2.5 GB go.\n\n{badges}"),
+            new_markdown_cell(aims),
+            new_code_cell("import labkit"),
+            new_markdown_cell("## Predict first\n\nWill it fit?"),
+            trial,
+            new_markdown_cell("## Exercise 1\n\nMake it fit."),
+            new_code_cell("q1.check()"),
+            new_code_cell("# q1.hint()\n# q1.solution()"),
+            new_markdown_cell("## Take home\n\nOne thing."),
+            new_markdown_cell("Next lesson: another. First shut down this kernel."),
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    for count, cell in enumerate(code_cells(lesson), start=1):
+        cell.execution_count = count
+    return lesson
+
+
+def test_lint_passes_a_good_lesson():
+    lesson = good_lesson()
+    nbformat.validate(lesson)
+    assert problems(lesson) == []
+
+
+def in_cell(number, **changes):
+    def spoil(lesson):
+        for name, value in changes.items():
+            lesson.cells[number][name] = value
+
+    return spoil
+
+
+def replace(number, old, new):
+    def spoil(lesson):
+        cell = lesson.cells[number]
+        assert old in cell.source
+        cell.source = cell.source.replace(old, new)
+
+    return spoil
+
+
+def tag(number, name):
+    return lambda lesson: lesson.cells[number].metadata.setdefault("tags", []).append(name)
+
+
+ERROR = new_output("error", ename="E", evalue="", traceback=[])
+WAYS_TO_SPOIL = [
+    ("kernelspec", lambda lesson: lesson.metadata.pop("kernelspec")),
+    ("metadata.widgets", lambda lesson: lesson.metadata.update(widgets={})),
+    ("not a title", replace(0, "# One", "One")),
+    ("one sentence", replace(0, "You will see", "It is late. You will see")),
+    ("one sentence", replace(0, "You will see where 2.5 GB go.", "")),
+    ("Binder badge", replace(0, "mybinder", "elsewhere")),
+    ("Colab badge", replace(0, "colab.", "elsewhere.")),
+    ("minutes", replace(1, "15 minutes", "some time")),
+    ("objectives", replace(1, "Objectives", "Aims")),
+    ("prerequisites", replace(1, "Prerequisites", "Before")),
+    ("no section ## Predict", replace(3, "## Predict", "## Guess")),
+    ("no section ## Exercise", replace(5, "## Exercise", "## Task")),
+    ("no section ## Take home", replace(8, "## Take home", "## End")),
+    ("out of order", lambda lesson: lesson.cells.insert(1, lesson.cells.pop(8))),
+    ("before the prediction", lambda lesson: lesson.cells.insert(2, lesson.cells.pop(4))),
+    ("no .check()", replace(6, "check", "look")),
+    ("no .hint()", replace(7, "hint", "help")),
+    ("no .solution()", replace(7, "solution", "answer")),
+    ("not commented out", replace(7, "# q1.solution", "q1.solution")),
+    ("next lesson", replace(9, "Next lesson", "Later")),
+    ("next lesson", replace(9, "shut down", "leave")),
+    ("more than 15", replace(2, "import labkit", "x = 1\n\n" * 16)),
+    ("median", lambda lesson: [in_cell(n, source="x = 1\n" * 6)(lesson) for n in (2, 6, 7)]),
+    ("no execution count", in_cell(2, execution_count=None)),
+    ("not run in order", in_cell(2, execution_count=9)),
+    ("no output to check", in_cell(4, outputs=[])),
+    ("saved with an error", in_cell(4, outputs=[ERROR])),
+    ("unknown tag", tag(2, "nbval-check-outputs")),
+    ("unknown tag", tag(3, "raise-exception")),
+    ("not a comment", replace(2, "import", "# NBVAL_SKIP\nimport")),
+]
+
+
+@pytest.mark.parametrize(("complaint", "spoil"), WAYS_TO_SPOIL)
+def test_lint_bites(complaint, spoil):
+    lesson = good_lesson()
+    spoil(lesson)
+    assert any(complaint in problem for problem in problems(lesson)), problems(lesson)
+
+
+def test_lint_allows_an_error_that_is_meant():
+    lesson = good_lesson()
+    lesson.cells[4].outputs = [ERROR]
+    tag(4, "raises-exception")(lesson)
+    assert problems(lesson) == []
