@@ -70,7 +70,7 @@ $(STAMP): $(LOCK) pyproject.toml | .venv/bin/pip
 	if [ -n "$$uv" ] && "$$uv" pip sync -p .venv $(LOCK) && "$$uv" pip install -q -p .venv --no-deps -e .; \
 	then :; else \
 		echo "Installing with pip instead of uv, which takes some minutes."; \
-		.venv/bin/pip uninstall -q -y tensorflow tensorflow-cpu && \
+		{ [ ! -e $@ ] || grep -qx $(LOCK) $@ || .venv/bin/pip uninstall -q -y tensorflow tensorflow-cpu; } && \
 		.venv/bin/pip install --no-deps -r $(LOCK) && .venv/bin/pip install -q --no-deps -e .; \
 	fi
 	@.venv/bin/jupyter labextension disable "@jupyterlab/apputils-extension:announcements" 2>/dev/null
