@@ -1,0 +1,89 @@
+"""%%trial: a cell that runs as a trial."""
+
+import argparse
+import ast
+import shlex
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, magics_class
+
+from .errors import LabkitError
+from .run import Trial
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(f"%%trial: {message}\n{self.format_usage()}")
+
+    def exit(self, status=0, message=None):
+        raise _HelpShown
+
+
+class _HelpShown(Exception):
+    pass
+
+
+def _parser():
+    parser = _Parser(
+        prog="%%trial",
+        description="Run this cell in a process of its own under a memory limit. The variables of this "
+        "notebook are not there unless sent along. The outcome is shown and kept as _trial.",
+    )
+    parser.add_argument(
+        "--memory-limit", metavar="SIZE", help='such as 256MiB or "1.5 GB"; none: no limit'
+    )
+    parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="default 120")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument(
+        "--profile", action="store_true", help="record every allocation: _trial.timeline"
+    )
+    parser.add_argument(
+        "--use", default="", metavar="X,Y", help="variables of this notebook to send along"
+    )
+    parser.add_argument(
+        "parameters", nargs="*", metavar="name=value", help="variables for the cell"
+    )
+    return parser
+
+
+@magics_class
+class TrialMagics(Magics):
+    @cell_magic
+    def trial(self, line, cell):
+        """Run this cell in a process of its own under a memory limit. `%%trial --help` lists the options."""
+        try:
+            options = _parser().parse_args(shlex.split(line))
+        except _HelpShown:
+            return None
+        outcome = Trial(
+            "\n" + cell,  # the magic's own line counts, as it does in the reader's line numbers
+            memory_limit=options.memory_limit,
+            timeout=options.timeout,
+            profile=options.profile,
+            seed=options.seed,
+            params={**self._used(options.use), **dict(map(_parameter, options.parameters))},
+            filename=f"Cell In[{self.shell.execution_count}]",
+            echo=True,
+        ).run()
+        self.shell.user_ns["_trial"] = outcome
+        return outcome
+
+    def _used(self, names):
+        names = [name.strip() for name in names.split(",") if name.strip()]
+        for name in names:
+            if name not in self.shell.user_ns:
+                raise LabkitError(
+                    f"--use {name}: this notebook has no variable {name!r}. Run its cell first."
+                )
+        return {name: self.shell.user_ns[name] for name in names}
+
+
+def _parameter(text):
+    """A name=value of the command line; a value that is no Python literal is text."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.isidentifier():
+        raise UsageError(f"%%trial: {text!r} is not name=value")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value

@@ -1,0 +1,227 @@
+"""Sizes ("256 MiB"), and what device and how much memory this machine has."""
+
+import functools
+import math
+import operator
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from .errors import LabkitError
+
+MIB = 2**20
+UNITS = {
+    "B": 1,
+    **{p + "iB": 2 ** (10 * i) for i, p in enumerate("KMGT", 1)},
+    **{p + "B": 10 ** (3 * i) for i, p in enumerate("KMGT", 1)},
+}
+_UNIT_BY_LOWER_CASE = {unit.lower(): factor for unit, factor in UNITS.items()}
+_SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]+)\s*", re.IGNORECASE)
+_FORMS = 'Forms that work: "256 MiB", "1.5 GB", "2GiB", or a whole number of bytes.'
+
+
+def parse_size(size):
+    """Bytes of a size: an int, or text with a unit. KiB, MiB, GiB are powers of 1024, KB, MB, GB of 1000.
+
+    >>> parse_size("1.5 MiB")
+    1572864
+
+    Raises LabkitError for anything else; a bare "256M" is refused because it could mean either.
+    """
+    number = None
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        factor = match and _UNIT_BY_LOWER_CASE.get(match[2].lower())
+        number = (
+            float(match[1]) * factor if factor else int(size) if size.strip().isdigit() else None
+        )
+    elif not isinstance(size, bool):
+        try:
+            number = operator.index(size)
+        except TypeError:
+            number = size if isinstance(size, float) and size.is_integer() else None
+    if number is None or not math.isfinite(number):
+        raise LabkitError(f"{size!r} is not a size. {_FORMS}")
+    if number < 1:
+        raise LabkitError(f"{size!r} is not a size: it must be at least one byte. {_FORMS}")
+    return int(number)
+
+
+def format_size(size):
+    """A size for people, to three digits.
+
+    >>> format_size(157286400)
+    '150 MiB'
+    """
+    if size is None:
+        return "unknown"
+    if abs(size) < 1024:
+        return f"{size:.0f} B"
+    for unit in "KMGT":
+        size /= 1024
+        if abs(size) < 999.5 or unit == "T":
+            break
+    digits = max(0, 2 - int(math.log10(max(abs(size), 1))))
+    return f"{size:.{digits}f} {unit}iB"
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """Host memory in bytes; `source` says whether the machine or a container (cgroup) sets it."""
+
+    total: int
+    available: int
+    source: str
+
+
+def _read_int(path):
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
+
+
+def _cgroup_folders(root, membership):
+    """Memory cgroups of this process, innermost first, with their file names: version 2, then 1."""
+    for line in membership.splitlines():
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            base, names = root, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            base = root / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        folder = base / path.lstrip("/")
+        for inner in (folder, *folder.parents):
+            yield inner, names
+            if inner == base:
+                break
+
+
+def cgroup_memory(root=Path("/sys/fs/cgroup"), membership=None):
+    """(limit, available) in bytes of the tightest memory cgroup around this process, or None.
+
+    Docker, Kubernetes and Binder limit memory this way, and free(1) does not see it.
+    """
+    if membership is None:
+        try:
+            membership = Path("/proc/self/cgroup").read_text()
+        except OSError:
+            return None
+    found = []
+    for folder, (limit_name, usage_name, cache_name) in _cgroup_folders(Path(root), membership):
+        limit, usage = _read_int(folder / limit_name), _read_int(folder / usage_name)
+        if limit is None:
+            continue
+        try:
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):
+            stat = {}
+        cache = int(stat.get(cache_name, 0))
+        found.append((limit, max(0, limit - (usage or 0) + cache)))
+    return min(found, default=None)
+
+
+def host_memory():
+    """What this process can have: the machine's memory, or its container's where that is less."""
+    memory = psutil.virtual_memory()
+    cgroup = cgroup_memory()
+    if cgroup and cgroup[0] < memory.total:
+        return HostMemory(cgroup[0], min(cgroup[1], memory.available), "container")
+    return HostMemory(memory.total, memory.available, "machine")
+
+
+def kernel_oom_kills():
+    """How many processes Linux has killed for want of memory since it started; 0 elsewhere."""
+    try:
+        counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    except OSError:
+        return 0
+    return int(counts.get("oom_kill", 0))
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where trials run. `kind` "gpu" or "cpu"; `memory_bytes`: all that it has."""
+
+    kind: str
+    name: str
+    allocator: str
+    memory_bytes: int
+
+    def describe(self):
+        """Two sentences: what this machine is, and how far its numbers carry over."""
+        memory = format_size(self.memory_bytes)
+        if self.kind == "gpu":
+            return (
+                f"Trials run on {self.name} with {memory}, each under a cap on TensorFlow's GPU allocator. "
+                "The numbers are this GPU's own; another GPU may choose other kernels with other workspaces."
+            )
+        return (
+            f"No GPU that TensorFlow can use: trials run on the CPU stand-in, which is this machine's {memory} "
+            "behind the allocator that TensorFlow uses on GPUs, with a hard limit. "
+            "Weights, gradients, optimizer slots and activations are what a GPU would hold, but the kernels and their "
+            "workspaces are the CPU's, XLA is off (Keras 3 turns it on on a GPU), and data that would "
+            "stay in the host's memory beside a GPU counts against the one limit here."
+        )
+
+
+def _nvidia_gpus():
+    """(name, bytes) of each GPU that nvidia-smi lists."""
+    if not shutil.which("nvidia-smi") or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return []
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        listed = subprocess.run(
+            query, capture_output=True, text=True, timeout=20, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = (line.rsplit(",", 1) for line in listed.splitlines() if "," in line)
+    return [(name.strip(), int(mib) * MIB) for name, mib in rows if mib.strip().isdigit()]
+
+
+@functools.cache
+def _tensorflow_uses_gpu(visible_devices):
+    """Ask TensorFlow itself, in a process of its own: a driver alone does not make a GPU usable."""
+    code = "import tensorflow as tf; print('gpus', len(tf.config.list_physical_devices('GPU')))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return bool(re.search(r"^gpus [1-9]", answer.stdout, re.MULTILINE))
+
+
+def device():
+    """The device that trials run on: the first GPU that TensorFlow can use, else the CPU stand-in."""
+    gpus = _nvidia_gpus()
+    if gpus and _tensorflow_uses_gpu(os.environ.get("CUDA_VISIBLE_DEVICES")):
+        name, memory = gpus[0]
+        return Device("gpu", name, "GPU_0_bfc", memory)
+    return Device("cpu", "CPU stand-in", "bfc_cpu_allocator_for_gpu", host_memory().total)
+
+
+def check_limit(size, on):
+    """Bytes of the memory limit `size` on the Device `on`, in whole MiB as TensorFlow counts it.
+
+    Raises LabkitError for a size that cannot be read, is under 1 MiB, or is more than the device has.
+    """
+    limit = parse_size(size) // MIB * MIB
+    if limit == 0:
+        raise LabkitError(
+            f"The memory limit {size!r} is under 1 MiB, the least that TensorFlow can be given."
+        )
+    if limit > on.memory_bytes:
+        raise LabkitError(
+            f"The memory limit {size!r} is more than this machine has: {format_size(limit)} asked, "
+            f"{format_size(on.memory_bytes)} there ({_origin(on)}). Give a smaller one."
+        )
+    return limit
+
+
+def _origin(on):
+    return on.name if on.kind == "gpu" else f"the {host_memory().source}'s memory"

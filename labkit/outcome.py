@@ -1,0 +1,147 @@
+"""Outcome: what became of a trial, and how it shows itself."""
+
+import html
+import statistics
+from dataclasses import dataclass, field
+
+from .memory import format_size
+
+SAID = {
+    "ok": "it fits",
+    "oom": "out of memory",
+    "crashed": "crashed",
+    "killed": "killed",
+    "timeout": "out of time",
+    "stopped": "stopped",
+    "error": "error",
+}
+SIGN = {
+    "ok": "✓",
+    "oom": "✗",
+    "error": "!",
+    "crashed": "!",
+    "killed": "!",
+    "timeout": "…",
+    "stopped": "■",
+}
+BAR_CELLS = 40
+
+
+@dataclass(frozen=True)
+class TrialError:
+    """The failure of a trial: the exception's type and message, and the reader's part of the traceback."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    def __str__(self):
+        return f"{self.traceback}{self.type}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one trial. Sizes in bytes, times in seconds; None where it could not be measured.
+
+    status          "ok", "oom", "crashed", "killed", "timeout", "stopped" or "error"
+    peak_bytes      the most that the device allocator had handed out at once, by its own count
+    current_bytes   what it had handed out at the end
+    limit_bytes     the memory limit, in whole MiB
+    wall_seconds    the reader's code from start to end, without the start of the process
+    step_seconds    each training step; empty where steps could not be told apart
+    samples_per_second   from the median time between the ends of steps, the first left out
+    result          what `train` returned, if it pickles; tensors come as NumPy arrays
+    error           a TrialError, for every status but "ok"
+    diagnosis       a Diagnosis, where memory ran out
+    log             all that the trial printed, TensorFlow's memory dump included
+    host_peak_bytes the most that the trial's process held of the host's memory (resident set)
+    memory_map      every chunk of the allocator as it gave up, a labkit.dump.MemoryMap
+    note            anything else worth a word
+    """
+
+    status: str
+    params: dict = field(default_factory=dict)
+    device: str = "cpu"
+    peak_bytes: int | None = None
+    current_bytes: int | None = None
+    limit_bytes: int | None = None
+    wall_seconds: float | None = None
+    step_seconds: list = field(default_factory=list)
+    samples_per_second: float | None = None
+    result: object = None
+    error: TrialError | None = None
+    diagnosis: object = None
+    timeline: object = None
+    log: str = field(default="", repr=False)
+    host_peak_bytes: int | None = None
+    memory_map: object = field(default=None, repr=False)
+    note: str = ""
+
+    @property
+    def ok(self):
+        return self.status == "ok"
+
+    @property
+    def headline(self):
+        """One line: the status, the peak against the limit."""
+        return f"{SIGN[self.status]} {SAID[self.status]}" + (
+            f" · {self._memory()}" if self._memory() else ""
+        )
+
+    def _memory(self):
+        if self.peak_bytes is None:
+            return ""
+        limit = f" of {format_size(self.limit_bytes)}" if self.limit_bytes else ""
+        return f"peak {format_size(self.peak_bytes)}{limit}"
+
+    def _bar(self):
+        """The peak against the limit in characters, which every reader of notebooks shows."""
+        if not self.peak_bytes or not self.limit_bytes:
+            return ""
+        filled = min(BAR_CELLS, max(1, round(BAR_CELLS * self.peak_bytes / self.limit_bytes)))
+        return "█" * filled + "░" * (BAR_CELLS - filled)
+
+    def _times(self):
+        if self.wall_seconds is None:
+            return ""
+        parts = [f"{self.wall_seconds:.1f} s"]
+        if self.step_seconds:
+            steady = statistics.median(self.step_seconds[1:] or self.step_seconds)
+            count = len(self.step_seconds)
+            parts.append(f"{count} step{'s' * (count > 1)}, {1000 * steady:.3g} ms each (median)")
+        if self.samples_per_second:
+            parts.append(f"{self.samples_per_second:,.0f} samples/s")
+        return " · ".join(parts)
+
+    def _explanation(self):
+        """Lines for a person: the diagnosis where there is one, else the error; then the note."""
+        lines = []
+        if self.diagnosis is not None and self.diagnosis.evidence:
+            lines += self.diagnosis.evidence
+            lines += self.error.traceback.rstrip().splitlines() if self.error else []
+        elif self.error is not None:
+            lines += _shortened(str(self.error)).splitlines()
+        return lines + ([self.note] if self.note else [])
+
+    def __str__(self):
+        lines = [self.headline, self._bar(), self._times(), *self._explanation()]
+        return "\n".join(line for line in lines if line)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/plain": str(self), "text/html": self._html()}
+
+    def _html(self):
+        explanation = "\n".join(self._explanation())
+        parts = [
+            f"<b>{html.escape(self.headline)}</b>",
+            f"<code>{self._bar()}</code>" if self._bar() else "",
+            html.escape(self._times()),
+        ]
+        shown = "<br>".join(part for part in parts if part)
+        if explanation:
+            shown += f"<pre>{html.escape(explanation)}</pre>"
+        return f'<div role="group" aria-label="outcome of the trial">{shown}</div>'
+
+
+def _shortened(text, limit=3000):
+    return text if len(text) <= limit else f"{text[: limit // 2]}\n[...]\n{text[-limit // 2 :]}"

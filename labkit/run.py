@@ -1,0 +1,186 @@
+"""The kernel's side of a trial: send it off, watch it, stop it, and say what became of it."""
+
+import contextlib
+import inspect
+import linecache
+import os
+import pickle
+import select
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import cloudpickle
+
+from . import memory, verdict
+from .console import Console
+from .errors import LabkitError
+from .launcher import ENVIRONMENT, Launcher, LauncherGone
+from .outcome import Outcome
+from .watch import POLL_SECONDS, Watch
+
+_launcher = Launcher()  # the one warm process of this kernel
+
+
+def run(train, *, memory_limit=None, timeout=120, profile=False, seed=0, **params):
+    """Run `train(**params)` in a process of its own under a memory limit; returns the Outcome.
+
+    train         a function, closures included, or source text that finds the parameters as variables
+    memory_limit  cap on the device's memory: bytes, or text such as "256 MiB"; None for no cap
+    timeout       seconds before the trial is ended; None to wait for ever
+    profile       also record every allocation: `outcome.timeline`
+    seed          for keras.utils.set_random_seed; None leaves the generators unseeded
+
+    Whatever the code does (run out of memory, crash, hang, exit), this process is untouched and the
+    outcome's `status` says which. Interrupting the cell ends the trial with the status "stopped".
+    Raises LabkitError before anything starts if the limit or the parameters cannot work.
+
+    >>> labkit.run("import keras; keras.ops.zeros((1000, 1000))", memory_limit="64 MiB").status
+    'ok'
+    """
+    return Trial(
+        train, memory_limit=memory_limit, timeout=timeout, profile=profile, seed=seed, params=params
+    ).run()
+
+
+class Trial:
+    """One trial that can be watched and stopped from outside; `run()` is the short form.
+
+    show: an object with the methods of labkit.console.Console, told of output, progress and waiting.
+    filename, echo: for source text, its name in tracebacks, and whether a last expression is printed.
+    """
+
+    def __init__(
+        self, train, *, memory_limit=None, timeout=120, profile=False, seed=0, params=None,
+        show=None, filename="<train>", echo=False,
+    ):  # fmt: skip
+        self.device = memory.device()
+        self.limit = None if memory_limit is None else memory.check_limit(memory_limit, self.device)
+        self.params = dict(params or {})
+        if timeout is not None and not timeout > 0:
+            raise LabkitError(
+                f"timeout={timeout!r}: give seconds above 0, or None to wait for ever."
+            )
+        self.timeout, self.profile, self.seed = timeout, profile, seed
+        self.filename, self.echo = filename, echo
+        self._payload = _pack(train, self.params, filename)
+        self._show = show
+        self._ending = None
+        self.stop_asked = threading.Event()
+
+    def stop(self):
+        """End the trial, from any thread: `run` returns an outcome with the status "stopped"."""
+        self.stop_asked.set()
+
+    def run(self):
+        """Run it to its end, whatever that is; returns the Outcome."""
+        show = self._show or Console()
+        try:
+            with (
+                tempfile.TemporaryDirectory(prefix="labkit-") as folder,
+                self._launcher(show) as launcher,
+            ):
+                if launcher is None:
+                    return Outcome("stopped", self.params, self.device.kind, limit_bytes=self.limit)
+                watch = Watch(launcher, Path(folder), show, self)
+                self._write(watch.folder)
+                watch.follow()
+                return verdict.outcome(self, watch)
+        finally:
+            show.close()
+
+    @contextlib.contextmanager
+    def _launcher(self, show):
+        """The warm launcher, for this trial alone; None if stopped while waiting for it."""
+        if not self._acquire(show):
+            yield None
+            return
+        try:
+            yield self._warm(show)
+        finally:
+            _launcher.lock.release()
+
+    def _acquire(self, show):
+        try:
+            while not _launcher.lock.acquire(timeout=POLL_SECONDS):
+                show.status("waiting for another trial of this kernel to end")
+                if self.stop_asked.is_set():
+                    return False
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def _warm(self, show):
+        """Start TensorFlow in the launcher if it is not there yet; None if stopped meanwhile."""
+        fork = self.device.kind == "cpu" and os.environ.get("LABKIT_FORK", "1") != "0"
+        _launcher.start(fork)
+        start = time.monotonic()
+        try:
+            while not _launcher.ready:
+                if time.monotonic() - start > 1:
+                    show.status("starting TensorFlow, once for this kernel: some seconds")
+                if self.stop_asked.is_set():
+                    return None
+                if select.select([_launcher], [], [], POLL_SECONDS)[0]:
+                    _launcher.receive()
+        except KeyboardInterrupt:
+            return None
+        except LauncherGone as e:
+            raise LabkitError(f"TensorFlow could not be started. It said:\n{e}") from None
+        return _launcher
+
+    def _write(self, folder):
+        (folder / "payload.pkl").write_bytes(self._payload)
+        batch_size = self.params.get("batch_size")
+        request = {
+            "limit": self.limit,
+            "device": self.device.kind,
+            "seed": self.seed,
+            "echo": self.echo,
+            "batch_size": batch_size if isinstance(batch_size, int) else None,
+            "cwd": os.getcwd(),
+            "path": sys.path,
+            "environ": {k: v for k, v in os.environ.items() if k not in ENVIRONMENT},
+        }
+        (folder / "request.pkl").write_bytes(pickle.dumps(request))
+
+
+def _pack(train, params, filename):
+    """The code and its parameters as bytes, checked as far as can be done before it runs."""
+    if isinstance(train, str):
+        bad = [name for name in params if not name.isidentifier()]
+        if bad:
+            raise LabkitError(
+                f"{bad[0]!r} cannot be the name of a variable; parameters are variables of the source."
+            )
+        linecache.cache[filename] = (len(train), None, train.splitlines(keepends=True), filename)
+    elif callable(train):
+        _check_parameters(train, params)
+    else:
+        raise LabkitError(
+            f"`train` is a {type(train).__name__}; give a function, `labkit.run(train)` without brackets "
+            "after its name, or source text."
+        )
+    try:
+        return cloudpickle.dumps({"train": train, "params": params, "filename": filename})
+    except Exception as e:
+        raise LabkitError(
+            f"`train` cannot be sent to another process: {e}. Make what it needs inside the function, "
+            "or give it as a parameter that pickles."
+        ) from e
+
+
+def _check_parameters(train, params):
+    try:
+        signature = inspect.signature(train)
+    except ValueError:
+        return
+    try:
+        signature.bind(**params)
+    except TypeError as e:
+        name = getattr(train, "__name__", "train")
+        raise LabkitError(
+            f"{e}. It is defined as {name}{signature}; parameters go by name."
+        ) from None

@@ -1,0 +1,108 @@
+"""Inside a trial: the time of each training step, taken without the reader's code knowing."""
+
+import functools
+import statistics
+import threading
+import time
+
+import keras
+import tensorflow as tf
+
+
+class StepClock:
+    """Times training steps by wrapping what every way of training in Keras goes through.
+
+    A step is one call, from outside any other, of a `tf.function` that updates weights through a Keras
+    optimizer: that covers `fit`, `train_on_batch` and hand-written loops. With `run_eagerly=True`, or a
+    loop that applies gradients eagerly, it is the time from one update to the next. A `tf.function` that
+    loops over steps inside its graph, or that updates weights without an optimizer, yields nothing.
+    """
+
+    def __init__(self):
+        self.seconds = []
+        self.batch_size = None
+        self._ends = []
+        self._training = set()
+        self._outermost = None
+        self._steps_per_call = 1
+        self._eager_optimizers = set()
+        self._thread = threading.get_ident()
+
+    def install(self):
+        """Wrap Keras and TensorFlow for the rest of this process; call it in the thread that trains."""
+        function_class = type(tf.function(lambda: None))
+        optimizer_class = next(c for c in keras.optimizers.Optimizer.__mro__ if "apply" in vars(c))
+        _wrap(function_class, "__call__", self._around_function)
+        _wrap(optimizer_class, "apply", self._around_apply)
+        _wrap(keras.Model, "fit", self._around_fit)
+        _wrap(keras.Model, "train_on_batch", self._around_train_on_batch)
+
+    def samples_per_second(self, batch_size=None):
+        """Samples over the median time between the ends of steps, input included; None if unknown."""
+        batch_size = self.batch_size or batch_size
+        between = [b - a for a, b in zip(self._ends[1:], self._ends[2:], strict=False)]
+        if not batch_size or not between:
+            return None
+        return batch_size * self._steps_per_call / statistics.median(between)
+
+    def _around_function(self, call, function, *args, **kwargs):
+        if self._outermost is not None or threading.get_ident() != self._thread:
+            return call(function, *args, **kwargs)
+        self._outermost = function
+        start = time.perf_counter()
+        try:
+            result = call(function, *args, **kwargs)
+        finally:
+            self._outermost = None
+        if id(function) in self._training:
+            self._record(start, self._steps_per_call)
+        return result
+
+    def _around_apply(self, call, optimizer, *args, **kwargs):
+        result = call(optimizer, *args, **kwargs)
+        if not tf.executing_eagerly():
+            if self._outermost is not None and not _inside_a_graph_loop():
+                self._training.add(id(self._outermost))
+        elif self._outermost is None:
+            self._eager_optimizers.add(id(optimizer))
+            if self._ends and len(self._eager_optimizers) == 1:
+                self._record(self._ends[-1], 1)
+            else:
+                self._ends.append(time.perf_counter())
+        return result
+
+    def _around_fit(self, call, model, x=None, y=None, batch_size=None, *args, **kwargs):
+        self._steps_per_call = model.steps_per_execution
+        if hasattr(x, "shape") and len(x.shape):
+            self.batch_size = min(batch_size or 32, len(x))
+        return call(model, x, y, batch_size, *args, **kwargs)
+
+    def _around_train_on_batch(self, call, model, x, *args, **kwargs):
+        self._steps_per_call = 1
+        self.batch_size = len(x) if hasattr(x, "shape") and len(x.shape) else None
+        return call(model, x, *args, **kwargs)
+
+    def _record(self, start, steps):
+        end = time.perf_counter()
+        self._ends.append(end)
+        self.seconds += [(end - start) / steps] * steps
+
+
+def _inside_a_graph_loop():
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None:
+        name = getattr(graph, "name", "")
+        if "while" in name or "Dataset" in name:
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+def _wrap(owner, name, around):
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def wrapper(*args, **kwargs):
+        return around(original, *args, **kwargs)
+
+    setattr(owner, name, wrapper)
