@@ -221,9 +221,7 @@ class Server:
         theirs.close()
 
     def child(self, work):
-        with (
-            warnings.catch_warnings()
-        ):  # TensorFlow's one helper thread holds no lock that a trial needs
+        with warnings.catch_warnings():  # TensorFlow's one helper thread holds no lock that a trial needs
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid:
@@ -262,9 +260,7 @@ class Server:
     def kill_descendants(self):
         """Kill the trial and all that it started, whatever session they moved to; the spare stays."""
         kept = self.spare[0] if self.spare else None
-        while children := [
-            c for c in psutil.Process().children(recursive=True) if _living(c, kept)
-        ]:
+        while children := [c for c in psutil.Process().children(recursive=True) if _living(c, kept)]:
             for child in children:
                 with contextlib.suppress(psutil.Error):
                     child.kill()

@@ -29,20 +29,12 @@ def _parser():
         description="Run this cell in a process of its own under a memory limit. The variables of this "
         "notebook are not there unless sent along. The outcome is shown and kept as _trial.",
     )
-    parser.add_argument(
-        "--memory-limit", metavar="SIZE", help='such as 256MiB or "1.5 GB"; none: no limit'
-    )
+    parser.add_argument("--memory-limit", metavar="SIZE", help='such as 256MiB or "1.5 GB"; none: no limit')
     parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="default 120")
     parser.add_argument("--seed", type=int, default=0, help="default 0")
-    parser.add_argument(
-        "--profile", action="store_true", help="record every allocation: _trial.timeline"
-    )
-    parser.add_argument(
-        "--use", default="", metavar="X,Y", help="variables of this notebook to send along"
-    )
-    parser.add_argument(
-        "parameters", nargs="*", metavar="name=value", help="variables for the cell"
-    )
+    parser.add_argument("--profile", action="store_true", help="record every allocation: _trial.timeline")
+    parser.add_argument("--use", default="", metavar="X,Y", help="variables of this notebook to send along")
+    parser.add_argument("parameters", nargs="*", metavar="name=value", help="variables for the cell")
     return parser
 
 

@@ -38,9 +38,7 @@ def parse_size(size):
     if isinstance(size, str):
         match = _SIZE.fullmatch(size)
         factor = match and _UNIT_BY_LOWER_CASE.get(match[2].lower())
-        number = (
-            float(match[1]) * factor if factor else int(size) if size.strip().isdigit() else None
-        )
+        number = float(match[1]) * factor if factor else int(size) if size.strip().isdigit() else None
     elif not isinstance(size, bool):
         try:
             number = operator.index(size)
@@ -179,9 +177,7 @@ def _nvidia_gpus():
         return []
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        listed = subprocess.run(
-            query, capture_output=True, text=True, timeout=20, check=True
-        ).stdout
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     rows = (line.rsplit(",", 1) for line in listed.splitlines() if "," in line)

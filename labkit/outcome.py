@@ -84,9 +84,7 @@ class Outcome:
     @property
     def headline(self):
         """One line: the status, the peak against the limit."""
-        return f"{SIGN[self.status]} {SAID[self.status]}" + (
-            f" · {self._memory()}" if self._memory() else ""
-        )
+        return f"{SIGN[self.status]} {SAID[self.status]}" + (f" · {self._memory()}" if self._memory() else "")
 
     def _memory(self):
         if self.peak_bytes is None:

@@ -57,9 +57,7 @@ def _peak_bar(axes, row, label, outcome, reach):
               edgecolor="white")  # fmt: skip
     asked = outcome.diagnosis.requested_bytes if outcome.diagnosis else None
     if asked:
-        axes.barh(
-            row, asked / MIB, left=width, height=0.6, fill=False, edgecolor=VERMILION, linestyle=":"
-        )
+        axes.barh(row, asked / MIB, left=width, height=0.6, fill=False, edgecolor=VERMILION, linestyle=":")
         width += asked / MIB
     said = format_size(peak) if peak is not None else outcome.status
     if failed:
@@ -87,9 +85,7 @@ def memory_map(outcome):
     for chunk in outcome.memory_map.chunks:
         size = chunk.size / MIB
         colour, hatch = (BLUE, None) if chunk.in_use else ("white", "...")
-        axes.barh(
-            1, size, left=at, height=0.6, color=colour, hatch=hatch, edgecolor=GREY, linewidth=0.3
-        )
+        axes.barh(1, size, left=at, height=0.6, color=colour, hatch=hatch, edgecolor=GREY, linewidth=0.3)
         at += size
     limit = (outcome.limit_bytes or outcome.memory_map.held_bytes) / MIB
     if limit > at:

@@ -60,9 +60,7 @@ class Trial:
         self.limit = None if memory_limit is None else memory.check_limit(memory_limit, self.device)
         self.params = dict(params or {})
         if timeout is not None and not timeout > 0:
-            raise LabkitError(
-                f"timeout={timeout!r}: give seconds above 0, or None to wait for ever."
-            )
+            raise LabkitError(f"timeout={timeout!r}: give seconds above 0, or None to wait for ever.")
         self.timeout, self.profile, self.seed = timeout, profile, seed
         self.filename, self.echo = filename, echo
         self._payload = _pack(train, self.params, filename)
@@ -181,6 +179,4 @@ def _check_parameters(train, params):
         signature.bind(**params)
     except TypeError as e:
         name = getattr(train, "__name__", "train")
-        raise LabkitError(
-            f"{e}. It is defined as {name}{signature}; parameters go by name."
-        ) from None
+        raise LabkitError(f"{e}. It is defined as {name}{signature}; parameters go by name.") from None

@@ -121,9 +121,7 @@ def _adopt_surroundings(request):
         os.chdir(request["cwd"])
     sys.path[:] = request["path"]
     os.environ.update(request["environ"])
-    with contextlib.suppress(
-        OSError
-    ):  # if the machine's memory runs out, this process is to go first
+    with contextlib.suppress(OSError):  # if the machine's memory runs out, this process is to go first
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 

@@ -54,9 +54,7 @@ def _status(watch):
     code = watch.exit["code"] if watch.exit else -signal.SIGKILL
     where = _where(watch.folder)
     if code >= 0:
-        message = (
-            f"The process ended itself with exit status {code} before `train` returned (os._exit?)."
-        )
+        message = f"The process ended itself with exit status {code} before `train` returned (os._exit?)."
         return "crashed", TrialError("Exit", message, where)
     name = signal.Signals(-code).name
     if -code in KILLERS:
@@ -70,7 +68,9 @@ def _status(watch):
 def _ended(watch):
     where = _where(watch.folder)
     if watch.ending == "timeout":
-        message = f"Not done after {watch.trial.timeout:g} s. Give it longer with `timeout=`, or None for ever."
+        message = (
+            f"Not done after {watch.trial.timeout:g} s. Give it longer with `timeout=`, or None for ever."
+        )
         return TrialError("Timeout", message, where)
     return TrialError("Stopped", "The trial was stopped.", where)
 
@@ -99,12 +99,8 @@ def _out_of_memory(trial, watch, error, log, facts):
         memory_map = path and dump.read(path)
     crashed = not watch.done
     scopes, failed_in = watch.done.get("scopes", {}), watch.done.get("failed_in")
-    diagnosis = diagnose.of_failure(
-        error.message, log, trial.limit, memory_map, scopes, failed_in, crashed
-    )
-    peak = max(
-        (b for b in (facts["peak_bytes"], memory_map and memory_map.peak_bytes) if b), default=None
-    )
+    diagnosis = diagnose.of_failure(error.message, log, trial.limit, memory_map, scopes, failed_in, crashed)
+    peak = max((b for b in (facts["peak_bytes"], memory_map and memory_map.peak_bytes) if b), default=None)
     return {"memory_map": memory_map, "diagnosis": diagnosis, "peak_bytes": peak}
 
 
@@ -118,13 +114,9 @@ def _where(folder):
     with contextlib.suppress(OSError):
         text = (Path(folder) / "fault.txt").read_text(errors="replace")
         thread = _training_thread(text)
-        found = [
-            (m["file"], int(m["line"]), m["name"], None) for m in _FAULT_FRAME.finditer(thread)
-        ]
+        found = [(m["file"], int(m["line"]), m["name"], None) for m in _FAULT_FRAME.finditer(thread)]
         above = itertools.takewhile(lambda frame: not _is_own(frame[0]), found)
-        return "".join(
-            _format_frame(frame) for frame in reversed(list(above)) if _is_readers(frame[0])
-        )
+        return "".join(_format_frame(frame) for frame in reversed(list(above)) if _is_readers(frame[0]))
     return ""
 
 
@@ -136,9 +128,7 @@ def _training_thread(text):
 
 def _is_readers(filename):
     library = "site-packages" in filename or "dist-packages" in filename
-    return not (
-        library or _is_own(filename) or filename.startswith(("<frozen", sys.base_prefix + "/lib"))
-    )
+    return not (library or _is_own(filename) or filename.startswith(("<frozen", sys.base_prefix + "/lib")))
 
 
 def _is_own(filename):

@@ -35,9 +35,7 @@ class Watch:
         pipes = [os.pipe() for _ in range(3)]
         self._ends = [read for read, _ in pipes]
         try:
-            self.launcher.send(
-                {"do": "run", "folder": str(self.folder)}, [write for _, write in pipes]
-            )
+            self.launcher.send({"do": "run", "folder": str(self.folder)}, [write for _, write in pipes])
         except LauncherGone:
             self.lost = True
         finally:
@@ -66,11 +64,7 @@ class Watch:
                 self._read(end)
         if self.trial.stop_asked.is_set():
             self._end("stopped")
-        elif (
-            self.trial.timeout
-            and self.started
-            and time.monotonic() - self.started > self.trial.timeout
-        ):
+        elif self.trial.timeout and self.started and time.monotonic() - self.started > self.trial.timeout:
             self._end("timeout")
         self._tell()
 
@@ -152,9 +146,7 @@ class Watch:
         if waiting is not None:
             self.show.waiting(waiting)
         else:
-            self.show.progress(
-                time.monotonic() - self.started, limit=self.trial.limit, **self.sample
-            )
+            self.show.progress(time.monotonic() - self.started, limit=self.trial.limit, **self.sample)
 
     def kernel_killed(self):
         """Whether the kernel's out-of-memory killer was at work on this machine since the trial began."""
