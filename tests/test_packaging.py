@@ -191,9 +191,7 @@ def test_a_gpu_that_answers_selects_the_gpu_lock(checkout):
 
 def test_importing_labkit_leaves_tensorflow_alone():
     code = "import sys, labkit; print({'tensorflow', 'keras'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
 
 

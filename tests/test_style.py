@@ -24,9 +24,7 @@ def problems(notebook) -> list[str]:
         if cell.cell_type == "code":
             found += [f"cell {number}: {problem}" for problem in code_problems(cell)]
         found += [
-            f"cell {number}: unknown tag {tag!r}"
-            for tag in cell.metadata.get("tags", [])
-            if tag not in TAGS
+            f"cell {number}: unknown tag {tag!r}" for tag in cell.metadata.get("tags", []) if tag not in TAGS
         ]
     return found
 
