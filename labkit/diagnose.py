@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .memory import format_size
 
@@ -18,11 +18,12 @@ _REQUEST = re.compile(
 )
 _DTYPE_BYTES = {
     **dict.fromkeys(("bool", "int8", "uint8"), 1),
-    **dict.fromkeys(("half", "float16", "bfloat16", "int16", "uint16"), 2),
-    **dict.fromkeys(("float", "float32", "int32", "uint32"), 4),
-    **dict.fromkeys(("double", "float64", "int64", "uint64", "complex64"), 8),
+    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
+    **dict.fromkeys(("float32", "int32", "uint32"), 4),
+    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
     "complex128": 16,
 }
+HOST_ERRORS = ("MemoryError", "_ArrayMemoryError")
 
 
 @dataclass(frozen=True)
@@ -49,35 +50,41 @@ class Diagnosis:
         return "\n".join(self.evidence)
 
 
-def of_failure(message, log, limit, memory_map, scopes, failed_in, crashed):
+def of_failure(error, log, limit, memory_map, scopes, failed_in, crashed):
     """The Diagnosis of a trial that ran out of memory.
 
-    message: the exception's text; log: what TensorFlow printed; limit: bytes or None; memory_map: a
+    error: its TrialError; log: what TensorFlow printed; limit: bytes or None; memory_map: a
     labkit.dump.MemoryMap or None; scopes: layers by the name scope of their ops; failed_in:
     the layer that ran eagerly as it failed, or None; crashed: it died instead of raising.
     """
-    tensor, node, request = _TENSOR.search(message), _NODE.search(message), _REQUEST.search(log)
-    op = node["node"] if node else _eager_op(message, request)
+    if error.type in HOST_ERRORS:
+        said = f"The host's memory ran out, not the device's: {error.message or error.type}"
+        return Diagnosis("host_memory", limit_bytes=limit, evidence=[said])
+    tensor, node = _TENSOR.search(error.message), _NODE.search(error.message)
+    request = _REQUEST.search(log)
+    op = node["node"] if node else _eager_op(error.message, request)
+    dtype = tensor and {"float": "float32", "half": "float16", "double": "float64"}.get(
+        tensor["dtype"], tensor["dtype"]
+    )
     shape = tuple(int(n) for n in re.findall(r"\d+", tensor["shape"])) if tensor else None
-    dtype = tensor["dtype"] if tensor else None
-    exact = math.prod(shape) * _DTYPE_BYTES[dtype] if tensor and dtype in _DTYPE_BYTES else None
+    exact = math.prod(shape) * _DTYPE_BYTES[dtype] if dtype in _DTYPE_BYTES else None
     requested = exact or (int(request["bytes"]) if request else None)
-    facts = {
-        "cause": _cause(message, requested, limit, crashed),
-        "layer": layer_of(op, scopes) or failed_in,
-        "op": op,
-        "shape": shape,
-        "dtype": {"float": "float32", "half": "float16", "double": "float64"}.get(dtype, dtype),
-        "requested_bytes": requested,
-        "in_use_bytes": memory_map.in_use_bytes if memory_map else None,
-        "limit_bytes": limit,
-        "largest_free_bytes": _largest_free(memory_map, limit),
-    }
-    return Diagnosis(**facts, evidence=list(_evidence(crashed=crashed, **facts)))
+    found = Diagnosis(
+        cause=_cause(error.message, requested, limit, crashed),
+        layer=layer_of(op, scopes) or failed_in,
+        op=op,
+        shape=shape,
+        dtype=dtype,
+        requested_bytes=requested,
+        in_use_bytes=memory_map.in_use_bytes if memory_map else None,
+        limit_bytes=limit,
+        largest_free_bytes=_largest_free(memory_map, limit),
+    )
+    return replace(found, evidence=list(_evidence(found, crashed)))
 
 
 def layer_of(op, scopes):
-    """The layer that an op belongs to, by its name scope; None if it is of none. Gradients are their layer's."""
+    """The layer that an op, or the gradient of one, belongs to by its name scope; None if to none."""
     parts = (op or "").split("/")
     for start in range(len(parts)):
         for end in range(start + 1, len(parts)):
@@ -102,8 +109,6 @@ def _largest_free(memory_map, limit):
 
 
 def _cause(message, requested, limit, crashed):
-    if message.startswith(("Unable to allocate", "MemoryError")):
-        return "host_memory"
     if crashed or "Dst tensor is not initialized" in message:
         return "array_copied_to_device"
     if requested and limit and requested >= limit:
@@ -111,36 +116,22 @@ def _cause(message, requested, limit, crashed):
     return "unknown"
 
 
-def _evidence(
-    cause,
-    layer,
-    op,
-    shape,
-    dtype,
-    requested_bytes,
-    in_use_bytes,
-    limit_bytes,
-    largest_free_bytes,
-    crashed,
-):
-    if cause == "host_memory":
-        yield "The host's memory ran out, not the device's: NumPy could not make an array."
-        return
-    if op:
-        yield f"The op that failed: {op}" + (f", in layer {layer}." if layer else ".")
-    if shape is not None and requested_bytes:
-        yield f"Its tensor: {dtype}{list(shape)}, {format_size(requested_bytes)}."
-    elif requested_bytes:
-        yield f"It asked for {format_size(requested_bytes)}."
-    if in_use_bytes is not None and limit_bytes:
+def _evidence(found, crashed):
+    if found.op:
+        yield f"The op that failed: {found.op}" + (f", in layer {found.layer}." if found.layer else ".")
+    if found.shape is not None and found.requested_bytes:
+        yield f"Its tensor: {found.dtype}{list(found.shape)}, {format_size(found.requested_bytes)}."
+    elif found.requested_bytes:
+        yield f"It asked for {format_size(found.requested_bytes)}."
+    if found.in_use_bytes is not None and found.limit_bytes:
         yield (
-            f"In use: {format_size(in_use_bytes)} of {format_size(limit_bytes)}; "
-            f"the largest block left: {format_size(largest_free_bytes)}."
+            f"In use: {format_size(found.in_use_bytes)} of {format_size(found.limit_bytes)}; "
+            f"the largest block left: {format_size(found.largest_free_bytes)}."
         )
-    if cause == "tensor_exceeds_limit":
+    if found.cause == "tensor_exceeds_limit":
         yield "This one tensor alone would fill the whole limit."
     if crashed:
         yield (
-            "The process died while TensorFlow copied an array to the device in one piece: on the CPU stand-in "
-            'that copy crashes; on a GPU it raises "Dst tensor is not initialized".'
+            "The process died while TensorFlow copied an array to the device in one piece: on the CPU "
+            'stand-in that copy crashes; on a GPU it raises "Dst tensor is not initialized".'
         )

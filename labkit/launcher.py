@@ -65,7 +65,7 @@ class Launcher:
                 "or `pip install tensorflow` on Arm, or `pip install 'tensorflow[and-cuda]'` for a GPU."
             )
         ours, theirs = socket.socketpair()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         package_home = str(Path(__file__).parent.parent)
         path = os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")]))
         with theirs:

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import shlex
+import sys
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class
@@ -54,11 +55,21 @@ class TrialMagics(Magics):
             profile=options.profile,
             seed=options.seed,
             params={**self._used(options.use), **dict(map(_parameter, options.parameters))},
-            filename=f"Cell In[{self.shell.execution_count}]",
+            filename=self._cell_name(),
             echo=True,
         ).run()
         self.shell.user_ns["_trial"] = outcome
         return outcome
+
+    def _cell_name(self):
+        """What IPython calls the running cell, "Cell In[3]": its own count runs ahead in some versions."""
+        frame = sys._getframe()
+        while frame is not None:
+            named = self.shell.compile.format_code_name(frame.f_code.co_filename)
+            if named:
+                return " ".join(named)
+            frame = frame.f_back
+        return "<cell>"
 
     def _used(self, names):
         names = [name.strip() for name in names.split(",") if name.strip()]

@@ -163,11 +163,11 @@ class Device:
                 "The numbers are this GPU's own; another GPU may choose other kernels with other workspaces."
             )
         return (
-            f"No GPU that TensorFlow can use: trials run on the CPU stand-in, which is this machine's {memory} "
-            "behind the allocator that TensorFlow uses on GPUs, with a hard limit. "
-            "Weights, gradients, optimizer slots and activations are what a GPU would hold, but the kernels and their "
-            "workspaces are the CPU's, XLA is off (Keras 3 turns it on on a GPU), and data that would "
-            "stay in the host's memory beside a GPU counts against the one limit here."
+            f"No GPU that TensorFlow can use: trials run on the CPU stand-in, this machine's {memory} behind "
+            "the allocator that TensorFlow uses on GPUs, with a hard limit. "
+            "Weights, gradients, optimizer slots and activations are what a GPU would hold, but kernels and "
+            "their workspaces are the CPU's, XLA is off (Keras 3 turns it on on a GPU), and data that "
+            "would stay in host memory beside a GPU counts against the one limit here."
         )
 
 

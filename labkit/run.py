@@ -82,9 +82,12 @@ class Trial:
             ):
                 if launcher is None:
                     return Outcome("stopped", self.params, self.device.kind, limit_bytes=self.limit)
+                self._write(Path(folder))
                 watch = Watch(launcher, Path(folder), show, self)
-                self._write(watch.folder)
                 watch.follow()
+                if watch.never_began:  # the launcher had died unnoticed
+                    watch = Watch(self._warm(show), Path(folder), show, self)
+                    watch.follow()
                 return verdict.outcome(self, watch)
         finally:
             show.close()
@@ -158,8 +161,8 @@ def _pack(train, params, filename):
         _check_parameters(train, params)
     else:
         raise LabkitError(
-            f"`train` is a {type(train).__name__}; give a function, `labkit.run(train)` without brackets "
-            "after its name, or source text."
+            f"`train` is of type {type(train).__name__}; give a function, `labkit.run(train)` without "
+            "brackets after its name, or source text."
         )
     try:
         return cloudpickle.dumps({"train": train, "params": params, "filename": filename})

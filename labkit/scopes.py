@@ -1,8 +1,8 @@
 """Inside a trial: which name scope of a graph is which layer.
 
-TensorFlow makes scope names unique, so an op of the layer `conv2d` may be called "sequential_1/conv2d_1/Conv2D",
-though the model has another layer of the name `conv2d_1`. Guessing from names gets the wrong layer; this
-records, as Keras opens each scope, whose it is.
+TensorFlow makes scope names unique, so an op of the layer `conv2d` may be called
+"sequential_1/conv2d_1/Conv2D" though the model has another layer of the name `conv2d_1`. Guessing from
+names gets the wrong layer; this records, as Keras opens each scope, whose it is.
 """
 
 import keras

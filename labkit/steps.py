@@ -21,10 +21,11 @@ class StepClock:
     def __init__(self):
         self.seconds = []
         self.batch_size = None
-        self._ends = []
+        self._last_end = None
+        self._intervals = []
         self._training = set()
         self._outermost = None
-        self._steps_per_call = 1
+        self._fitting = None
         self._eager_optimizers = set()
         self._thread = threading.get_ident()
 
@@ -40,52 +41,62 @@ class StepClock:
     def samples_per_second(self, batch_size=None):
         """Samples over the median time between the ends of steps, input included; None if unknown."""
         batch_size = self.batch_size or batch_size
-        between = [b - a for a, b in zip(self._ends[1:], self._ends[2:], strict=False)]
-        if not batch_size or not between:
+        if not batch_size or not self._intervals[1:]:
             return None
-        return batch_size * self._steps_per_call / statistics.median(between)
+        return batch_size / statistics.median(self._intervals[1:])  # the first includes start-up
 
     def _around_function(self, call, function, *args, **kwargs):
         if self._outermost is not None or threading.get_ident() != self._thread:
             return call(function, *args, **kwargs)
         self._outermost = function
+        updates = self._updates_so_far()
         start = time.perf_counter()
         try:
             result = call(function, *args, **kwargs)
         finally:
             self._outermost = None
         if id(function) in self._training:
-            self._record(start, self._steps_per_call)
+            self._record(start, self._updates_so_far() - updates if self._fitting else 1)
         return result
+
+    def _updates_so_far(self):
+        """Of a model in `fit` that takes several steps in a call: only its optimizer counts them."""
+        return int(self._fitting.optimizer.iterations) if self._fitting else 0
 
     def _around_apply(self, call, optimizer, *args, **kwargs):
         result = call(optimizer, *args, **kwargs)
         if not tf.executing_eagerly():
-            if self._outermost is not None and not _inside_a_graph_loop():
+            if self._outermost is not None and (self._fitting or not _inside_a_graph_loop()):
                 self._training.add(id(self._outermost))
         elif self._outermost is None:
             self._eager_optimizers.add(id(optimizer))
-            if self._ends and len(self._eager_optimizers) == 1:
-                self._record(self._ends[-1], 1)
+            if len(self._eager_optimizers) > 1:
+                self._last_end = None  # whose step it is cannot be told
+            elif self._last_end is None:
+                self._last_end = time.perf_counter()
             else:
-                self._ends.append(time.perf_counter())
+                self._record(self._last_end, 1)
         return result
 
     def _around_fit(self, call, model, x=None, y=None, batch_size=None, *args, **kwargs):
-        self._steps_per_call = model.steps_per_execution
+        self._fitting = model if model.steps_per_execution > 1 else None
         if hasattr(x, "shape") and len(x.shape):
             self.batch_size = min(batch_size or 32, len(x))
-        return call(model, x, y, batch_size, *args, **kwargs)
+        try:
+            return call(model, x, y, batch_size, *args, **kwargs)
+        finally:
+            self._fitting = None
 
     def _around_train_on_batch(self, call, model, x, *args, **kwargs):
-        self._steps_per_call = 1
         self.batch_size = len(x) if hasattr(x, "shape") and len(x.shape) else None
         return call(model, x, *args, **kwargs)
 
     def _record(self, start, steps):
         end = time.perf_counter()
-        self._ends.append(end)
-        self.seconds += [(end - start) / steps] * steps
+        if steps:
+            self.seconds += [(end - start) / steps] * steps
+            self._intervals.append((end - (self._last_end or start)) / steps)
+        self._last_end = end
 
 
 def _inside_a_graph_loop():

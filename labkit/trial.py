@@ -7,6 +7,7 @@ then "done". Whatever else becomes of the process, its launcher reports.
 import ast
 import contextlib
 import faulthandler
+import io
 import json
 import os
 import pickle
@@ -77,9 +78,7 @@ def main(folder, events_fd):
     """Run the request in `folder` and end this process. Called in a fresh fork of the launcher."""
     events = Events(events_fd)
     request = pickle.loads((Path(folder) / "request.pkl").read_bytes())
-    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
-    sys.stdout.reconfigure(write_through=True)
+    sys.stdout, sys.stderr = _unbuffered(1), _unbuffered(2)
     fault_file = open(Path(folder) / "fault.txt", "w")  # noqa: SIM115 - open until the process ends
     faulthandler.enable(fault_file)
     faulthandler.register(signal.SIGUSR1, fault_file)
@@ -113,6 +112,12 @@ def main(folder, events_fd):
         samples_per_second=clock.samples_per_second(request["batch_size"]),
     )
     os._exit(0)
+
+
+def _unbuffered(fd):
+    """A text stream whose every print is seen at once, also without a new line at its end."""
+    raw = io.FileIO(fd, "wb", closefd=False)
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="replace", write_through=True)
 
 
 def _adopt_surroundings(request):
@@ -237,10 +242,8 @@ def _keep(result, folder):
             _result_pickler(file).dump(result)
     except Exception as e:
         (Path(folder) / "result.pkl").unlink()
-        kind = type(result).__name__
-        return {
-            "note": f"`train` returned a {kind}, which cannot leave the trial ({e}). Return numbers or arrays."
-        }
+        said = f"`train` returned a {type(result).__name__}, which cannot leave the trial: {e}"
+        return {"note": f"{said}. Return numbers or arrays."}
     return {}
 
 

@@ -99,7 +99,7 @@ def _out_of_memory(trial, watch, error, log, facts):
         memory_map = path and dump.read(path)
     crashed = not watch.done
     scopes, failed_in = watch.done.get("scopes", {}), watch.done.get("failed_in")
-    diagnosis = diagnose.of_failure(error.message, log, trial.limit, memory_map, scopes, failed_in, crashed)
+    diagnosis = diagnose.of_failure(error, log, trial.limit, memory_map, scopes, failed_in, crashed)
     peak = max((b for b in (facts["peak_bytes"], memory_map and memory_map.peak_bytes) if b), default=None)
     return {"memory_map": memory_map, "diagnosis": diagnosis, "peak_bytes": peak}
 

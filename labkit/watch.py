@@ -30,6 +30,11 @@ class Watch:
         self._half_event, self._half_line = b"", ""
         self._decoders = [codecs.getincrementaldecoder("utf-8")(errors="replace") for _ in range(2)]
 
+    @property
+    def never_began(self):
+        """Whether the launcher was lost before it started the trial."""
+        return self.lost and self.started is None and not self.ending
+
     def follow(self):
         """Start the trial and stay until it has ended."""
         pipes = [os.pipe() for _ in range(3)]

@@ -1,0 +1,92 @@
+"""%%trial in a real kernel."""
+
+import threading
+import time
+
+import psutil
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    manager, client = start_new_kernel(kernel_name="python3")
+    cell = Cell(manager, client)
+    cell.run("%load_ext labkit")
+    yield cell
+    launched = psutil.Process(manager.provisioner.process.pid).children(recursive=True)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+    _, left = psutil.wait_procs(launched, timeout=15)
+    assert not left
+
+
+class Cell:
+    """Runs cells and collects what they show: streams as text, displays by MIME type."""
+
+    def __init__(self, manager, client):
+        self.manager, self.client = manager, client
+
+    def run(self, source):
+        streams, shown, seen = {"stdout": "", "stderr": ""}, [], []
+
+        def hook(message):
+            kind, content = message["msg_type"], message["content"]
+            if kind == "stream":
+                streams[content["name"]] += content["text"]
+            elif kind in ("execute_result", "display_data", "update_display_data"):
+                shown.append(content["data"])
+                seen.append(content["data"].get("text/html", ""))
+            elif kind == "error":
+                streams["stderr"] += "\n".join(content["traceback"])
+
+        reply = self.client.execute_interactive(source, timeout=60, output_hook=hook)
+        self.text, self.errors, self.shown, self.seen = streams["stdout"], streams["stderr"], shown, seen
+        self.count = reply["content"]["execution_count"]
+        return self
+
+
+def test_a_cell_runs_as_a_trial_and_leaves_its_outcome(kernel):
+    cell = kernel.run("%%trial --memory-limit 64MiB n=3 name=relu\nprint(name * n)\nn + 1")
+    assert cell.text == "relurelurelu\n4\n"
+    assert "peak" in cell.shown[-1]["text/plain"] and "<b>" in cell.shown[-1]["text/html"]
+    assert kernel.run("print(_trial.status, _trial.result, _trial.limit_bytes)").text == "ok 4 67108864\n"
+
+
+def test_a_traceback_has_the_readers_own_line_numbers(kernel):
+    cell = kernel.run("%%trial\nx = 1\n\nx / 0")
+    assert f"Cell In[{cell.count}], line 4" in cell.shown[-1]["text/plain"]
+    kernel.run("import labkit\ndef train():\n    return 1 / 0")
+    defined = kernel.count
+    assert (
+        f"Cell In[{defined}], line 3, in train()" in kernel.run("labkit.run(train)").shown[-1]["text/plain"]
+    )
+
+
+def test_variables_are_sent_only_when_asked(kernel):
+    kernel.run("data = [1, 2]; other = 5")
+    assert kernel.run("%%trial --use data,other\nprint(sum(data) + other)").text == "8\n"
+    assert "NameError" in kernel.run("%%trial\nprint(data)").shown[-1]["text/plain"]
+    assert "no variable 'nothing'" in kernel.run("%%trial --use nothing\n1").errors
+
+
+def test_help_and_mistakes_in_the_line(kernel):
+    assert "--memory-limit SIZE" in kernel.run("%%trial --help\n1").text
+    assert "Forms that work" in kernel.run("%%trial --memory-limit lots\n1").errors
+    assert "unrecognized arguments: --limit" in kernel.run("%%trial --limit 3\n1").errors
+    assert "not name=value" in kernel.run("%%trial 3=x\n1").errors
+
+
+def test_an_interrupt_of_the_kernel_stops_the_trial(kernel):
+    threading.Timer(3, kernel.manager.interrupt_kernel).start()
+    start = time.monotonic()
+    cell = kernel.run("%%trial\nimport time\nprint('up')\ntime.sleep(60)")
+    assert time.monotonic() - start < 20
+    assert cell.text == "up\n" and "stopped" in cell.shown[-1]["text/plain"]
+    assert any("running for" in html for html in cell.seen)
+    assert kernel.run("print(1 + 1)").text == "2\n"
+
+
+def test_the_kernel_itself_never_imports_tensorflow(kernel):
+    kernel.run("outcome = labkit.run('import keras; keras.ops.zeros(3)')")
+    assert kernel.run("import sys; print(outcome.ok, 'tensorflow' in sys.modules)").text == "True False\n"

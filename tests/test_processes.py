@@ -1,0 +1,167 @@
+"""The warm launcher's life: started on first use, gone with its kernel, replaced when it dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+
+import labkit
+from labkit.run import _launcher
+
+CGROUPS = Path("/sys/fs/cgroup/memory")
+
+
+def start_script(body, **environ):
+    """A Python process of its own that uses labkit, marked so that all its offspring can be found."""
+    mark = f"LABKIT_TEST_{uuid.uuid4().hex}"
+    script = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(body)],
+        env={**os.environ, mark: "1", **environ},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return script, mark
+
+
+def marked(mark):
+    """Processes, zombies apart, that carry the mark in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and mark in process.environ():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def all_gone(mark, seconds=15):
+    deadline = time.monotonic() + seconds
+    while marked(mark) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not marked(mark)
+
+
+def test_the_launcher_serves_many_trials_and_is_replaced_when_it_dies():
+    assert labkit.run("1").ok
+    first = _launcher.pid
+    assert labkit.run("2").ok
+    assert _launcher.pid == first
+    os.kill(first, signal.SIGKILL)
+    assert labkit.run("3").ok
+    assert _launcher.pid != first
+
+
+def test_a_trial_whose_launcher_is_killed_is_killed_and_the_next_one_runs():
+    def train(launcher):
+        import os
+        import time
+
+        os.kill(launcher, 9)
+        time.sleep(60)
+
+    labkit.run("1")
+    outcome = labkit.run(train, launcher=_launcher.pid)
+    assert outcome.status == "killed"
+    assert "launcher" in str(outcome)
+    assert labkit.run("1").ok
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_is_left_of_a_kernel_that_is_killed_during_a_trial(sent):
+    script, mark = start_script(
+        """
+        import labkit
+        labkit.run(
+            "import subprocess, time; subprocess.Popen(['sleep', '999']); print('go'); time.sleep(999)"
+        )
+        """
+    )
+    assert script.stdout.readline() == "go\n"
+    assert len(marked(mark)) == 4  # the script, its launcher, the trial and what that started
+    script.send_signal(sent)
+    script.wait()
+    assert all_gone(mark)
+
+
+def test_the_launcher_goes_away_when_idle_and_comes_back_when_needed():
+    script, mark = start_script(
+        """
+        import labkit, time
+        from labkit.run import _launcher
+        print(labkit.run("1").status, flush=True)
+        while _launcher._process.poll() is None: time.sleep(0.1)
+        print("gone", flush=True)
+        print(labkit.run("1").status, flush=True)
+        """,
+        LABKIT_IDLE_SECONDS="1",
+    )
+    assert script.communicate(timeout=60)[0].split() == ["ok", "gone", "ok"]
+    assert all_gone(mark)
+
+
+def test_without_forking_each_trial_has_a_fresh_process():
+    script, mark = start_script(
+        """
+        import labkit
+        print(labkit.run("1").status)
+        print(labkit.run("import os; os.abort()").status)
+        print(labkit.run("import keras; keras.ops.zeros((4, 2**18))", memory_limit="16 MiB").peak_bytes)
+        """,
+        LABKIT_FORK="0",
+    )
+    assert script.communicate(timeout=120)[0].split() == ["ok", "crashed", str(4 * 2**20 + 256)]
+    assert all_gone(mark)
+
+
+def test_a_script_without_tensorflow_is_told_how_to_install_it(tmp_path):
+    script, _ = start_script(
+        """
+        import importlib.util, labkit
+        importlib.util.find_spec = lambda name: None
+        try:
+            labkit.run("1")
+        except labkit.LabkitError as e:
+            print(e)
+        """
+    )
+    assert "pip install tensorflow" in script.communicate(timeout=60)[0]
+
+
+@pytest.fixture
+def container():
+    """A memory cgroup of 1.5 GiB, as a container has; needs root and cgroups of version 1."""
+    folder = CGROUPS / f"labkit-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text(str(3 * 2**29))
+    except OSError as e:
+        pytest.skip(f"no memory cgroup can be made here: {e}")
+    yield folder
+    folder.rmdir()
+
+
+def test_in_a_container_the_kernel_kills_the_trial_and_not_the_notebook(container):
+    script, mark = start_script(
+        f"""
+        import labkit, os
+        open("{container}/cgroup.procs", "w").write(str(os.getpid()))
+        print(labkit.device().memory_bytes == 3 * 2**29)
+        try:
+            labkit.run("1", memory_limit="2 GiB")
+        except labkit.LabkitError as e:
+            print("1.50 GiB" in str(e))
+        outcome = labkit.run("import numpy as np\\nx = [np.ones(2**24) for _ in range(100)]")
+        print(outcome.status, "ran out of host memory" in str(outcome))
+        print(labkit.run("1").status)
+        """
+    )
+    assert script.communicate(timeout=120)[0].split() == ["True", "True", "killed", "True", "ok"]
+    assert all_gone(mark)

@@ -1,0 +1,392 @@
+"""Real trials: every way to end, as its outcome tells it."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+import labkit
+from labkit import plots
+
+MIB = 2**20
+
+CONVOLUTIONS = """
+import keras, numpy as np
+model = keras.Sequential([
+    keras.Input((64, 64, 3)),
+    keras.layers.Conv2D(4, 3, padding="same"),
+    keras.layers.Conv2D(64, 3, padding="same"),
+    keras.layers.GlobalAveragePooling2D(),
+    keras.layers.Dense(10),
+])
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile("adam", loss, run_eagerly=eagerly)
+model.train_on_batch(np.zeros((batch_size, 64, 64, 3), "float32"), np.zeros(batch_size))
+"""
+
+COPY = """
+import numpy as np, tensorflow as tf
+def copy():
+    return tf.convert_to_tensor(np.zeros((100, 2**20), "float32"))
+copy()
+"""
+
+
+@pytest.fixture(scope="module")
+def ran_out():
+    return labkit.run(CONVOLUTIONS, memory_limit="300 MiB", batch_size=512, eagerly=False)
+
+
+@pytest.fixture(scope="module")
+def crashed_copy():
+    return labkit.run(COPY, memory_limit="300 MiB")
+
+
+def test_peak_is_what_the_allocator_counts():
+    def train(mib):
+        import tensorflow as tf
+
+        kept = tf.zeros((mib, 2**18))
+        passing = tf.zeros((2 * mib, 2**18))
+        del passing
+        return tf.config.experimental.get_memory_info("CPU:0"), int(kept.shape[0])
+
+    outcome = labkit.run(train, memory_limit="64 MiB", mib=8)
+    info, rows = outcome.result
+    assert outcome.ok and rows == 8
+    assert outcome.limit_bytes == 64 * MIB
+    assert outcome.peak_bytes == info["peak"] == (8 + 16) * MIB + 256  # and the 0 that fills them
+    assert info["current"] - outcome.current_bytes == 8 * MIB
+
+
+def test_a_peak_before_a_reset_of_the_counters_is_remembered():
+    def train():
+        import tensorflow as tf
+
+        tf.zeros((8, 2**18))
+        tf.config.experimental.reset_memory_stats("CPU:0")
+
+    assert labkit.run(train, memory_limit="64 MiB").peak_bytes >= 8 * MIB
+
+
+def test_closures_arrays_and_parameters_reach_the_trial_and_results_come_back():
+    offset = np.arange(3)
+
+    def helper(x):
+        return x + offset
+
+    def train(scale):
+        import tensorflow as tf
+
+        return {"tensor": tf.constant(helper(scale)), "scale": scale}
+
+    result = labkit.run(train, scale=10).result
+    np.testing.assert_array_equal(result["tensor"], [10, 11, 12])
+    assert type(result["tensor"]) is np.ndarray
+
+
+def test_a_history_comes_back_without_its_model_and_the_meter_adds_its_column():
+    def train():
+        import keras
+        import numpy as np
+
+        import labkit
+
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        x = np.zeros((64, 4), "float32")
+        return model.fit(x, x[:, :1], epochs=2, verbose=0, callbacks=[labkit.MemoryMeter()])
+
+    outcome = labkit.run(train, memory_limit="64 MiB")
+    peaks = outcome.result.history["memory_peak"]
+    assert len(peaks) == 2
+    assert max(peaks) <= outcome.peak_bytes
+    assert min(peaks) > 64 * 4 * 4
+
+
+def test_a_result_that_cannot_travel_is_left_behind_with_a_note():
+    def train():
+        import keras
+
+        class Model(keras.Model):
+            def __reduce__(self):
+                raise TypeError("stays here")
+
+        return Model()
+
+    outcome = labkit.run(train)
+    assert outcome.ok and outcome.result is None
+    assert "stays here" in outcome.note
+
+
+def test_the_same_seed_gives_the_same_numbers_and_none_gives_others():
+    def train():
+        import keras
+
+        return keras.random.uniform((3,)), np.random.rand(3)
+
+    draws = [np.concatenate(labkit.run(train, seed=seed).result) for seed in (1, 1, 2, None, None)]
+    assert np.array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[0], draws[2])
+    assert not np.array_equal(draws[3], draws[4])
+
+
+def test_running_out_of_memory_names_the_layer_as_the_summary_does(ran_out):
+    found = ran_out.diagnosis
+    assert ran_out.status == "oom"
+    assert ran_out.error.type == "ResourceExhaustedError"
+    assert "model.train_on_batch" in ran_out.error.traceback
+    assert found.layer == "conv2d_1"  # the second; TensorFlow's name for the op ends in conv2d_1_2
+    assert found.shape == (512, 64, 64, 64) and found.dtype == "float32"
+    assert found.requested_bytes == 512 * 64 * 64 * 64 * 4
+    assert found.limit_bytes == 300 * MIB
+    assert found.cause == "tensor_exceeds_limit"
+    assert 0 < found.in_use_bytes <= ran_out.peak_bytes < 300 * MIB
+
+
+def test_the_memory_map_adds_up(ran_out):
+    chunks = ran_out.memory_map.chunks
+    assert sum(c.size for c in chunks if c.in_use) == ran_out.memory_map.in_use_bytes
+    assert all(c.requested <= c.size for c in chunks if c.in_use)
+    assert plots.memory_map(ran_out)._repr_png_().startswith(b"\x89PNG")
+
+
+def test_tensorflows_dump_is_in_the_log_but_not_on_the_screen(ran_out, capsys):
+    assert "Next region of size" in ran_out.log
+    assert "Next region of size" not in str(ran_out)
+    show = Recorder()
+    labkit.Trial(
+        "import sys; print('out'); print('W0000 00:00:1.5  12 x.cc:1] b', file=sys.stderr)", show=show
+    ).run()
+    assert show.text == "out\n"
+
+
+def test_an_eager_failure_names_its_layer_too():
+    outcome = labkit.run(CONVOLUTIONS, memory_limit="300 MiB", batch_size=512, eagerly=True)
+    assert (outcome.status, outcome.diagnosis.layer) == ("oom", "conv2d_1")
+
+
+def test_a_crash_while_copying_an_array_is_out_of_memory(crashed_copy):
+    assert crashed_copy.status == "oom"
+    assert crashed_copy.diagnosis.cause == "array_copied_to_device"
+    assert crashed_copy.diagnosis.requested_bytes == 400 * MIB
+    assert "Dst tensor is not initialized" in str(crashed_copy)
+    assert "line 4, in copy()" in crashed_copy.error.traceback
+    assert plots.peaks({"copy": crashed_copy})._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_hosts_memory_running_out_is_told_apart():
+    outcome = labkit.run("import numpy as np; np.zeros((2**20, 2**30))")
+    assert (outcome.status, outcome.diagnosis.cause) == ("oom", "host_memory")
+    assert "Unable to allocate" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind", "said"),
+    [
+        ("import ctypes\nctypes.string_at(0)", "crashed", "SIGSEGV", "line 2"),
+        ("import os\nos.abort()", "crashed", "SIGABRT", "line 2"),
+        ("import os\nos._exit(3)", "crashed", "Exit", "exit status 3"),
+        ("import os\nos.kill(os.getpid(), 9)", "killed", "SIGKILL", "Another process"),
+        ("import os\nos.kill(os.getpid(), 15)", "killed", "SIGTERM", "Another process"),
+        ("def f():\n    return 1 / 0\nf()", "error", "ZeroDivisionError", "line 2, in f()\n    return 1 / 0"),
+        ("x = (", "error", "SyntaxError", "line 1"),
+        ("import sys\nsys.exit('no data')", "error", "SystemExit", "no data"),
+        ("while True:\n    pass", "timeout", "Timeout", "while True"),
+    ],
+)
+def test_other_ends(code, status, kind, said):
+    outcome = labkit.run(code, timeout=1 if status == "timeout" else 60)
+    assert (outcome.status, outcome.error.type) == (status, kind)
+    assert said in str(outcome.error)
+    assert not outcome.ok
+
+
+def test_leaving_without_complaint_is_no_error():
+    assert labkit.run("import sys; sys.exit()").ok
+
+
+def test_stop_from_another_thread():
+    trial = labkit.Trial("import time; time.sleep(60)")
+    threading.Timer(0.5, trial.stop).start()
+    start = time.monotonic()
+    assert trial.run().status == "stopped"
+    assert time.monotonic() - start < 10
+
+
+def test_an_interrupt_stops_the_trial_and_not_the_caller():
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    outcome = labkit.run("import time\ntime.sleep(60)")
+    assert outcome.status == "stopped"
+    assert "line 2" in str(outcome.error)
+
+
+def test_a_trial_waits_for_another_and_can_be_stopped_meanwhile():
+    first = labkit.Trial("import time; time.sleep(60)")
+    second = labkit.Trial("1")
+    thread = threading.Thread(target=first.run)
+    thread.start()
+    time.sleep(0.5)
+    threading.Timer(0.5, second.stop).start()
+    assert second.run().status == "stopped"
+    first.stop()
+    thread.join()
+
+
+def test_nothing_that_a_trial_started_outlives_it():
+    def train():
+        import subprocess
+        import threading
+        import time
+
+        threading.Thread(target=time.sleep, args=(999,)).start()
+        escaped = subprocess.Popen(["sleep", "999"], start_new_session=True)
+        orphan = subprocess.run(
+            "setsid sleep 999 >/dev/null & echo $!", shell=True, stdout=subprocess.PIPE, text=True
+        )
+        return escaped.pid, int(orphan.stdout)
+
+    outcome = labkit.run(train)
+    assert outcome.ok
+    assert not any(psutil.pid_exists(pid) for pid in outcome.result)
+
+
+def test_megabytes_of_output_are_kept_in_bounds(capsys):
+    outcome = labkit.run("for i in range(300_000): print(f'{i:099}')")  # 30 MB
+    assert outcome.ok
+    assert outcome.log.startswith("0" * 99) and outcome.log.rstrip().endswith("299999")
+    assert len(outcome.log) < 7_000_000 and "characters left out" in outcome.log
+    assert len(capsys.readouterr().out) < 200_000
+
+
+def test_bytes_that_are_no_text_do_no_harm():
+    outcome = labkit.run("import os; os.write(1, b'caf\\xc3\\xa9 \\xff\\xfe\\n'); os.write(2, b'\\x00\\xff')")
+    assert outcome.ok and "café" in outcome.log
+
+
+class Recorder:
+    """What a widget would be told of a trial."""
+
+    def __init__(self):
+        self.text, self.progressed, self.waited = "", [], []
+
+    def output(self, text):
+        self.text += text
+
+    def status(self, text):
+        pass
+
+    def progress(self, seconds, **facts):
+        self.progressed.append(facts)
+
+    def waiting(self, seconds):
+        self.waited.append(seconds)
+
+    def close(self):
+        pass
+
+
+def test_output_and_the_wait_for_memory_are_told_as_they_happen():
+    show = Recorder()
+    source = "print('half', end='')\n" + CONVOLUTIONS
+    trial = labkit.Trial(
+        source, memory_limit="300 MiB", params={"batch_size": 512, "eagerly": False}, show=show
+    )
+    thread = threading.Thread(target=trial.run)
+    thread.start()
+    while not show.waited and thread.is_alive():
+        time.sleep(0.05)
+    assert show.text == "half" and thread.is_alive()
+    thread.join()
+    assert max(show.waited) > 8 and min(show.waited) < 1
+
+
+STEPS = {
+    "fit": 20,
+    "fit in several steps a call": 20,
+    "fit run eagerly": 19,  # from one update to the next
+    "fit with validation": 20,
+    "fit on a dataset": 20,
+    "train_on_batch": 10,
+    "tf.function": 10,
+    "eager loop": 9,
+    "loop inside a tf.function": 0,
+    "predict": 0,
+}
+
+
+@pytest.mark.parametrize("way", STEPS)
+def test_steps_are_timed_or_nothing_is_said(way):
+    def train(batch_size, way):
+        import keras
+        import numpy as np
+        import tensorflow as tf
+
+        x, y = np.zeros((100, 4), "float32"), np.zeros((100, 1), "float32")
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        loss, optimizer = keras.losses.MeanSquaredError(), keras.optimizers.Adam()
+        spe = 4 if "several" in way else 1
+        model.compile(optimizer, loss, run_eagerly="eagerly" in way, steps_per_execution=spe)
+
+        def step(a, b):
+            with tf.GradientTape() as tape:
+                value = loss(b, model(a, training=True))
+            gradients = tape.gradient(value, model.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+
+        def loop(step):
+            for a, b in data:
+                step(a, b)
+
+        if way == "fit on a dataset":
+            model.fit(data, epochs=2, verbose=0)
+        elif way == "fit with validation":
+            model.fit(x, y, batch_size=batch_size, epochs=2, validation_data=(x, y), verbose=0)
+        elif way.startswith("fit"):
+            model.fit(x, y, batch_size=batch_size, epochs=2, verbose=0)
+        elif way == "predict":
+            model.predict(x, batch_size=batch_size, verbose=0)
+        elif way == "train_on_batch":
+            loop(model.train_on_batch)
+        elif way == "tf.function":
+            loop(tf.function(step))
+        elif way == "eager loop":
+            loop(step)
+        else:
+            optimizer.build(model.trainable_variables)
+
+            @tf.function
+            def epoch():
+                for a, b in data:
+                    step(a, b)
+
+            epoch()
+
+    outcome = labkit.run(train, batch_size=10, way=way)
+    assert outcome.ok, outcome.error
+    assert len(outcome.step_seconds) == STEPS[way]
+    assert (outcome.samples_per_second is not None) == (STEPS[way] > 0)
+    assert sum(outcome.step_seconds) < outcome.wall_seconds
+
+
+@pytest.mark.parametrize(
+    ("train", "params", "said"),
+    [
+        (lambda batch_size: None, {"batchsize": 1}, "(batch_size)"),
+        (42, {}, "without brackets"),
+        ("1", {"a b": 1}, "'a b'"),
+        (lambda: lock, {}, "cannot be sent to another process"),
+    ],
+)
+def test_what_cannot_start_is_refused_before_it_does(train, params, said):
+    with pytest.raises(labkit.LabkitError) as raised:
+        labkit.run(train, **params)
+    assert said in str(raised.value)
+
+
+lock = threading.Lock()
