@@ -30,7 +30,7 @@ def run(train, *, memory_limit=None, timeout=120, profile=False, seed=0, **param
     train         a function, closures included, or source text that finds the parameters as variables
     memory_limit  cap on the device's memory: bytes, or text such as "256 MiB"; None for no cap
     timeout       seconds before the trial is ended; None to wait for ever
-    profile       also record every allocation: `outcome.timeline`
+    profile       also record every allocation, of the whole trial or of so many steps: `outcome.timeline`
     seed          for keras.utils.set_random_seed; None leaves the generators unseeded
 
     Whatever the code does (run out of memory, crash, hang, exit), this process is untouched and the
@@ -61,6 +61,8 @@ class Trial:
         self.params = dict(params or {})
         if timeout is not None and not timeout > 0:
             raise LabkitError(f"timeout={timeout!r}: give seconds above 0, or None to wait for ever.")
+        if not isinstance(profile, int) or profile < 0:
+            raise LabkitError(f"profile={profile!r}: give True, False, or the number of steps to record.")
         self.timeout, self.profile, self.seed = timeout, profile, seed
         self.filename, self.echo = filename, echo
         self._payload = _pack(train, self.params, filename)
@@ -140,6 +142,7 @@ class Trial:
             "device": self.device.kind,
             "seed": self.seed,
             "echo": self.echo,
+            "profile": self.profile,
             "batch_size": batch_size if isinstance(batch_size, int) else None,
             "cwd": os.getcwd(),
             "path": sys.path,

@@ -18,7 +18,8 @@ class StepClock:
     loops over steps inside its graph, or that updates weights without an optimizer, yields nothing.
     """
 
-    def __init__(self):
+    def __init__(self, tracer=None):
+        self._tracer = tracer
         self.seconds = []
         self.batch_size = None
         self._last_end = None
@@ -49,6 +50,8 @@ class StepClock:
         if self._outermost is not None or threading.get_ident() != self._thread:
             return call(function, *args, **kwargs)
         self._outermost = function
+        if self._tracer:
+            self._tracer.before_call()
         updates = self._updates_so_far()
         start = time.perf_counter()
         try:
@@ -96,6 +99,9 @@ class StepClock:
         if steps:
             self.seconds += [(end - start) / steps] * steps
             self._intervals.append((end - (self._last_end or start)) / steps)
+        if self._tracer:
+            self._tracer.step()
+            end = time.perf_counter()
         self._last_end = end
 
 

@@ -88,7 +88,9 @@ def main(folder, events_fd):
     from .scopes import Scopes
     from .steps import StepClock
 
-    device_memory, clock, scopes = DeviceMemory(request["device"]), StepClock(), Scopes()
+    device_memory, scopes = DeviceMemory(request["device"]), Scopes()
+    tracer = _tracer(scopes, request["profile"])
+    clock = StepClock(tracer)
     clock.install()
     scopes.install()
     _set_seed(request["seed"])
@@ -96,11 +98,16 @@ def main(folder, events_fd):
     sampler = threading.Thread(target=_sample, args=(events, device_memory, clock), daemon=True)
     start = time.perf_counter()
     sampler.start()
+    if tracer:
+        tracer.start()
+        start = time.perf_counter()
     story = _train(request, folder)
     seconds = time.perf_counter() - start
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
+    if tracer:
+        story |= _keep_trace(tracer, folder)
     if story["status"] == "oom":
         story |= {"scopes": scopes.layers, "failed_in": scopes.failed_in}
     events.send(
@@ -112,6 +119,24 @@ def main(folder, events_fd):
         samples_per_second=clock.samples_per_second(request["batch_size"]),
     )
     os._exit(0)
+
+
+def _tracer(scopes, profile):
+    """A labkit.trace.Tracer; `profile`: False for none, True for the whole trial, or a number of steps."""
+    if not profile:
+        return None
+    from .trace import Tracer
+
+    return Tracer(scopes, None if profile is True else profile)
+
+
+def _keep_trace(tracer, folder):
+    try:
+        record = tracer.stop()
+        (Path(folder) / "timeline.pkl").write_bytes(pickle.dumps(record, protocol=5))
+    except Exception as e:
+        return {"no_timeline": f"There is no timeline: {e}"}
+    return {}
 
 
 def _unbuffered(fd):

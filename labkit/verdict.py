@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import diagnose, dump
 from .outcome import Outcome, TrialError
+from .timeline import Timeline
 
 KILLERS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _HEAVY = ("tensorflow", "keras")  # what a result must not bring into the kernel
@@ -41,7 +42,22 @@ def outcome(trial, watch):
     }
     if status == "oom":
         facts |= _out_of_memory(trial, watch, error, log, facts)
+    if trial.profile:
+        facts |= _timeline(watch, trial.limit, facts)
     return Outcome(status, **facts)
+
+
+def _timeline(watch, limit, facts):
+    """The timeline, up to the failure if there was one; without one, a note that says why."""
+    path = watch.folder / "timeline.pkl"
+    if not path.exists():
+        why = watch.done.get(
+            "no_timeline", "There is no timeline: the process ended before it could be read."
+        )
+        return {"note": " ".join(filter(None, [facts["note"], why]))}
+    record = pickle.loads(path.read_bytes())
+    diagnosis = facts.get("diagnosis")
+    return {"timeline": Timeline(record, limit, diagnosis and diagnosis.requested_bytes)}
 
 
 def _status(watch):
