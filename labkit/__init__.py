@@ -6,17 +6,22 @@ from .errors import LabkitError
 from .memory import Device, device, format_size, parse_size
 from .outcome import Outcome
 from .run import Trial, run
+from .sweep import Sweep, sweep
+from .timeline import Timeline
 
 __all__ = [
     "Device",
     "LabkitError",
     "MemoryMeter",
     "Outcome",
+    "Sweep",
+    "Timeline",
     "Trial",
     "device",
     "format_size",
     "parse_size",
     "run",
+    "sweep",
 ]
 __version__ = "0.1.0"
 

@@ -96,7 +96,7 @@ def newest_of_first_refusal(paths, wait_seconds=10):
     """
     paths = sorted(paths, key=when)
     given_up = [p for p in paths if when(p) >= when(paths[0]) + 0.9 * wait_seconds]
-    return (given_up or paths[-1:] or [None])[0]
+    return next(iter(given_up or paths[-1:]), None)
 
 
 def when(path):

@@ -3,13 +3,26 @@
 import io
 
 import matplotlib.figure
+import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from .memory import MIB, format_size
 
-# From the palette of Okabe and Ito (2008), which colour-blind readers can tell apart.
-BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
+# The palette of Okabe and Ito (2008), which colour-blind readers can tell apart.
+BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#009E73"
+VERMILION, PURPLE, YELLOW, GREY, DARK = "#D55E00", "#CC79A7", "#F0E442", "#999999", "#555555"
+CATEGORY_COLOURS = {
+    "weights": BLUE,
+    "optimizer": SKY,
+    "gradients": ORANGE,
+    "activations": VERMILION,
+    "inputs": GREEN,
+    "workspace": "#C8C8C8",
+    "other": DARK,
+}
+LAYER_COLOURS = (VERMILION, BLUE, GREEN, ORANGE, SKY, PURPLE, YELLOW, DARK)
 WIDTH = 8.0  # inches: the width of a notebook's output
+POINTS = 1500  # more than a screen has: of a longer curve, each point keeps the largest that it stands for
 
 
 class Figure(matplotlib.figure.Figure):
@@ -108,6 +121,202 @@ def _map_title(outcome):
     if not asked:
         return f"Refused under a limit of {limit}"
     return f"{format_size(asked)} asked for, {format_size(free)} at most to be had, limit {limit}"
+
+
+def timeline(timeline, by="category", title=""):
+    """Memory in use over a trial, stacked by category or by layer; peak, limit and steps marked.
+
+    The axis counts the larger allocations and deallocations in their order, not seconds: most of the time
+    of a short trial goes into tracing the model.
+    """
+    picture = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    axes = picture.add_subplot()
+    _stack(axes, timeline, by)
+    _mark_peak(axes, timeline)
+    axes.set_title(headline(timeline, title), loc="left")
+    axes.set_ylabel("in use, MiB")
+    _legend(picture, axes)
+    return picture
+
+
+def compare(timelines, by="category", title=""):
+    """Timelines side by side on one scale: before and after a fix. timelines: a dict of label -> Timeline."""
+    picture = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    row = picture.subplots(1, len(timelines), sharey=True, squeeze=False)[0]
+    for axes, (label, one) in zip(row, timelines.items(), strict=True):
+        _stack(axes, one, by)
+        _mark_peak(axes, one)
+        axes.set_title(f"{label}: {format_size(one.peak_bytes)}", loc="left", fontsize=11)
+    row[0].set_ylabel("in use, MiB")
+    if title:
+        picture.suptitle(title, x=0.01, ha="left")
+    _legend(picture, *row)
+    return picture
+
+
+def peak_by_layer(timeline, title="", most=12):
+    """The bytes at the peak, a bar for each layer, split by category; the `most` largest layers."""
+    layers = dict(list(timeline.by_layer().items())[:most])
+    picture = Figure(figsize=(WIDTH, 1.2 + 0.32 * len(layers)), layout="constrained")
+    axes = picture.add_subplot()
+    left = np.zeros(len(layers))
+    rows = timeline.at_peak()
+    for category, colour in CATEGORY_COLOURS.items():
+        sizes = [
+            sum(r.bytes for r in rows if r.layer == layer and r.category == category) for layer in layers
+        ]
+        widths = np.array(sizes) / MIB
+        if widths.any():
+            axes.barh(range(len(layers)), widths, left=left, height=0.7, color=colour, label=category)
+        left += widths
+    for place, total in enumerate(left):
+        axes.annotate(format_size(total * MIB), (total, place), xytext=(4, 0), textcoords="offset points",
+                      va="center", fontsize=9)  # fmt: skip
+    axes.set_yticks(range(len(layers)), [layer or "(no layer)" for layer in layers])
+    axes.invert_yaxis()
+    axes.set_xlim(0, left.max() * 1.15)
+    axes.set_xlabel("at the peak, MiB")
+    axes.set_title(headline(timeline, title), loc="left")
+    _legend(picture, axes)
+    _plain(axes)
+    return picture
+
+
+def headline(timeline, title=""):
+    """What a figure of a timeline shows: "ResNet-50, batch 16: 212 MiB at the peak, 61 % activations"."""
+    shares = timeline.by_category()
+    most = max(shares, key=shares.get)
+    peak = timeline.peak_bytes
+    said = f"{format_size(peak)} at the peak, {100 * shares[most] / max(1, peak):.0f} % {most}"
+    return f"{title}: {said}" if title else said
+
+
+def sweep(sweep, title=""):
+    """Peak memory of each trial of a sweep with the limit, and the samples per second beside it.
+
+    Trials that ran out of memory are crosses at the limit, with the layer that failed. Where a value was
+    tried more than once, each try is a point.
+    """
+    picture = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    memory, speed = picture.subplots(1, 2, width_ratios=(3, 2))
+    numeric = all(isinstance(value, int | float) for value in sweep.values)
+    at = {value: value if numeric else place for place, value in enumerate(sweep.values)}
+    points = [(at[value], outcome) for value, outcome in sweep.tried]
+    limit = max((o.limit_bytes for _, o in points if o.limit_bytes), default=None)
+    fits = [(x, o) for x, o in points if o.ok and o.peak_bytes is not None]
+    _tries(memory, [(x, o.peak_bytes / MIB) for x, o in fits], "o", BLUE)
+    failed = [(x, o) for x, o in points if o.status == "oom"]
+    for x, outcome in failed:
+        top = (limit or outcome.peak_bytes or 0) / MIB
+        memory.plot([x], [top], "x", color=VERMILION, markersize=10, markeredgewidth=2.5)
+        layer = outcome.diagnosis.layer if outcome.diagnosis else None
+        memory.annotate("out of memory" + (f"\nin {layer}" if layer else ""), (x, top), xytext=(-6, -14),
+                        textcoords="offset points", ha="right", va="top", fontsize=9)  # fmt: skip
+    if limit:
+        memory.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
+        memory.annotate(f"limit {format_size(limit)}", (0, limit / MIB), xycoords=("axes fraction", "data"),
+                        xytext=(4, 4), textcoords="offset points", fontsize=9)  # fmt: skip
+    _tries(speed, [(x, o.samples_per_second) for x, o in fits if o.samples_per_second], "s", GREEN)
+    memory.set_ylabel("peak, MiB")
+    speed.set_ylabel("samples per second")
+    if not speed.lines[0].get_xdata().size:
+        speed.text(0.5, 0.5, "no training steps\nto be timed", ha="center", transform=speed.transAxes)
+    stretched = numeric and min(at.values()) > 0 and max(at.values()) >= 8 * min(at.values())
+    for axes in (memory, speed):
+        _plain(axes)
+        axes.set_xlabel(sweep.over)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.1)
+        axes.set_xlim(*_margins(list(at.values()), stretched))
+        if stretched:
+            axes.set_xscale("log", base=2)
+        axes.set_xticks(list(at.values()), [str(value) for value in at])
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
+    frontier = "nothing fits" if sweep.frontier is None else f"{sweep.over} {sweep.frontier} fits"
+    memory.set_title(f"{title}: {frontier}" if title else frontier, loc="left")
+    return picture
+
+
+def _margins(values, stretched):
+    low, high = min(values), max(values)
+    if stretched:
+        return low / 1.3, high * 1.3
+    room = 0.06 * ((high - low) or 1)
+    return low - room, high + room
+
+
+def _tries(axes, points, marker, colour):
+    """Each try as a point, and a line through the medians of the tries of a value."""
+    values = list(dict.fromkeys(x for x, _ in points))
+    axes.plot([x for x, _ in points], [y for _, y in points], marker, color=colour)
+    axes.plot(values, [np.median([y for x, y in points if x == value]) for value in values], color=colour)
+
+
+def _stack(axes, timeline, by):
+    curves = timeline.curves(by)
+    axis, places = _axis(timeline)
+    if by == "layer":
+        colours = dict(zip([c for c in curves if c != "all others"], LAYER_COLOURS, strict=False))
+    else:
+        colours = CATEGORY_COLOURS
+    axes.stackplot(
+        axis[places],
+        [curve[places] / MIB for curve in curves.values()],
+        labels=list(curves),
+        colors=[colours.get(label, "#C8C8C8") for label in curves],
+        step="post",
+        linewidth=0,
+    )
+    axes.set_xlim(0, max(1, axis[-1]))
+    axes.set_xlabel("the larger allocations and deallocations, in order")
+    for number, place in enumerate(timeline.steps[:-1], 2):
+        at = axis[min(place, len(axis) - 1)]
+        axes.axvline(at, color=GREY, linewidth=0.7, linestyle=":")
+        if number <= 4:
+            axes.annotate(f"step {number}", (at, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
+                          textcoords="offset points", fontsize=8, color=DARK)  # fmt: skip
+    _plain(axes)
+    axes.yaxis.set_major_formatter(axes.xaxis.get_major_formatter())
+
+
+def _axis(timeline):
+    """Where each event is on the axis, and which to draw: of each stretch the one with the most in use.
+
+    Only events of at least a thousandth of the peak take room: tracing a model makes thousands of tiny ones.
+    """
+    total = timeline.total()
+    change = np.abs(np.diff(total, prepend=0))
+    axis = np.cumsum(change >= total.max() / 1000)
+    edges = np.searchsorted(axis, np.linspace(0, axis[-1] + 1, min(POINTS, axis[-1] + 2)))
+    stretches = [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return axis, np.array([a + total[a:b].argmax() for a, b in stretches])
+
+
+def _mark_peak(axes, timeline):
+    axis, _ = _axis(timeline)
+    peak, limit, end = timeline.peak_bytes / MIB, timeline.limit_bytes, axis[-1]
+    axes.plot([axis[timeline.peak_at]], [peak], marker="v", color="black", clip_on=False)
+    top = peak
+    if timeline.refused_bytes:
+        asked, now = timeline.refused_bytes / MIB, timeline.total()[-1] / MIB
+        axes.bar(end * 0.985, asked, bottom=now, width=end * 0.03, color="none", hatch="//",
+                 edgecolor="black")  # fmt: skip
+        axes.annotate(f"refused: {format_size(timeline.refused_bytes)}", (end, now + asked),
+                      xytext=(0, 4), textcoords="offset points", ha="right", fontsize=9)  # fmt: skip
+        top = max(top, now + asked)
+    if limit and limit / MIB < 2 * top:
+        axes.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
+        axes.annotate(f"limit {format_size(limit)}", (0, limit / MIB), xytext=(4, 4),
+                      textcoords="offset points", fontsize=9)  # fmt: skip
+        top = max(top, limit / MIB)
+    axes.set_ylim(0, max(axes.get_ylim()[1], 1.12 * top))
+
+
+def _legend(picture, *axes):
+    found = {}
+    for one in axes:
+        handles, labels = one.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    picture.legend(found.values(), found.keys(), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
 
 
 def _plain(axes):

@@ -30,7 +30,8 @@ def run(train, *, memory_limit=None, timeout=120, profile=False, seed=0, **param
     train         a function, closures included, or source text that finds the parameters as variables
     memory_limit  cap on the device's memory: bytes, or text such as "256 MiB"; None for no cap
     timeout       seconds before the trial is ended; None to wait for ever
-    profile       also record every allocation, of the whole trial or of so many steps: `outcome.timeline`
+    profile       also record every allocation, as `outcome.timeline`: True for the whole trial, a number
+                  for so many steps, or a folder in which TensorFlow's files are kept for TensorBoard
     seed          for keras.utils.set_random_seed; None leaves the generators unseeded
 
     Whatever the code does (run out of memory, crash, hang, exit), this process is untouched and the
@@ -49,22 +50,21 @@ class Trial:
     """One trial that can be watched and stopped from outside; `run()` is the short form.
 
     show: an object with the methods of labkit.console.Console, told of output, progress and waiting.
+    patience: seconds for which TensorFlow may be refused memory in one call before the trial is ended.
     filename, echo: for source text, its name in tracebacks, and whether a last expression is printed.
     """
 
     def __init__(
         self, train, *, memory_limit=None, timeout=120, profile=False, seed=0, params=None,
-        show=None, filename="<train>", echo=False,
+        show=None, filename="<train>", echo=False, patience=25,
     ):  # fmt: skip
         self.device = memory.device()
         self.limit = None if memory_limit is None else memory.check_limit(memory_limit, self.device)
         self.params = dict(params or {})
         if timeout is not None and not timeout > 0:
             raise LabkitError(f"timeout={timeout!r}: give seconds above 0, or None to wait for ever.")
-        if not isinstance(profile, int) or profile < 0:
-            raise LabkitError(f"profile={profile!r}: give True, False, or the number of steps to record.")
-        self.timeout, self.profile, self.seed = timeout, profile, seed
-        self.filename, self.echo = filename, echo
+        self.timeout, self.profile, self.seed = timeout, _profile(profile), seed
+        self.filename, self.echo, self.patience = filename, echo, patience
         self._payload = _pack(train, self.params, filename)
         self._show = show
         self._ending = None
@@ -143,6 +143,7 @@ class Trial:
             "seed": self.seed,
             "echo": self.echo,
             "profile": self.profile,
+            "patience": self.patience,
             "batch_size": batch_size if isinstance(batch_size, int) else None,
             "cwd": os.getcwd(),
             "path": sys.path,
@@ -174,6 +175,14 @@ def _pack(train, params, filename):
             f"`train` cannot be sent to another process: {e}. Make what it needs inside the function, "
             "or give it as a parameter that pickles."
         ) from e
+
+
+def _profile(profile):
+    if isinstance(profile, int) and profile >= 0:
+        return profile
+    if isinstance(profile, str | os.PathLike):
+        return os.path.abspath(profile)
+    raise LabkitError(f"profile={profile!r}: give True, False, a number of steps, or a folder to keep it in.")
 
 
 def _check_parameters(train, params):

@@ -121,8 +121,14 @@ class Timeline:
             raise ValueError(f"{phase!r}: there are 'building' and the steps 1 to {len(ends) - 1}")
         return _Part(self, *self._span(number))
 
+    def until(self, seconds):
+        """The Timeline up to a moment, in seconds since 1970: that of a failure, say."""
+        record = self._record
+        at = seconds - record["began"] - record["first_event"]
+        return _Part(self, 0, max(1, int(np.searchsorted(record["seconds"], at))))
+
     def curves(self, by="category", most=8):
-        """Bytes in use after each event, apart: {label: array}. by: "category" or "layer" (the `most` largest)."""
+        """Bytes in use after each event: {label: array}. by: "category", or "layer" (the `most` largest)."""
         if by == "category":
             curves = {c: self._sums(self._category == i) for i, c in enumerate(CATEGORIES)}
             curves["other"] = curves["other"] + self._held
@@ -260,4 +266,5 @@ class _Part(Timeline):
 
     @property
     def steps(self):
-        return [self._last - self._first]
+        inside = (place for place in self._record["steps"] if self._first < place <= self._last)
+        return [place - self._first for place in inside]

@@ -8,6 +8,7 @@ start and end of the first steps), which layer each scope is, and where steps be
 import ctypes
 import gc
 import glob
+import os
 import shutil
 import tempfile
 
@@ -25,9 +26,12 @@ _DTYPES = {number: tf.dtypes.as_dtype(number).name for number in range(1, 24)}
 class Tracer:
     """Records from `start` to `stop`. Snapshots of variables, and steps, are marked as they come."""
 
-    def __init__(self, scopes, steps=None):
-        self._scopes, self._steps_wanted = scopes, steps
-        self._folder = tempfile.mkdtemp(prefix="labkit-trace-")
+    def __init__(self, scopes, profile):
+        """profile: True for the whole trial, a number of steps, or a folder to keep TensorFlow's files in."""
+        self._scopes = scopes
+        self._steps_wanted = None if profile is True or isinstance(profile, str) else profile
+        self._kept = isinstance(profile, str)
+        self._folder = profile if self._kept else tempfile.mkdtemp(prefix="labkit-trace-")
         self._snapshots, self._steps = [], 0
         self.running = False
 
@@ -64,10 +68,11 @@ class Tracer:
             if self.running:
                 self.snapshot()
                 self._finish()
-            path = glob.glob(f"{self._folder}/**/*.xplane.pb", recursive=True)
-            record = read(path[0])
+            written = glob.glob(f"{self._folder}/**/*.xplane.pb", recursive=True)
+            record = read(max(written, key=os.path.getmtime))
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if not self._kept:
+                shutil.rmtree(self._folder, ignore_errors=True)
         layers = set(self._scopes.layers.values())
         snapshots = [
             [(address, kind, path, _owner(path, layers)) for address, kind, path in snapshot]
@@ -279,4 +284,7 @@ def _columns(events, marks):
         "snapshots_at": places["snapshot"],
         "seconds": (moments - moments[0]) / 1e12,
         "first_event": moments[0] / 1e12,
+        "snapshots": [],
+        "scopes": {},
+        "optimizers": [],
     }

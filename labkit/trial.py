@@ -4,7 +4,6 @@ The child tells its story as lines of JSON on a pipe: "started", then "sample" s
 then "done". Whatever else becomes of the process, its launcher reports.
 """
 
-import ast
 import contextlib
 import faulthandler
 import io
@@ -17,10 +16,9 @@ import sys
 import threading
 import time
 import traceback
-import types
 from pathlib import Path
 
-from . import memory
+from . import execute, memory
 
 SAMPLE_SECONDS = 0.1
 OOM_MARKS = (
@@ -84,56 +82,119 @@ def main(folder, events_fd):
     faulthandler.register(signal.SIGUSR1, fault_file)
     _adopt_surroundings(request)
     _limit_memory(request, folder)
+    Child(folder, events, request).run()
 
-    from .scopes import Scopes
-    from .steps import StepClock
 
-    device_memory, scopes = DeviceMemory(request["device"]), Scopes()
-    tracer = _tracer(scopes, request["profile"])
-    clock = StepClock(tracer)
-    clock.install()
-    scopes.install()
-    _set_seed(request["seed"])
-    events.send("started", pid=os.getpid())
-    sampler = threading.Thread(target=_sample, args=(events, device_memory, clock), daemon=True)
-    start = time.perf_counter()
-    sampler.start()
-    if tracer:
-        tracer.start()
-        start = time.perf_counter()
-    story = _train(request, folder)
-    seconds = time.perf_counter() - start
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    if tracer:
-        story |= _keep_trace(tracer, folder)
-    if story["status"] == "oom":
-        story |= {"scopes": scopes.layers, "failed_in": scopes.failed_in}
-    events.send(
-        "done",
-        **story,
-        **_final_reading(device_memory),
-        wall_seconds=seconds,
-        step_seconds=clock.seconds,
-        samples_per_second=clock.samples_per_second(request["batch_size"]),
-    )
-    os._exit(0)
+class Child:
+    """The reader's code and what is fastened around it: clock, scopes, meter, tracer."""
+
+    def __init__(self, folder, events, request):
+        from .scopes import Scopes
+        from .steps import StepClock
+
+        self.folder, self.events, self.request = Path(folder), events, request
+        self.memory, self.scopes = DeviceMemory(request["device"]), Scopes()
+        self.tracer = _tracer(self.scopes, request["profile"])
+        self.clock = StepClock(self.tracer)
+        self.refusals = Refusals(self.folder, threading.get_ident(), request["patience"])
+        self._finishing = threading.Lock()
+
+    def run(self):
+        """Run the code; the process ends here."""
+        self.clock.install()
+        self.scopes.install()
+        _set_seed(self.request["seed"])
+        if self.tracer:
+            self.tracer.start()
+        self.events.send("started", pid=os.getpid())
+        self.start = time.perf_counter()
+        threading.Thread(target=self._sample, daemon=True).start()
+        self.finish(execute.run(self.folder, self.request["echo"]))
+
+    def _sample(self):
+        """Report the memory now and then; end the trial where TensorFlow would wait on and on."""
+        while True:
+            with contextlib.suppress(Exception):
+                self.events.send("sample", steps=len(self.clock.seconds), **self.memory.glance())
+            if self.refusals.hopeless():
+                self.finish(self.refusals.story())
+            time.sleep(SAMPLE_SECONDS)
+
+    def finish(self, story):
+        """Tell the end of the story, the first time that this is called, and end the process."""
+        self._finishing.acquire()
+        seconds = time.perf_counter() - self.start
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        if self.tracer:
+            story |= _keep_trace(self.tracer, self.folder)
+        if story["status"] == "oom":
+            story |= {"scopes": self.scopes.layers, "failed_in": self.scopes.failed_in}
+        self.events.send(
+            "done",
+            **story,
+            **_final_reading(self.memory),
+            wall_seconds=seconds,
+            step_seconds=self.clock.seconds,
+            samples_per_second=self.clock.samples_per_second(self.request["batch_size"]),
+        )
+        os._exit(0)
+
+
+class Refusals:
+    """Whether TensorFlow waits for memory again and again within one call, with nothing else going on.
+
+    Each op that is refused memory waits 10 s before it fails, and ops that were ready to run do so one after
+    another before the error is raised: the update of a large model can take many minutes to fail.
+    """
+
+    def __init__(self, folder, thread_id, patience):
+        self._folder, self._thread, self._patience = folder, thread_id, patience
+        self._frame = None
+        self._count = 0
+
+    def hopeless(self):
+        """True once one call has been refused memory for longer than `patience` seconds, and been idle."""
+        dumps = list(self._folder.glob("dump*"))
+        now, frame = time.monotonic(), sys._current_frames().get(self._thread)
+        if len(dumps) > self._count:
+            if self._frame is not frame or self._frame is None:
+                self._frame, self._since, self._cpu = frame, now, time.process_time()
+            self._count, self._latest = len(dumps), now
+        if self._frame is None or self._frame is not frame or now - self._latest > 15:
+            self._frame = None
+            return False
+        waited = now - self._since
+        return waited > self._patience and time.process_time() - self._cpu < 0.2 * waited
+
+    def story(self):
+        """The end of a trial that is ended for this."""
+        waited = time.monotonic() - self._since
+        return {
+            "status": "oom",
+            "error": {
+                "type": "OutOfMemory",
+                "message": "Op after op was refused memory, and each waited 10 s in vain: ended after "
+                f"{waited:.0f} s. TensorFlow raises its error when all that were ready have waited.",
+                "frames": list(map(tuple, traceback.extract_stack(self._frame))),
+            },
+        }
 
 
 def _tracer(scopes, profile):
-    """A labkit.trace.Tracer; `profile`: False for none, True for the whole trial, or a number of steps."""
+    """A labkit.trace.Tracer, or None if nothing is to be recorded."""
     if not profile:
         return None
     from .trace import Tracer
 
-    return Tracer(scopes, None if profile is True else profile)
+    return Tracer(scopes, profile)
 
 
 def _keep_trace(tracer, folder):
     try:
         record = tracer.stop()
-        (Path(folder) / "timeline.pkl").write_bytes(pickle.dumps(record, protocol=5))
+        (folder / "timeline.pkl").write_bytes(pickle.dumps(record, protocol=5))
     except Exception as e:
         return {"no_timeline": f"There is no timeline: {e}"}
     return {}
@@ -186,109 +247,8 @@ def _set_seed(seed):
     keras.utils.set_random_seed(seed)
 
 
-def _sample(events, device_memory, clock):
-    while True:
-        with contextlib.suppress(Exception):
-            events.send("sample", steps=len(clock.seconds), **device_memory.glance())
-        time.sleep(SAMPLE_SECONDS)
-
-
 def _final_reading(device_memory):
     try:
         return device_memory.read()
     except Exception as e:  # the reader's code may have reconfigured the devices
         return {"note": f"No memory figures: {e}"}
-
-
-def _train(request, folder):
-    """Run the reader's code. Returns the status, and the error as plain data."""
-    try:
-        result = _call(folder, request["echo"])
-    except SystemExit as e:
-        if e.code in (None, 0):
-            return {"status": "ok"}
-        return {"status": "error", "error": _describe(e)}
-    except BaseException as e:
-        return {"status": "oom" if _is_oom(e) else "error", "error": _describe(e)}
-    return {"status": "ok", **_keep(result, folder)}
-
-
-def _call(folder, echo):
-    import cloudpickle
-
-    with open(Path(folder) / "payload.pkl", "rb") as file:
-        payload = cloudpickle.load(file)
-    if callable(payload["train"]):
-        return payload["train"](**payload["params"])
-    return _execute(payload["train"], payload["filename"], payload["params"], echo)
-
-
-def _execute(source, filename, variables, echo):
-    """Run source as a notebook runs a cell; returns the value of a last line that is an expression."""
-    module = types.ModuleType("__main__")
-    module.__dict__.update(variables)
-    sys.modules["__main__"] = module
-    tree = ast.parse(source, filename)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, filename, "exec"), module.__dict__)
-    if last is None:
-        return None
-    value = eval(compile(ast.Expression(last.value), filename, "eval"), module.__dict__)
-    if echo and value is not None:
-        print(repr(value))
-    return value
-
-
-def _is_oom(error):
-    import tensorflow as tf
-
-    if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
-        return True
-    return isinstance(error, tf.errors.OpError) and any(mark in str(error) for mark in OOM_MARKS)
-
-
-def _describe(error):
-    """An exception as plain data. The kernel has the reader's source, so lines are filled in there."""
-    frames = [
-        (frame.filename, frame.lineno, frame.name, frame.line)
-        for frame in traceback.extract_tb(error.__traceback__)
-    ]
-    if isinstance(error, SyntaxError) and error.filename:
-        frames.append((error.filename, error.lineno, "<module>", error.text))
-    return {"type": type(error).__name__, "message": str(error), "frames": frames}
-
-
-def _keep(result, folder):
-    """Leave the result where the kernel finds it, in types that need no TensorFlow to read."""
-    if result is None:
-        return {}
-    try:
-        with open(Path(folder) / "result.pkl", "wb") as file:
-            _result_pickler(file).dump(result)
-    except Exception as e:
-        (Path(folder) / "result.pkl").unlink()
-        said = f"`train` returned a {type(result).__name__}, which cannot leave the trial: {e}"
-        return {"note": f"{said}. Return numbers or arrays."}
-    return {}
-
-
-def _result_pickler(file):
-    import cloudpickle
-    import keras
-    import numpy as np
-    import tensorflow as tf
-
-    class ResultPickler(cloudpickle.Pickler):
-        def reducer_override(self, value):
-            if isinstance(value, tf.Tensor | tf.Variable | keras.Variable):
-                return np.asarray, (np.asarray(value),)
-            if isinstance(value, keras.callbacks.History):
-                facts = {"history": value.history, "epoch": value.epoch, "params": value.params}
-                return _namespace, (facts,)
-            return super().reducer_override(value)
-
-    return ResultPickler(file)
-
-
-def _namespace(facts):
-    return types.SimpleNamespace(**facts)

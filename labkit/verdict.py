@@ -55,9 +55,10 @@ def _timeline(watch, limit, facts):
             "no_timeline", "There is no timeline: the process ended before it could be read."
         )
         return {"note": " ".join(filter(None, [facts["note"], why]))}
-    record = pickle.loads(path.read_bytes())
     diagnosis = facts.get("diagnosis")
-    return {"timeline": Timeline(record, limit, diagnosis and diagnosis.requested_bytes)}
+    timeline = Timeline(pickle.loads(path.read_bytes()), limit, diagnosis and diagnosis.requested_bytes)
+    refusal = dump.newest_of_first_refusal(watch.dumps()) if diagnosis else None
+    return {"timeline": timeline.until(dump.when(refusal)) if refusal else timeline}
 
 
 def _status(watch):
@@ -121,7 +122,9 @@ def _out_of_memory(trial, watch, error, log, facts):
 
 
 def _reported(error):
-    frames = [frame for frame in error["frames"] if _is_readers(frame[0])]
+    frames = error["frames"]
+    started = [place for place, frame in enumerate(frames) if _is_own(frame[0]) and "execute" in frame[0]]
+    frames = [frame for frame in frames[max(started, default=-1) + 1 :] if _is_readers(frame[0])]
     return TrialError(error["type"], error["message"], "".join(map(_format_frame, frames)))
 
 
@@ -139,7 +142,7 @@ def _where(folder):
 def _training_thread(text):
     """Of a faulthandler's text, the thread that runs `train`: the one that came through labkit's trial."""
     threads = re.split(r"\n(?=Thread |Current thread )", text)
-    return next((t for t in threads if " in _train\n" in t), "")
+    return next((t for t in threads if " in run\n" in t), "")
 
 
 def _is_readers(filename):

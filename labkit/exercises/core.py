@@ -1,0 +1,89 @@
+"""What every exercise has: check, hint, solution."""
+
+import html
+import types
+from dataclasses import dataclass
+
+
+class Blank:
+    """What `____` is until the reader replaces it."""
+
+    def __repr__(self):
+        return "____"
+
+
+____ = Blank()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an exercise says. right: True, False, or None where nothing was judged."""
+
+    right: bool | None
+    said: str
+
+    @property
+    def headline(self):
+        return {True: "✓ Right.", False: "✗ Not yet.", None: ""}[self.right]
+
+    def __str__(self):
+        return f"{self.headline} {self.said}".strip()
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        said = html.escape(self.said).replace("\n", "<br>")
+        return f'<div role="status"><b>{self.headline}</b> {said}</div>'
+
+
+class Text(str):
+    """A text that a notebook shows as it is, not as Python writes it."""
+
+    def __repr__(self):
+        return str(self)
+
+
+class Exercise:
+    """One exercise.
+
+    judge     called with the reader's answers; returns what is wrong with them, or None if nothing is
+    praise    said of a right answer
+    clue, code   what hint() and solution() show
+
+    >>> Exercise(lambda n: None if n == 4 else f"{n} is not it.", "It is even.", "n = 4").check(5)
+    ✗ Not yet. 5 is not it.
+    """
+
+    def __init__(self, judge, clue, code, praise=""):
+        self._judge, self.praise = judge, praise
+        self._clue, self._code = clue, code
+
+    def check(self, *answers):
+        """The Verdict on the reader's answers."""
+        if any(map(is_blank, answers)):
+            return Verdict(None, "Not attempted yet: replace ____ with your answer and run the cell again.")
+        wrong = self._judge(*answers)
+        return Verdict(False, wrong) if wrong else Verdict(True, self.praise)
+
+    def hint(self):
+        return Text(self._clue)
+
+    def solution(self):
+        return Text(self._code)
+
+
+def is_blank(answer):
+    """Whether an answer is `____`, or holds it, or is a function that still mentions it."""
+    if isinstance(answer, Blank):
+        return True
+    if isinstance(answer, dict):
+        return any(map(is_blank, answer.values()))
+    if isinstance(answer, list | tuple | set):
+        return any(map(is_blank, answer))
+    code = getattr(answer, "__code__", None)
+    return isinstance(code, types.CodeType) and _mentions_blank(code)
+
+
+def _mentions_blank(code):
+    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return "____" in code.co_names or any(map(_mentions_blank, inner))

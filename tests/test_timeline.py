@@ -1,0 +1,251 @@
+"""The timeline against the allocator's own count and against xprof, an independent reader of the file."""
+
+import glob
+import json
+
+import numpy as np
+import pytest
+from xprof.convert import raw_to_tool_data
+
+import labkit
+from labkit import plots
+from labkit.timeline import CATEGORIES
+
+MIB = 2**20
+
+
+def dense(layers, keras):
+    return [keras.Input((784,)), layers.Dense(256, activation="relu"), layers.Dense(10)]
+
+
+def convolutional(layers, keras):
+    return [
+        keras.Input((32, 32, 3)),
+        layers.Conv2D(8, 3, padding="same"),
+        layers.BatchNormalization(),
+        layers.Conv2D(16, 3, padding="same", activation="relu"),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(10),
+    ]
+
+
+def lstm(layers, keras):
+    return [
+        keras.Input((20, 8)),
+        layers.LSTM(32, return_sequences=True),
+        layers.Bidirectional(layers.LSTM(16)),
+        layers.Dense(10),
+    ]
+
+
+def gru_with_embedding(layers, keras):
+    return [keras.Input((20,), dtype="int32"), layers.Embedding(5000, 32), layers.GRU(32), layers.Dense(10)]
+
+
+def attention(layers, keras):
+    inputs = keras.Input((32, 16))
+    x = layers.MultiHeadAttention(4, 8)(inputs, inputs)
+    x = layers.LayerNormalization()(layers.Add()([x, inputs]))
+    return inputs, layers.Dense(10)(layers.Flatten()(layers.Dropout(0.1)(x)))
+
+
+def unet(layers, keras):
+    inputs = keras.Input((32, 32, 3))
+    down = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+    middle = layers.Conv2D(16, 3, padding="same", activation="relu")(layers.MaxPooling2D()(down))
+    up = layers.Conv2DTranspose(8, 2, strides=2)(middle)
+    x = layers.Conv2D(8, 3, padding="same")(layers.Concatenate()([up, down]))
+    return inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x))
+
+
+def resnet50(layers, keras):
+    model = keras.applications.ResNet50(
+        weights=None, input_shape=(32, 32, 3), classes=10, classifier_activation=None
+    )
+    return model.inputs, model.outputs[0]
+
+
+MODELS = [dense, convolutional, lstm, gru_with_embedding, attention, unet, resnet50]
+
+
+def train(batch_size, build, steps):
+    import keras
+    import numpy as np
+
+    parts = build(keras.layers, keras)
+    model = keras.Sequential(parts) if isinstance(parts, list) else keras.Model(*parts)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = np.ones((batch_size, *model.input_shape[1:]), model.inputs[0].dtype)
+    for _ in range(steps):
+        model.train_on_batch(x, np.zeros(batch_size))
+
+    def size(weights):
+        return sum(np.asarray(weight).nbytes for weight in weights)
+
+    return {n.name: {"all": size(n.weights), "trainable": size(n.trainable_weights)} for n in model.layers}
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda build: build.__name__)
+def profiled(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("profile")
+    outcome = labkit.run(train, profile=folder, batch_size=8, build=request.param, steps=2)
+    assert outcome.ok, outcome
+    [path] = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
+    return outcome, path
+
+
+def test_the_peak_is_the_allocators_and_xprofs(profiled):
+    outcome, path = profiled
+    found, _ = raw_to_tool_data.xspace_to_tool_data([path], "memory_profile", {})
+    [profile] = json.loads(found)["memoryProfilePerAllocator"].values()
+    by_xprof = int(profile["profileSummary"]["peakStats"]["peakBytesInUse"])
+    assert outcome.timeline.peak_bytes == outcome.peak_bytes == by_xprof
+
+
+def test_every_byte_at_the_peak_has_a_category_and_few_are_other(profiled):
+    timeline = profiled[0].timeline
+    categories = timeline.by_category()
+    assert tuple(categories) == CATEGORIES
+    assert sum(categories.values()) == sum(row.bytes for row in timeline.at_peak()) == timeline.peak_bytes
+    assert sum(timeline.by_layer().values()) == timeline.peak_bytes
+    assert categories["other"] < 0.05 * timeline.peak_bytes
+
+
+def test_weights_and_slots_are_their_layers_to_the_byte(profiled):
+    outcome, _ = profiled
+    weights, slots = dict.fromkeys(outcome.result, 0), dict.fromkeys(outcome.result, 0)
+    for row in outcome.timeline.alive(outcome.timeline.events - 2):
+        if row.category == "weights" and row.layer:
+            weights[row.layer] += row.requested_bytes
+        if row.category == "optimizer" and row.op.endswith(("_momentum", "_velocity")):
+            slots[row.layer] += row.requested_bytes
+    assert weights == {name: sizes["all"] for name, sizes in outcome.result.items()}
+    assert slots == {name: 2 * sizes["trainable"] for name, sizes in outcome.result.items()}  # M5: Adam
+
+
+def test_layers_are_named_as_in_the_summary(profiled):
+    outcome, _ = profiled
+    named = set(outcome.timeline.by_layer()) - {None}
+    assert named <= set(outcome.result)
+    without = outcome.timeline.by_layer().get(None, 0)
+    assert without < 0.5 * outcome.timeline.peak_bytes
+
+
+def test_steps_and_building_are_told_apart(profiled):
+    timeline = profiled[0].timeline
+    assert len(timeline.steps) == 2
+    parts = [timeline.during(phase) for phase in ("building", 1, 2)]
+    assert max(part.peak_bytes for part in parts) == timeline.peak_bytes
+    assert sum(part.events for part in parts) <= timeline.events
+    assert parts[0].by_category()["gradients"] == 0
+    assert parts[2].total()[0] == timeline.total()[timeline.steps[0]]
+    with pytest.raises(ValueError, match="steps 1 to 2"):
+        timeline.during(3)
+
+
+def test_curves_add_up_and_can_be_drawn(profiled):
+    timeline = profiled[0].timeline
+    for by in ("category", "layer"):
+        assert np.array_equal(sum(timeline.curves(by).values()), timeline.total())
+        assert timeline.plot(by=by)._repr_png_().startswith(b"\x89PNG")
+    assert plots.peak_by_layer(timeline, title="net")._repr_png_().startswith(b"\x89PNG")
+    assert plots.headline(timeline, "net").startswith("net: ")
+
+
+def test_feeding_eager_and_mixed_precision_are_covered():
+    def train(how):
+        import keras
+        import numpy as np
+
+        if how == "mixed":
+            keras.mixed_precision.set_global_policy("mixed_float16")
+        model = keras.Sequential(
+            [
+                keras.Input((32, 32, 3)),
+                keras.layers.Conv2D(8, 3),
+                keras.layers.Flatten(),
+                keras.layers.Dense(1),
+            ]
+        )
+        model.compile("sgd", "mse", run_eagerly=how == "eager")
+        x = np.ones((64, 32, 32, 3), "float32")
+        model.fit(x, np.zeros(64), batch_size=16, verbose=0, validation_split=0.25)
+        model.predict(x, verbose=0)
+
+    for how in ("fit", "eager", "mixed"):
+        timeline = labkit.run(train, profile=True, how=how).timeline
+        categories = timeline.by_category()
+        assert sum(categories.values()) == timeline.peak_bytes
+        assert categories["other"] < 0.05 * timeline.peak_bytes
+        assert categories["inputs"] >= 48 * 32 * 32 * 3 * 4  # fit holds all that it trains on
+        assert categories["activations"] > 0
+
+
+def test_a_profile_of_so_many_steps_ends_there():
+    timeline = labkit.run(train, profile=2, batch_size=8, build=dense, steps=5).timeline
+    assert len(timeline.steps) == 2
+
+
+def test_a_failure_is_the_end_of_its_timeline():
+    outcome = labkit.run(
+        train, memory_limit="12 MiB", profile=True, batch_size=512, build=convolutional, steps=1
+    )
+    timeline = outcome.timeline
+    assert outcome.status == "oom"
+    assert timeline.refused_bytes == outcome.diagnosis.requested_bytes
+    assert timeline.total()[-1] == outcome.diagnosis.in_use_bytes
+    assert timeline.peak_bytes <= outcome.limit_bytes
+    assert timeline.plot()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_memory_held_before_the_record_is_counted(tmp_path):
+    def train(folder):
+        import tensorflow as tf
+
+        kept = tf.zeros((8, 2**18))
+        tf.profiler.experimental.start(folder, tf.profiler.experimental.ProfilerOptions(host_tracer_level=3))
+        tf.zeros((1, 2**18))
+        del kept
+        tf.profiler.experimental.stop()
+
+        import glob
+
+        from labkit import trace
+
+        return trace.read(glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)[0])
+
+    record = labkit.run(train, memory_limit="64 MiB", folder=str(tmp_path)).result
+    timeline = labkit.Timeline(record)
+    assert timeline.peak_bytes >= 9 * MIB
+    assert timeline.by_category()["other"] >= 8 * MIB
+    assert timeline.total()[-1] < MIB
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x0a\xff\xff\xff\x7fhello", "no profile"),
+        (b"", "no events of an allocator"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_bad_file_gets_a_clear_error(tmp_path, content, said):
+    path = tmp_path / "x.xplane.pb"
+    if content is not None:
+        path.write_bytes(content)
+    outcome = labkit.run("from labkit import trace; trace.read(path)", path=str(path))
+    assert outcome.error.type == "LabkitError"
+    assert said in outcome.error.message
+
+
+def test_a_second_profile_at_once_is_refused():
+    code = "import tensorflow as tf; tf.profiler.experimental.start(folder)"
+    outcome = labkit.run(code, profile=True, folder="/tmp")
+    assert outcome.error.type == "LabkitError"
+    assert "without profile=True" in outcome.error.message
+
+
+@pytest.mark.parametrize("profile", [-1, 1.5, None])
+def test_a_profile_of_no_kind_is_refused(profile):
+    with pytest.raises(labkit.LabkitError, match="number of steps"):
+        labkit.run("1", profile=profile)
