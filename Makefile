@@ -4,6 +4,7 @@ PYTHON ?= python3
 GPU ?= $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU' && echo 1 || echo 0)
 LOCK := $(if $(filter 1,$(GPU)),requirements-gpu.lock,requirements.lock)
 STAMP := .venv/.installed
+TEST_STAMP := .venv/.installed-for-tests
 LESSONS := $(sort $(wildcard notebooks/*.ipynb))
 SANITIZE := $(wildcard tests/nbval_sanitize.cfg)
 
@@ -14,7 +15,7 @@ export UV_PYTHON_DOWNLOADS := never
 VENV_PATH = PATH="$(CURDIR)/.venv/bin:$$PATH"
 FIND_UV = uv=$$(command -v uv) || { .venv/bin/pip install -q uv && uv=.venv/bin/uv; } || uv=
 COMPILE = "$$uv" pip compile -q --universal --python-version 3.10 --no-annotate \
-	--custom-compile-command "make lock" --extra lab --extra test $(ARGS)
+	--custom-compile-command "make lock" --extra lab $(ARGS)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -24,22 +25,22 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'Settings: PYTHON=python3.12 (for a new .venv), GPU=0 or GPU=1 (which lock), ARGS=... (lab, lock)'
 
-install: $(STAMP)  ## Install everything into .venv, at the locked versions
+install: $(STAMP)  ## Install the course into .venv, at the locked versions
 
 lab: $(STAMP)  ## Open JupyterLab on the first lesson (ARGS=--no-browser for a server)
 	$(VENV_PATH) .venv/bin/jupyter lab notebooks/00-start-here.ipynb $(ARGS)
 
-test: $(STAMP)  ## Run every check; one that fails does not hide the others
+test: $(TEST_STAMP)  ## Run every check; one that fails does not hide the others
 	@$(MAKE) --no-print-directory -k lint test-code test-notebooks
 
-lint: $(STAMP)  ## Check style and format of code and notebooks
+lint: $(TEST_STAMP)  ## Check style and format of code and notebooks
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-test-code: $(STAMP)  ## Run the tests in tests/
+test-code: $(TEST_STAMP)  ## Run the tests in tests/
 	$(VENV_PATH) .venv/bin/pytest tests
 
-test-notebooks: $(STAMP)  ## Run the lessons and compare their checked cells
+test-notebooks: $(TEST_STAMP)  ## Run the lessons and compare their checked cells
 ifneq ($(LESSONS),)
 	$(VENV_PATH) .venv/bin/pytest --nbval-lax --nbval-cell-timeout=120 \
 		$(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE)) $(LESSONS)
@@ -48,7 +49,8 @@ endif
 lock: | .venv/bin/pip  ## Write the locks after a change of pyproject.toml (ARGS=--upgrade for the newest)
 	@$(FIND_UV); set -e; \
 	$(COMPILE) --extra tf -o requirements.lock pyproject.toml; \
-	$(COMPILE) --extra gpu -c requirements.lock -o requirements-gpu.lock pyproject.toml
+	$(COMPILE) --extra gpu -c requirements.lock -o requirements-gpu.lock pyproject.toml; \
+	$(COMPILE) --extra test -c requirements.lock -o requirements-test.lock pyproject.toml
 
 clean:  ## Remove .venv and everything else that make made
 	rm -rf .venv .pytest_cache .ruff_cache build dist *.egg-info
@@ -75,3 +77,10 @@ $(STAMP): $(LOCK) pyproject.toml | .venv/bin/pip
 	fi
 	@.venv/bin/jupyter labextension disable "@jupyterlab/apputils-extension:announcements" 2>/dev/null
 	@echo $(LOCK) > $@
+
+# What only the tests need comes on top, and leaves the TensorFlow that is there.
+$(TEST_STAMP): requirements-test.lock $(STAMP)
+	@$(FIND_UV); \
+	if [ -n "$$uv" ] && "$$uv" pip install -q -p .venv --no-deps -r $<; \
+	then :; else .venv/bin/pip install --no-deps -r $<; fi
+	@touch $@

@@ -19,6 +19,7 @@ else:
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCKS = ["requirements.lock", "requirements-gpu.lock", "requirements-test.lock"]
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 MACHINES = {
     "linux-x86": ("linux", "x86_64", "posix"),
@@ -69,6 +70,17 @@ def locked(lock: str, python: str, machine: str = "linux-x86") -> dict[str, str]
     return chosen
 
 
+def locked_for_tests(python: str, machine: str = "linux-x86") -> dict[str, str]:
+    """What `make test` installs there: the course's lock, and the tests' on top, which agree."""
+    course, tests = (
+        locked(lock, python, machine) for lock in ("requirements.lock", "requirements-test.lock")
+    )
+    assert {name: tests[name] for name in tests if name in course} == {
+        name: course[name] for name in course if name in tests
+    }
+    return course | tests
+
+
 def conda_file(path: str) -> tuple[str, list[str]]:
     """Python's version and the lines of the pip section."""
     dependencies = yaml.safe_load((ROOT / path).read_text())["dependencies"]
@@ -80,7 +92,7 @@ def conda_file(path: str) -> tuple[str, list[str]]:
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("python", PYTHONS)
 def test_lock_satisfies_pyproject_with_one_tensorflow(python, machine):
-    versions = locked("requirements.lock", python, machine)
+    versions = locked_for_tests(python, machine)
     extras = PROJECT["optional-dependencies"]
     for text in PROJECT["dependencies"] + extras["tf"] + extras["lab"] + extras["test"]:
         wanted = Requirement(text)
@@ -103,7 +115,7 @@ def test_gpu_lock_is_the_lock_with_another_tensorflow(python):
 def test_conda_and_binder_say_the_versions_of_the_lock():
     python, pip = conda_file("environment.yml")
     pinned = dict(line.split("==") for line in pip if line != "-e .")
-    versions = locked("requirements.lock", python)
+    versions = locked_for_tests(python)
     assert set(pinned) == MET_BY_THE_READER
     assert pinned == {name: versions[name] for name in pinned}
     assert pip[-1] == "-e ."
@@ -157,7 +169,7 @@ def script(path: Path, *lines: str) -> Path:
 
 @pytest.fixture
 def checkout(tmp_path):
-    for name in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-gpu.lock"):
+    for name in ("Makefile", "pyproject.toml", *LOCKS):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
@@ -206,7 +218,7 @@ def test_no_tracked_file_names_a_registry():
     assert found.returncode == 1, found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-gpu.lock"])
+@pytest.mark.parametrize("lock", LOCKS)
 def test_lock_names_no_place_of_its_own(lock):
     text = (ROOT / lock).read_text()
     assert not re.search(r"^\s*-|://| @ ", text, re.MULTILINE)
