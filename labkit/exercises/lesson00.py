@@ -4,7 +4,7 @@ from ..memory import format_size
 from ..run import run
 from .core import Exercise
 
-LIMIT = "128 MiB"
+LIMIT = "200 MiB"
 PICTURES = 64
 
 
@@ -50,7 +50,7 @@ q1 = Exercise(
     "Double the batch size until a trial says that it is out of memory, then go back one step:\n"
     f'labkit.run(train, memory_limit="{LIMIT}", batch_size=2)',
     f"""\
-batch_size = 1
+batch_size = 4
 while batch_size < {PICTURES} and labkit.run(train, memory_limit="{LIMIT}", batch_size=2 * batch_size).ok:
     batch_size = 2 * batch_size""",
     "It fits, and twice as many pictures do not. Both were tried just now.",

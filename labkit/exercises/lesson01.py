@@ -121,9 +121,7 @@ q2 = Exercise(
     "NumPy arrays of their own.",
     """\
 def predict_in_pieces(model, X, rows=1024):
-    pieces = []
-    for start in range(0, len(X), rows):
-        pieces.append(model.predict_on_batch(X[start : start + rows]))
+    pieces = [model.predict_on_batch(X[start : start + rows]) for start in range(0, len(X), rows)]
     return np.concatenate(pieces)""",
     f"All {PREDICTED_ROWS:,} rows, under {PIECES_LIMIT}, and the same numbers as NumPy's.",
 )
