@@ -28,13 +28,17 @@ import psutil
 from .errors import LabkitError
 
 IDLE_SECONDS = 600
-# oneDNN's kernels can die where others raise; one inter-op thread and a fixed order make peaks repeat.
+# oneDNN's kernels can die where others raise. The rest makes peaks repeat: one inter-op thread, a fixed
+# order of ops and of Python's sets, and large NumPy arrays where TensorFlow must copy them, as to a GPU: it
+# borrows the memory of one that lies at a multiple of 64 bytes, which a block mapped by malloc never does.
 ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     "TF_ENABLE_ONEDNN_OPTS": "0",
     "TF_NUM_INTEROP_THREADS": "1",
     "TF_DETERMINISTIC_ORDER": "1",
     "TF_CPP_MIN_LOG_LEVEL": "0",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "PYTHONHASHSEED": "0",
 }
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 _MAIN = "from labkit.launcher import main; main()"

@@ -36,7 +36,7 @@ class Tracer:
         self.running = False
 
     def start(self):
-        options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=3, python_tracer_level=0)
+        options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0)
         tf.profiler.experimental.start(self._folder, options)
         tf.profiler.experimental.start, self._start = _already_recording, tf.profiler.experimental.start
         self.running = True
