@@ -80,7 +80,8 @@ def of_failure(error, log, limit, memory_map, scopes, failed_in, crashed):
         limit_bytes=limit,
         largest_free_bytes=_largest_free(memory_map, limit),
     )
-    return replace(found, evidence=list(_evidence(found, crashed)))
+    waited = [error.message] if error.type == "OutOfMemory" else []
+    return replace(found, evidence=[*_evidence(found, crashed), *waited])
 
 
 def layer_of(op, scopes):

@@ -106,7 +106,8 @@ class Outcome:
         if self.step_seconds:
             steady = statistics.median(self.step_seconds[1:] or self.step_seconds)
             count = len(self.step_seconds)
-            parts.append(f"{count} step{'s' * (count > 1)}, {1000 * steady:.3g} ms each (median)")
+            shown = f"{steady:.3g} s" if steady >= 1 else f"{1000 * steady:.3g} ms"
+            parts.append(f"{count} step{'s' * (count > 1)}, {shown} each (median)")
         if self.samples_per_second:
             parts.append(f"{self.samples_per_second:,.0f} samples/s")
         return " · ".join(parts)

@@ -268,8 +268,10 @@ def _stack(axes, timeline, by):
     )
     axes.set_xlim(0, max(1, axis[-1]))
     axes.set_xlabel("the larger allocations and deallocations, in order")
-    for number, place in enumerate(timeline.steps[:-1], 2):
+    for number, place in enumerate(timeline.steps, 2):
         at = axis[min(place, len(axis) - 1)]
+        if at > 0.98 * axis[-1]:  # the end of the last step
+            break
         axes.axvline(at, color=GREY, linewidth=0.7, linestyle=":")
         if number <= 4:
             axes.annotate(f"step {number}", (at, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
