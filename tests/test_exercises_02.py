@@ -29,8 +29,8 @@ def test_the_solution_passes(exercise, name):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({**COPIES, "adamw": 3}, "adamw: you say 3. In a trial its slots took less than 3"),
-        ({**COPIES, "lion": 0}, "lion: you say 0. In a trial its slots took more than 0"),
+        ({**COPIES, "adamw": 3}, "adamw: you say 3. Its slots took less than 3"),
+        ({**COPIES, "lion": 0}, "lion: you say 0. Its slots took more than 0"),
         ({**COPIES, "rmsprop": "1"}, "rmsprop: '1' is not a number of copies"),
         ({"adam": 2}, "Keep the dictionary"),
         ([1, 2, 1, 2], "Keep the dictionary"),
