@@ -16,7 +16,7 @@ _CHATTER = re.compile(
     r"|WARNING: All log messages before absl|To enable the following instructions"
     r"|If the cause is memory fragmentation|Current allocation summary follows|Hint: If you want to see"
     r"|(?:Limit|InUse|MaxInUse|NumAllocs|MaxAllocSize|Reserved|PeakReserved|LargestFreeBlock):\s+\d"
-    r"|\s*\[\[\{\{node"
+    r"|\s*\[\[\{\{(?:function_)?node"
 )
 
 

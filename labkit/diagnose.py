@@ -110,7 +110,7 @@ def _largest_free(memory_map, limit):
 
 
 def _cause(message, requested, limit, crashed):
-    if crashed or "Dst tensor is not initialized" in message:
+    if (crashed and (requested or limit or 0) > 2**20) or "Dst tensor is not initialized" in message:
         return "array_copied_to_device"
     if requested and limit and requested >= limit:
         return "tensor_exceeds_limit"
@@ -131,7 +131,9 @@ def _evidence(found, crashed):
         )
     if found.cause == "tensor_exceeds_limit":
         yield "This one tensor alone would fill the whole limit."
-    if crashed:
+    if crashed and found.cause != "array_copied_to_device":
+        yield "The process died as it was refused that."
+    elif crashed:
         yield (
             "The process died while TensorFlow copied an array to the device in one piece: on the CPU "
             'stand-in that copy crashes; on a GPU it raises "Dst tensor is not initialized".'

@@ -1,6 +1,7 @@
 """Inside a trial: run the reader's code, describe its failure, keep its result."""
 
 import ast
+import linecache
 import sys
 import traceback
 import types
@@ -32,6 +33,8 @@ def _call(folder, echo):
 
     with open(Path(folder) / "payload.pkl", "rb") as file:
         payload = cloudpickle.load(file)
+    for name, source in payload["sources"].items():  # AutoGraph reads the source of what it traces
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     if callable(payload["train"]):
         return payload["train"](**payload["params"])
     return _execute(payload["train"], payload["filename"], payload["params"], echo)
@@ -48,7 +51,7 @@ def _execute(source, filename, variables, echo):
     if last is None:
         return None
     value = eval(compile(ast.Expression(last.value), filename, "eval"), module.__dict__)
-    if echo and value is not None:
+    if echo and value is not None and type(value).__name__ != "History":
         print(repr(value))
     return value
 

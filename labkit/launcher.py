@@ -292,7 +292,7 @@ def import_tensorflow():
     import keras  # noqa: F401
     import tensorflow  # noqa: F401
 
-    from . import scopes, steps, trace, trial  # noqa: F401
+    from . import scopes, standin, steps, trace, trial  # noqa: F401
 
     gc.collect()
     gc.freeze()  # or each child's first collection would copy all of these pages

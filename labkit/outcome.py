@@ -112,33 +112,37 @@ class Outcome:
             parts.append(f"{self.samples_per_second:,.0f} samples/s")
         return " · ".join(parts)
 
-    def _explanation(self):
-        """Lines for a person: the diagnosis where there is one, else the error; then the note."""
-        lines = []
-        if self.diagnosis is not None and self.diagnosis.evidence:
-            lines += self.diagnosis.evidence
-            lines += self.error.traceback.rstrip().splitlines() if self.error else []
-        elif self.error is not None:
-            lines += _shortened(str(self.error)).splitlines()
-        return lines + ([self.note] if self.note else [])
+    def _evidence(self):
+        """Sentences for a person: the diagnosis where there is one, and the note."""
+        found = self.diagnosis.evidence if self.diagnosis is not None else []
+        return [*found, *filter(None, [self.note])]
+
+    def _trace(self):
+        """The reader's lines that led to the failure, and the error where no diagnosis tells it."""
+        if self.error is None:
+            return ""
+        diagnosed = self.diagnosis is not None and self.diagnosis.evidence
+        return _shortened(self.error.traceback if diagnosed else str(self.error)).rstrip()
 
     def __str__(self):
-        lines = [self.headline, self._bar(), self._times(), *self._explanation()]
+        lines = [self.headline, self._bar(), self._times(), *self._evidence(), self._trace()]
         return "\n".join(line for line in lines if line)
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"text/plain": str(self), "text/html": self._html()}
 
     def _html(self):
-        explanation = "\n".join(self._explanation())
         parts = [
             f"<b>{html.escape(self.headline)}</b>",
             f"<code>{self._bar()}</code>" if self._bar() else "",
             html.escape(self._times()),
         ]
         shown = "<br>".join(part for part in parts if part)
-        if explanation:
-            shown += f"<pre>{html.escape(explanation)}</pre>"
+        if self._evidence():
+            items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self._evidence())
+            shown += f"<ul>{items}</ul>"
+        if self._trace():
+            shown += f"<pre>{html.escape(self._trace())}</pre>"
         return f'<div role="group" aria-label="outcome of the trial">{shown}</div>'
 
 

@@ -50,7 +50,10 @@ def peaks(outcomes, title="Peak memory by way of feeding"):
     for row, (label, outcome) in enumerate(outcomes.items()):
         _peak_bar(axes, row, label, outcome, reach)
     for limit in limits:
-        axes.axvline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
+        under = [row for row, outcome in enumerate(outcomes.values()) if outcome.limit_bytes == limit]
+        axes.vlines(
+            limit / MIB, min(under) - 0.5, max(under) + 0.5, color="black", linestyle="--", linewidth=1.2
+        )
         axes.annotate(f"limit {format_size(limit)}", (limit / MIB, 1), xycoords=("data", "axes fraction"),
                       xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=9)  # fmt: skip
     axes.set_yticks(range(len(outcomes)), list(outcomes))

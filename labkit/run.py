@@ -51,12 +51,13 @@ class Trial:
 
     show: an object with the methods of labkit.console.Console, told of output, progress and waiting.
     patience: seconds for which TensorFlow may be refused memory in one call before the trial is ended.
+    end_after_steps: end the trial, as one that went well, after so many training steps.
     filename, echo: for source text, its name in tracebacks, and whether a last expression is printed.
     """
 
     def __init__(
         self, train, *, memory_limit=None, timeout=120, profile=False, seed=0, params=None,
-        show=None, filename="<train>", echo=False, patience=25,
+        show=None, filename="<train>", echo=False, patience=25, end_after_steps=None,
     ):  # fmt: skip
         self.device = memory.device()
         self.limit = None if memory_limit is None else memory.check_limit(memory_limit, self.device)
@@ -65,6 +66,7 @@ class Trial:
             raise LabkitError(f"timeout={timeout!r}: give seconds above 0, or None to wait for ever.")
         self.timeout, self.profile, self.seed = timeout, _profile(profile), seed
         self.filename, self.echo, self.patience = filename, echo, patience
+        self.end_after_steps = end_after_steps
         self._payload = _pack(train, self.params, filename)
         self._show = show
         self._ending = None
@@ -144,6 +146,7 @@ class Trial:
             "echo": self.echo,
             "profile": self.profile,
             "patience": self.patience,
+            "end_after_steps": self.end_after_steps,
             "batch_size": batch_size if isinstance(batch_size, int) else None,
             "cwd": os.getcwd(),
             "path": sys.path,
@@ -169,7 +172,9 @@ def _pack(train, params, filename):
             "brackets after its name, or source text."
         )
     try:
-        return cloudpickle.dumps({"train": train, "params": params, "filename": filename})
+        return cloudpickle.dumps(
+            {"train": train, "params": params, "filename": filename, "sources": _sources()}
+        )
     except Exception as e:
         raise LabkitError(
             f"`train` cannot be sent to another process: {e}. Make what it needs inside the function, "
@@ -195,3 +200,12 @@ def _check_parameters(train, params):
     except TypeError as e:
         name = getattr(train, "__name__", "train")
         raise LabkitError(f"{e}. It is defined as {name}{signature}; parameters go by name.") from None
+
+
+def _sources():
+    """The text of this kernel's cells by the names that their code carries: no file holds it."""
+    return {
+        name: "".join(entry[2])
+        for name, entry in linecache.cache.items()
+        if len(entry) == 4 and entry[1] is None and not name.startswith("<frozen")
+    }

@@ -18,8 +18,9 @@ class StepClock:
     loops over steps inside its graph, or that updates weights without an optimizer, yields nothing.
     """
 
-    def __init__(self, tracer=None):
-        self._tracer = tracer
+    def __init__(self, after_step, tracer):
+        """after_step: called after each; tracer: a labkit.trace.Tracer that is told of calls, or None."""
+        self._after_step, self._tracer = after_step, tracer
         self.seconds = []
         self.batch_size = None
         self._last_end = None
@@ -99,10 +100,8 @@ class StepClock:
         if steps:
             self.seconds += [(end - start) / steps] * steps
             self._intervals.append((end - (self._last_end or start)) / steps)
-        if self._tracer:
-            self._tracer.step()
-            end = time.perf_counter()
-        self._last_end = end
+        self._after_step()
+        self._last_end = time.perf_counter()
 
 
 def _inside_a_graph_loop():

@@ -54,7 +54,7 @@ class Timeline:
     def __init__(self, record, limit=None, refused_bytes=None):
         """record: of labkit.trace; limit, refused_bytes: the memory limit and the failed request, or None."""
         self.limit_bytes, self.refused_bytes = limit, refused_bytes
-        self._record = record
+        self.record = record
         columns = record["allocations"]
         self._begin, self._end = columns["begin"], columns["end"]
         self._bytes, self._requested = columns["bytes"], columns["requested"]
@@ -68,7 +68,7 @@ class Timeline:
     @property
     def steps(self):
         """Places in the order of events at which training steps ended."""
-        return list(self._record["steps"])
+        return list(self.record["steps"])
 
     @property
     def events(self):
@@ -92,7 +92,7 @@ class Timeline:
     def alive(self, place):
         """Rows of what is in use just after the event at `place`, the largest first."""
         chosen = np.flatnonzero((self._begin <= place) & (self._end > place))
-        rows = [self._row(i) for i in chosen[np.argsort(-self._bytes[chosen], kind="stable")]]
+        rows = [self.row(i) for i in chosen[np.argsort(-self._bytes[chosen], kind="stable")]]
         return rows + ([Row(None, HELD, "other", "", "", self._held, 0)] if self._held else [])
 
     def at_peak(self):
@@ -123,7 +123,7 @@ class Timeline:
 
     def until(self, seconds):
         """The Timeline up to a moment, in seconds since 1970: that of a failure, say."""
-        record = self._record
+        record = self.record
         at = seconds - record["began"] - record["first_event"]
         return _Part(self, 0, max(1, int(np.searchsorted(record["seconds"], at))))
 
@@ -153,7 +153,7 @@ class Timeline:
 
     def _span(self, number):
         """(first, last) place of building (0) or of a step."""
-        calls = [p for p in self._record["snapshots_at"] if p <= (self.steps or [self._events])[0]]
+        calls = [p for p in self.record["snapshots_at"] if p <= (self.steps or [self._events])[0]]
         first_call = calls[-2] if len(calls) > 1 else 0
         edges = [0, first_call, *self.steps]
         return edges[number], edges[number + 1]
@@ -164,8 +164,9 @@ class Timeline:
         np.subtract.at(change, self._end[chosen], self._bytes[chosen])
         return np.cumsum(change[:-1])
 
-    def _row(self, i):
-        record, columns = self._record, self._record["allocations"]
+    def row(self, i):
+        """The Row of the allocation at place `i` of the record's columns."""
+        record, columns = self.record, self.record["allocations"]
         held = self._begin[i] < 0
         op = self._variable.get(i) or (HELD if held else record["ops"][columns["op"][i]])
         return Row(
@@ -181,8 +182,8 @@ class Timeline:
     def _find_variables(self):
         """Which allocation is which variable: the one at its address when the snapshot was taken."""
         self._variable, self._kind, self._owner = {}, {}, {}
-        address = self._record["allocations"]["address"]
-        snapshots = zip(self._record["snapshots_at"], self._record["snapshots"], strict=False)
+        address = self.record["allocations"]["address"]
+        snapshots = zip(self.record["snapshots_at"], self.record["snapshots"], strict=False)
         for place, variables in snapshots:
             alive = np.flatnonzero((self._begin < place) & (self._end >= place))
             by_address = dict(zip(address[alive].tolist(), alive.tolist(), strict=True))
@@ -192,22 +193,22 @@ class Timeline:
                     self._variable[i], self._kind[i], self._owner[i] = path, kind, layer
 
     def _find_layers(self):
-        scopes, ops = self._record["scopes"], self._record["ops"]
+        scopes, ops = self.record["scopes"], self.record["ops"]
         names = sorted({*scopes.values(), *filter(None, self._owner.values())})
         self._layer_name = [None, *names]
         self._layer_number = {name: number for number, name in enumerate(self._layer_name)}
         of_op = np.array([self._layer_number[layer_of(op, scopes)] for op in ops], dtype=np.int64)
-        self._layer = of_op[self._record["allocations"]["op"]]
+        self._layer = of_op[self.record["allocations"]["op"]]
         for i, layer in self._owner.items():
             self._layer[i] = self._layer_number[layer]
 
     def _find_categories(self):
-        columns, number = self._record["allocations"], {c: i for i, c in enumerate(CATEGORIES)}
-        kinds = np.array([self._kind_of(op) for op in self._record["ops"]])[columns["op"]]
-        from_data = np.array(["tf_data" in t for t in self._record["threads"]])[columns["thread"]]
-        from_python = np.array([t.startswith("python") for t in self._record["threads"]])[columns["thread"]]
+        columns, number = self.record["allocations"], {c: i for i, c in enumerate(CATEGORIES)}
+        kinds = np.array([self._kind_of(op) for op in self.record["ops"]])[columns["op"]]
+        from_data = np.array(["tf_data" in t for t in self.record["threads"]])[columns["thread"]]
+        from_python = np.array([t.startswith("python") for t in self.record["threads"]])[columns["thread"]]
         temp = columns["temp"].astype(bool)
-        unscoped = np.array(["/" not in op for op in self._record["ops"]])[columns["op"]]
+        unscoped = np.array(["/" not in op for op in self.record["ops"]])[columns["op"]]
         backward = np.sort(self._begin[(kinds == "backward")])
         in_backward = self._in_backward(backward)
         kinds[(kinds == "forward") & unscoped & ~from_python & in_backward] = "backward"
@@ -230,7 +231,7 @@ class Timeline:
             return "unnamed"
         if last.startswith("VarHandleOp"):
             return "handle"
-        if path.partition("/")[0] in self._record["optimizers"]:
+        if path.partition("/")[0] in self.record["optimizers"]:
             return "slot" if "/Initializer/" in path else "update"
         if _BACKWARD.search(path):
             return "backward"
@@ -266,5 +267,5 @@ class _Part(Timeline):
 
     @property
     def steps(self):
-        inside = (place for place in self._record["steps"] if self._first < place <= self._last)
+        inside = (place for place in self.record["steps"] if self._first < place <= self._last)
         return [place - self._first for place in inside]

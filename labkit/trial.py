@@ -95,7 +95,7 @@ class Child:
         self.folder, self.events, self.request = Path(folder), events, request
         self.memory, self.scopes = DeviceMemory(request["device"]), Scopes()
         self.tracer = _tracer(self.scopes, request["profile"])
-        self.clock = StepClock(self.tracer)
+        self.clock = StepClock(self._after_step, self.tracer)
         self.refusals = Refusals(self.folder, threading.get_ident(), request["patience"])
         self._finishing = threading.Lock()
 
@@ -103,6 +103,10 @@ class Child:
         """Run the code; the process ends here."""
         self.clock.install()
         self.scopes.install()
+        if self.request["device"] == "cpu":
+            from .standin import copy_arrays
+
+            copy_arrays()
         _set_seed(self.request["seed"])
         if self.tracer:
             self.tracer.start()
@@ -110,6 +114,13 @@ class Child:
         self.start = time.perf_counter()
         threading.Thread(target=self._sample, daemon=True).start()
         self.finish(execute.run(self.folder, self.request["echo"]))
+
+    def _after_step(self):
+        if self.tracer:
+            self.tracer.step()
+        wanted = self.request["end_after_steps"]
+        if wanted and len(self.clock.seconds) >= wanted:
+            self.finish({"status": "ok"})
 
     def _sample(self):
         """Report the memory now and then; end the trial where TensorFlow would wait on and on."""

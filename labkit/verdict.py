@@ -31,7 +31,7 @@ def outcome(trial, watch):
         "limit_bytes": trial.limit,
         "peak_bytes": last.get("peak"),
         "current_bytes": last.get("current"),
-        "wall_seconds": last.get("wall_seconds"),
+        "wall_seconds": last.get("wall_seconds") or watch.seconds,
         "step_seconds": last.get("step_seconds", []),
         "samples_per_second": last.get("samples_per_second"),
         "host_peak_bytes": (watch.exit or {}).get("host_peak_bytes"),
@@ -134,7 +134,7 @@ def _where(folder):
         text = (Path(folder) / "fault.txt").read_text(errors="replace")
         thread = _training_thread(text)
         found = [(m["file"], int(m["line"]), m["name"], None) for m in _FAULT_FRAME.finditer(thread)]
-        above = itertools.takewhile(lambda frame: not _is_own(frame[0]), found)
+        above = itertools.takewhile(lambda frame: not frame[0].endswith("execute.py"), found)
         return "".join(_format_frame(frame) for frame in reversed(list(above)) if _is_readers(frame[0]))
     return ""
 
@@ -142,7 +142,7 @@ def _where(folder):
 def _training_thread(text):
     """Of a faulthandler's text, the thread that runs `train`: the one that came through labkit's trial."""
     threads = re.split(r"\n(?=Thread |Current thread )", text)
-    return next((t for t in threads if " in run\n" in t), "")
+    return next((t for t in threads if re.search(r"execute\.py\", line \d+ in run\n", t)), "")
 
 
 def _is_readers(filename):

@@ -35,6 +35,11 @@ class Watch:
         """Whether the launcher was lost before it started the trial."""
         return self.lost and self.started is None and not self.ending
 
+    @property
+    def seconds(self):
+        """How long the trial ran, as seen from here; None if it never began."""
+        return time.monotonic() - self.started if self.started else None
+
     def follow(self):
         """Start the trial and stay until it has ended."""
         pipes = [os.pipe() for _ in range(3)]

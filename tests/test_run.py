@@ -196,7 +196,7 @@ def test_the_hosts_memory_running_out_is_told_apart():
         ("def f():\n    return 1 / 0\nf()", "error", "ZeroDivisionError", "line 2, in f()\n    return 1 / 0"),
         ("x = (", "error", "SyntaxError", "line 1"),
         ("import sys\nsys.exit('no data')", "error", "SystemExit", "no data"),
-        ("while True:\n    pass", "timeout", "Timeout", "while True"),
+        ("while True: pass", "timeout", "Timeout", "while True"),
     ],
 )
 def test_other_ends(code, status, kind, said):
@@ -204,6 +204,24 @@ def test_other_ends(code, status, kind, said):
     assert (outcome.status, outcome.error.type) == (status, kind)
     assert said in str(outcome.error)
     assert not outcome.ok
+
+
+def test_autograph_finds_the_source_of_what_it_traces():
+    code = """
+import tensorflow as tf
+
+@tf.function
+def total(n):
+    found = 0
+    for i in tf.range(n):
+        if i > 2:
+            found += i
+    return found
+
+int(total(tf.constant(5)))
+"""
+    outcome = labkit.run(code)
+    assert outcome.result == 7, outcome
 
 
 def test_leaving_without_complaint_is_no_error():

@@ -45,7 +45,7 @@ def test_repeats_and_values_that_are_no_numbers():
         return keras.optimizers.get(name).name
 
     swept = labkit.sweep(train, over="name", values=["adam", "sgd"], repeats=2)
-    assert [outcome.result for outcome in swept] == ["adam", "adam", "sgd", "sgd"]
+    assert [outcome.result.lower() for outcome in swept] == ["adam", "adam", "sgd", "sgd"]
     assert swept.plot()._repr_png_().startswith(b"\x89PNG")
 
 
