@@ -1,16 +1,18 @@
 """Why Keras runs out of memory, and what really helps: real trials under a real memory limit."""
 
+import importlib
 import sys
 
 from .errors import LabkitError
+from .estimate import Estimate, estimate
 from .memory import Device, device, format_size, parse_size
 from .outcome import Outcome
 from .run import Trial, run
 from .sweep import Sweep, sweep
-from .timeline import Timeline
 
 __all__ = [
     "Device",
+    "Estimate",
     "LabkitError",
     "MemoryMeter",
     "Outcome",
@@ -18,6 +20,7 @@ __all__ = [
     "Timeline",
     "Trial",
     "device",
+    "estimate",
     "format_size",
     "parse_size",
     "run",
@@ -26,12 +29,13 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name):
-    if name == "MemoryMeter":  # it is a Keras callback: only who uses it pays for Keras
-        from .meter import MemoryMeter
+_LATER = {"MemoryMeter": "meter", "Timeline": "timeline"}  # they bring Keras, and NumPy
 
-        return MemoryMeter
-    raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"labkit.{_LATER[name]}"), name)
 
 
 def load_ipython_extension(shell):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from . import diagnose, dump
 from .outcome import Outcome, TrialError
-from .timeline import Timeline
 
 KILLERS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _HEAVY = ("tensorflow", "keras")  # what a result must not bring into the kernel
@@ -55,6 +54,8 @@ def _timeline(watch, limit, facts):
             "no_timeline", "There is no timeline: the process ended before it could be read."
         )
         return {"note": " ".join(filter(None, [facts["note"], why]))}
+    from .timeline import Timeline  # it brings NumPy, which importing labkit does not wait for
+
     diagnosis = facts.get("diagnosis")
     timeline = Timeline(pickle.loads(path.read_bytes()), limit, diagnosis and diagnosis.requested_bytes)
     refusal = dump.newest_of_first_refusal(watch.dumps()) if diagnosis else None

@@ -130,6 +130,13 @@ def test_lesson_has_the_shape_of_a_lesson(path):
     assert problems(notebook) == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_links_between_lessons_lead_somewhere(path):
+    text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+    links = re.findall(r"\]\(([^):]+\.ipynb)\)", text)
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_code_in_trial_cells_passes_ruff(path, tmp_path):
     # Ruff itself skips a cell whose magic it does not know.

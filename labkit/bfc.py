@@ -1,0 +1,131 @@
+"""A model of TensorFlow's BFC allocator: what it hands out for a sequence of requests, to the byte.
+
+The rules are those of `BFCAllocator` in TensorFlow's source (tsl/framework/bfc_allocator.cc): requests are
+rounded up to 256 bytes; free chunks in bins by powers of two, the smallest that is large enough taken, the
+lowest address among equals; a chunk split only if it is at least twice the request or 128 MiB larger; regions
+that double from 2 MiB; free neighbours joined.
+"""
+
+from bisect import bisect_left, insort
+
+ROUND = 256
+BINS = 21
+FIRST_REGION = 2 * 2**20
+SPLIT_WASTE = 128 * 2**20
+REGION_SPACE = 2**40  # regions lie far apart, each below the one before, as mmap places them
+
+
+class OutOfMemory(Exception):
+    """A request that the limit leaves no room for."""
+
+    def __init__(self, requested, in_use):
+        super().__init__(f"{requested} bytes requested, {in_use} in use")
+        self.requested, self.in_use = requested, in_use
+
+
+class Chunk:
+    """A piece of a region; `before` and `after` are its neighbours, None at the ends."""
+
+    __slots__ = ("address", "size", "free", "before", "after")
+
+    def __init__(self, address, size, before=None, after=None):
+        self.address, self.size, self.before, self.after = address, size, before, after
+        self.free = True
+
+
+class Allocator:
+    """`allocate` and `release` as TensorFlow would; `in_use` and `peak` are in bytes.
+
+    >>> allocator = Allocator(limit=512 * 2**20)
+    >>> allocator.allocate(150 * 2**20).size // 2**20
+    256
+    """
+
+    def __init__(self, limit):
+        self.limit = limit
+        self.in_use = self.peak = self.held = 0
+        self._next_region = FIRST_REGION
+        self._regions = 0
+        self._bins = [[] for _ in range(BINS)]
+        self._chunks = {}
+
+    def allocate(self, requested):
+        """The Chunk given for so many bytes. Raises OutOfMemory where TensorFlow would begin to wait."""
+        size = max(ROUND, -(-requested // ROUND) * ROUND)
+        chunk = self._find(size)
+        while chunk is None:
+            if not self._extend(size):
+                raise OutOfMemory(requested, self.in_use)
+            chunk = self._find(size)
+        self.in_use += chunk.size
+        self.peak = max(self.peak, self.in_use)
+        return chunk
+
+    def release(self, chunk):
+        """Give a Chunk back."""
+        self.in_use -= chunk.size
+        chunk.free = True
+        if chunk.after is not None and chunk.after.free:
+            self._take(chunk.after)
+            self._join(chunk, chunk.after)
+        if chunk.before is not None and chunk.before.free:
+            self._take(chunk.before)
+            self._join(chunk.before, chunk)
+            chunk = chunk.before
+        self._put(chunk)
+
+    def _find(self, size):
+        for free in self._bins[_bin(size) :]:
+            place = bisect_left(free, (size, float("-inf")))
+            if place < len(free):
+                chunk = self._chunks.pop(free.pop(place))
+                if chunk.size >= 2 * size or chunk.size - size >= SPLIT_WASTE:
+                    self._split(chunk, size)
+                chunk.free = False
+                return chunk
+        return None
+
+    def _extend(self, size):
+        """Take another region; False if the limit leaves no room for it."""
+        available = (self.limit - self.held) // ROUND * ROUND
+        if size > available:
+            return False
+        grown = False
+        while size > self._next_region:
+            self._next_region *= 2
+            grown = True
+        region = min(self._next_region, available)
+        if not grown:
+            self._next_region *= 2
+        self._regions += 1
+        self.held += region
+        self._put(Chunk(-self._regions * REGION_SPACE, region))
+        return True
+
+    def _split(self, chunk, size):
+        rest = Chunk(chunk.address + size, chunk.size - size, before=chunk, after=chunk.after)
+        if rest.after is not None:
+            rest.after.before = rest
+        chunk.size, chunk.after = size, rest
+        self._put(rest)
+
+    def _join(self, first, second):
+        first.size += second.size
+        first.after = second.after
+        if first.after is not None:
+            first.after.before = first
+
+    def _put(self, chunk):
+        key = (chunk.size, chunk.address)
+        insort(self._bins[_bin(chunk.size)], key)
+        self._chunks[key] = chunk
+
+    def _take(self, chunk):
+        key = (chunk.size, chunk.address)
+        free = self._bins[_bin(chunk.size)]
+        del free[bisect_left(free, key)]
+        del self._chunks[key]
+
+
+def _bin(size):
+    return min(BINS - 1, (size // ROUND).bit_length() - 1)

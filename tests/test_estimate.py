@@ -1,0 +1,122 @@
+"""The allocator's model against the allocator, and predictions against real trials."""
+
+import numpy as np
+import pytest
+
+import labkit
+from labkit import bfc
+
+MIB = 2**20
+
+
+def train(batch_size, kind="convolutional", feed="train_on_batch"):
+    import keras
+    import numpy as np
+
+    layers = keras.layers
+    nets = {
+        "dense": [keras.Input((784,)), layers.Dense(256, activation="relu"), layers.Dense(10)],
+        "convolutional": [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(8, 3, activation="relu"),
+            layers.Conv2D(16, 3, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(10),
+        ],
+    }
+    model = keras.Sequential(nets[kind])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = np.ones((4 * batch_size, *model.input_shape[1:]), "float32")
+    y = np.zeros(4 * batch_size)
+    if feed == "fit":
+        model.fit(x, y, batch_size=batch_size, verbose=0)
+    else:
+        for i in range(0, 4 * batch_size, batch_size):
+            model.train_on_batch(x[i : i + batch_size], y[i : i + batch_size])
+
+
+@pytest.mark.parametrize("kind", ["dense", "convolutional"])
+def test_the_model_of_the_allocator_gives_what_the_allocator_gave(kind):
+    timeline = labkit.run(train, memory_limit="1 GiB", profile=True, batch_size=16, kind=kind).timeline
+    columns = timeline.record["allocations"]
+    allocator, held = bfc.Allocator(2**30), {}
+    events = [(int(place), 1, i) for i, place in enumerate(columns["begin"])]
+    events += [(int(place), 0, i) for i, place in enumerate(columns["end"]) if place >= 0]
+    given = np.zeros(len(columns["bytes"]), dtype=int)
+    for _, begins, i in sorted(events):
+        if begins:
+            held[i] = allocator.allocate(int(columns["requested"][i]))
+            given[i] = held[i].size
+        else:
+            allocator.release(held.pop(i))
+    assert np.array_equal(given, columns["bytes"])
+    assert allocator.peak == timeline.peak_bytes
+
+
+def test_the_model_of_the_allocator_refuses_beyond_the_limit():
+    allocator = bfc.Allocator(64 * MIB)
+    chunk = allocator.allocate(40 * MIB)
+    with pytest.raises(bfc.OutOfMemory):
+        allocator.allocate(30 * MIB)
+    allocator.release(chunk)
+    assert allocator.allocate(60 * MIB).size >= 60 * MIB
+    assert allocator.in_use <= 64 * MIB
+
+
+@pytest.fixture(scope="module")
+def estimated():
+    return labkit.estimate(train)
+
+
+def test_a_prediction_is_close_to_the_measured_peak(estimated):
+    for batch_size in (64, 256):
+        measured = labkit.run(train, batch_size=batch_size).peak_bytes
+        assert estimated.peak_bytes(batch_size) == pytest.approx(measured, rel=0.05)
+        low, high = estimated.interval(batch_size)
+        assert low <= estimated.peak_bytes(batch_size) <= high
+    assert estimated.measured[8] == pytest.approx(estimated.peak_bytes(8), rel=0.001)
+
+
+def test_the_breakdown_adds_up(estimated):
+    parts = estimated.breakdown(128)
+    assert sum(parts["category"].values()) == estimated.peak_bytes(128)
+    assert sum(parts["layer"].values()) == estimated.peak_bytes(128)
+    assert {"conv2d", "conv2d_1"} <= set(parts["layer"])
+
+
+def test_the_largest_that_is_predicted_to_fit_does_fit_and_much_more_does_not(estimated):
+    largest = estimated.largest("96 MiB")
+    assert labkit.run(train, memory_limit="96 MiB", batch_size=int(0.97 * largest)).ok
+    assert labkit.run(train, memory_limit="96 MiB", batch_size=int(1.1 * largest)).status == "oom"
+    assert estimated.largest("1 MiB") is None
+
+
+def test_memory_that_does_not_depend_on_the_parameter_is_said_to():
+    def fixed(batch_size):
+        train_small(batch_size=4)
+
+    train_small = train
+    estimated = labkit.estimate(fixed)
+    assert "Nothing in memory grows" in estimated.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"at": (4, 4)}, "two different"),
+        ({"at": 4}, "two different"),
+        ({"over": "nothing"}, "batch_size"),
+        ({"batch_size": 4}, "alone"),
+    ],
+)
+def test_what_cannot_be_estimated_is_refused(options, said):
+    with pytest.raises(labkit.LabkitError) as raised:
+        labkit.estimate(train, **options)
+    assert said in str(raised.value)
+
+
+def test_a_train_that_fails_or_does_not_train_is_named():
+    with pytest.raises(labkit.LabkitError, match="ZeroDivisionError"):
+        labkit.estimate("1 / 0")
+    with pytest.raises(labkit.LabkitError, match="No training step"):
+        labkit.estimate("import keras; keras.ops.zeros(batch_size)")
