@@ -2,8 +2,8 @@
 
 Beside ours: the classical formula (weights, gradients, two slots, outputs of the layers times the batch) and
 a straight line through the two measured peaks; and the spread of repeated runs, which no prediction can beat.
-estimate() was made on the models of tests/test_timeline.py, not on these. One rule came from here: what has no
-like in the other trial grows by its first dimension; without it the transformer was off by up to 15 %.
+estimate() was made on the models of tests/test_timeline.py, not on these. One rule came from here: what has
+no like in the other trial grows by its first dimension; without it the transformer was off by up to 15 %.
 """
 
 import statistics

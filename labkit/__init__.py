@@ -8,9 +8,11 @@ from .estimate import Estimate, estimate
 from .memory import Device, device, format_size, parse_size
 from .outcome import Outcome
 from .run import Trial, run
+from .search import BatchSizeSearch, find_batch_size
 from .sweep import Sweep, sweep
 
 __all__ = [
+    "BatchSizeSearch",
     "Device",
     "Estimate",
     "LabkitError",
@@ -21,6 +23,7 @@ __all__ = [
     "Trial",
     "device",
     "estimate",
+    "find_batch_size",
     "format_size",
     "parse_size",
     "run",

@@ -124,6 +124,12 @@ class Estimate:
             by_layer[row.layer] += size
         return {"category": by_category, "layer": dict(by_layer.most_common())}
 
+    def plot(self, memory_limit=None, title=""):
+        """The figure: the predicted peak by category, with the limit and the largest value that fits it."""
+        from . import plots
+
+        return plots.estimate(self, memory_limit and check_limit(memory_limit, device()), title)
+
     def __repr__(self):
         low, high = self.at
         points = ", ".join(f"{v}: {format_size(self.peak_bytes(v))}" for v in (high, 4 * high, 16 * high))

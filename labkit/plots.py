@@ -247,6 +247,43 @@ def _margins(values, stretched):
     return low - room, high + room
 
 
+def estimate(estimate, limit=None, title=""):
+    """The predicted peak over the parameter, stacked by category; the two trials as points, and the limit."""
+    small, large = estimate.at
+    largest = estimate.largest(limit) if limit else None
+    reach = max(2 * large, 1.3 * (largest or 0)) if limit else 32 * large
+    values = np.unique(np.linspace(small, reach, 24).round().astype(int))
+    parts = [estimate.breakdown(int(value))["category"] for value in values]
+    picture = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = picture.add_subplot()
+    shown = [c for c in CATEGORY_COLOURS if any(part[c] for part in parts)]
+    axes.stackplot(
+        values,
+        [[part[category] / MIB for part in parts] for category in shown],
+        labels=shown,
+        colors=[CATEGORY_COLOURS[category] for category in shown],
+        linewidth=0,
+    )
+    peaks = [peak / MIB for peak in estimate.measured.values()]
+    axes.plot(list(estimate.measured), peaks, "o", color="black", label="measured")
+    said = f"estimated from {estimate.over} {small} and {large}"
+    if limit:
+        axes.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
+        said = (
+            f"up to {estimate.over} {largest} should fit {format_size(limit)}" if largest else "nothing fits"
+        )
+        if largest:
+            axes.axvline(largest, color="black", linestyle=":", linewidth=1.2)
+    axes.set_xlim(values[0], values[-1])
+    axes.set_xlabel(estimate.over)
+    axes.set_ylabel("peak, MiB")
+    axes.set_title(f"{title}: {said}" if title else said, loc="left")
+    _plain(axes)
+    axes.yaxis.set_major_formatter(axes.xaxis.get_major_formatter())
+    _legend(picture, axes)
+    return picture
+
+
 def _tries(axes, points, marker, colour):
     """Each try as a point, and a line through the medians of the tries of a value."""
     values = list(dict.fromkeys(x for x, _ in points))

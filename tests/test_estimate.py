@@ -89,6 +89,25 @@ def test_the_largest_that_is_predicted_to_fit_does_fit_and_much_more_does_not(es
     assert labkit.run(train, memory_limit="96 MiB", batch_size=int(0.97 * largest)).ok
     assert labkit.run(train, memory_limit="96 MiB", batch_size=int(1.1 * largest)).status == "oom"
     assert estimated.largest("1 MiB") is None
+    assert estimated.plot("96 MiB", title="net")._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_search_proves_what_it_returns():
+    found = labkit.find_batch_size(train, memory_limit="96 MiB", multiple_of=8)
+    assert found.ooms <= 1 and found.trials <= 4
+    assert found.batch_size % 8 == 0
+    value, outcome = found.history[-1]
+    assert value == found.batch_size and outcome.ok
+    assert labkit.run(train, memory_limit="96 MiB", batch_size=int(1.1 * value)).status == "oom"
+
+
+def test_the_search_stops_at_the_largest_value_worth_having():
+    found = labkit.find_batch_size(train, memory_limit="96 MiB", maximum=20)
+    assert (found.batch_size, found.ooms, found.trials) == (20, 0, 3)
+    with pytest.raises(labkit.LabkitError, match="Not even batch_size=1"):
+        labkit.find_batch_size(train, memory_limit="2 MiB")
+    with pytest.raises(labkit.LabkitError, match="multiple_of=64"):
+        labkit.find_batch_size(train, memory_limit="96 MiB", maximum=20, multiple_of=64)
 
 
 def test_memory_that_does_not_depend_on_the_parameter_is_said_to():
