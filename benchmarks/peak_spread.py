@@ -12,14 +12,14 @@ from labkit.run import _launcher
 RUNS = 6
 ONE_THREAD = {"TF_NUM_INTEROP_THREADS": "1"}
 FIXED_ORDER = {"TF_DETERMINISTIC_ORDER": "1", "PYTHONHASHSEED": "0"}
-COPIES = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+LARGE_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 SETTINGS = {
     "TensorFlow's own": {},
     "one inter-op thread": ONE_THREAD,
     "fixed order": FIXED_ORDER,
     "both": ONE_THREAD | FIXED_ORDER,
-    "arrays always copied": COPIES,
-    "all three (labkit's)": ONE_THREAD | FIXED_ORDER | COPIES,
+    "large blocks apart": LARGE_BLOCKS,
+    "all three (labkit's)": ONE_THREAD | FIXED_ORDER | LARGE_BLOCKS,
 }
 
 
@@ -59,7 +59,7 @@ def main():
     report(f"{'':22}" + "".join(f"{net + ' ' + how:>30}" for net, how in cases))
     usual = dict(launcher.ENVIRONMENT)
     for name, settings in SETTINGS.items():
-        for key in ONE_THREAD | FIXED_ORDER | COPIES:
+        for key in ONE_THREAD | FIXED_ORDER | LARGE_BLOCKS:
             launcher.ENVIRONMENT.pop(key, None)
         launcher.ENVIRONMENT.update(settings)
         _launcher.close()
