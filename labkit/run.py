@@ -69,7 +69,6 @@ class Trial:
         self.end_after_steps = end_after_steps
         self._payload = _pack(train, self.params, filename)
         self._show = show
-        self._ending = None
         self.stop_asked = threading.Event()
 
     def stop(self):

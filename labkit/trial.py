@@ -110,7 +110,7 @@ class Child:
         _set_seed(self.request["seed"])
         if self.tracer:
             self.tracer.start()
-        self.events.send("started", pid=os.getpid())
+        self.events.send("started")
         self.start = time.perf_counter()
         threading.Thread(target=self._sample, daemon=True).start()
         self.finish(execute.run(self.folder, self.request["echo"]))
