@@ -1,0 +1,152 @@
+"""Lesson 05: what the stages of a tf.data pipeline hold."""
+
+import tempfile
+from numbers import Integral
+
+from ..memory import format_size, parse_size
+from ..run import run
+from .core import Exercise
+
+FILES, ROWS = 16, 512
+BUFFER_LIMIT = "64 MiB"
+LEAST_USED = 2 / 3
+
+
+def write_files(folder, side):
+    """Sixteen .npz files of pictures, `side` by `side`; y is the number of the file. Returns their paths."""
+    import numpy as np
+
+    paths = [f"{folder}/part-{number:02}.npz" for number in range(FILES)]
+    for number, path in enumerate(paths):
+        X = np.random.default_rng(number).random((ROWS, side, side), dtype="float32")
+        np.savez(path, X=X, y=np.full(ROWS, number, "int32"))
+    return paths
+
+
+def reader(side):
+    """The `read` of the lesson, for pictures of another size."""
+
+    def load(path):
+        import numpy as np
+
+        with np.load(path.decode()) as part:
+            return part["X"], part["y"]
+
+    def read(path):
+        import tensorflow as tf
+
+        X, y = tf.numpy_function(load, [path], (tf.float32, tf.int32))
+        return tf.ensure_shape(X, (None, side, side)), tf.ensure_shape(y, (None,))
+
+    return read
+
+
+def iterate_with(buffer, paths):
+    """Go once through the pipeline B of the lesson; returns the number of rows."""
+    import tensorflow as tf
+
+    names = tf.data.Dataset.from_tensor_slices(paths)
+    dataset = names.map(reader(64)).unbatch().shuffle(buffer).batch(32)
+    return sum(len(y) for _, y in dataset)
+
+
+def _held(outcome):
+    """Bytes held where a pipeline lives: the host, which on the CPU stand-in is the device too."""
+    if outcome.device == "cpu":
+        return outcome.peak_bytes
+    return outcome.host_peak_bytes - run(iterate_nothing).host_peak_bytes
+
+
+def iterate_nothing():
+    """What the host holds with TensorFlow at work and no data."""
+    import tensorflow as tf
+
+    return len(list(tf.data.Dataset.range(1)))
+
+
+def _judge_buffer(buffer):
+    if not isinstance(buffer, Integral) or isinstance(buffer, bool) or buffer < 1:
+        return f"{buffer!r} is not a number of rows: give a whole number, 1 or more."
+    with tempfile.TemporaryDirectory() as folder:
+        tried = run(iterate_with, buffer=int(buffer), paths=write_files(folder, 64))
+    if not tried.ok:
+        return f"With {buffer:,} rows it ended with the status {tried.status!r}: {tried.error}"
+    limit, held = parse_size(BUFFER_LIMIT), _held(tried)
+    if held > limit:
+        return f"With {buffer:,} rows it took {format_size(held)}, more than {BUFFER_LIMIT}."
+    if held < LEAST_USED * limit:
+        return f"With {buffer:,} rows it took {format_size(held)}: it fits, and could mix better."
+    return None
+
+
+q1 = Exercise(
+    _judge_buffer,
+    "Two of the points in the sweep over buffers are enough. What does a row cost? "
+    "What is taken with hardly any buffer at all?",
+    "buffer = 2048  # 32 MiB of rows, beside about 14 MiB for the file that is being read",
+    "It fits, and uses more than two thirds of the limit.",
+)
+
+MIX_LIMIT, LEAST_FILES = "28 MiB", 6
+
+
+def mix(feed, paths):
+    """Go once through the reader's feed: (rows, different rows, files in a batch on average, shape).
+
+    Of a batch of no use, the shape alone.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    dataset = feed(tf.data.Dataset.from_tensor_slices(paths), reader(32))
+    seen, first, mixed = [], set(), []
+    for X, y in dataset:
+        if X.shape[1:] != (32, 32):
+            return (tuple(X.shape),)
+        seen.append(len(y))
+        first.update(map(tuple, X[:, 0, :2].numpy().tolist()))
+        mixed.append(len(np.unique(y)))
+    return sum(seen), len(first), float(np.mean(mixed)), tuple(dataset.element_spec[0].shape)
+
+
+def _judge_mix(feed):
+    if not callable(feed):
+        return f"Give the function itself: q2.check(feed), not {feed!r}."
+    with tempfile.TemporaryDirectory() as folder:
+        tried = run(mix, feed=feed, paths=write_files(folder, 32))
+    return _mixed_wrong(tried)
+
+
+def _mixed_wrong(tried):
+    if not tried.ok:
+        return f"It ended with the status {tried.status!r}: {tried.error}"
+    if len(tried.result) == 1:
+        return f"A batch should have the shape (32, 32, 32); yours has {tried.result[0]}."
+    rows, different, files, shape = tried.result
+    if rows != FILES * ROWS or different < 0.99 * rows:
+        return f"{FILES * ROWS:,} rows are in the files; {rows:,} came by, {different:,} of them different."
+    if None in shape[1:]:
+        return f"The shape of a batch is {shape}: `fit` would not know how large a picture is."
+    if files < LEAST_FILES:
+        return f"A batch holds rows of {files:.1f} files on average, fewer than {LEAST_FILES}."
+    held = _held(tried)
+    if held > parse_size(MIX_LIMIT):
+        return f"It mixes {files:.1f} files in a batch, but takes {format_size(held)}, more than {MIX_LIMIT}."
+    return None
+
+
+q2 = Exercise(
+    _judge_mix,
+    "Which of the five ways had several files open at once? Count what it costs to have one open. "
+    "And remember which way of taking a file apart lets go of it.",
+    """\
+def feed(names, read_small):
+    import tensorflow as tf
+
+    def opened(name):
+        return tf.data.Dataset.from_tensors(name).map(read_small).unbatch()
+
+    rows = names.interleave(opened, cycle_length=8)
+    return rows.shuffle(256).batch(32)""",
+    "Six files and more in every batch, each row once, and all within the limit.",
+)
