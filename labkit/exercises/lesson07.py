@@ -1,0 +1,149 @@
+"""Lesson 07: which rows an epoch sees, and a generator that shuffles."""
+
+from ..run import run
+from .core import Exercise
+
+ROWS, BATCH, EPOCHS = 500, 64, 3
+
+
+class Guarded:
+    """An array that remembers how many rows were taken out of it at once."""
+
+    def __init__(self, array):
+        self._array, self.shape, self.dtype, self.most = array, array.shape, array.dtype, 0
+
+    def __len__(self):
+        return len(self._array)
+
+    def __getitem__(self, picked):
+        return self._noted(self._array[picked])
+
+    def __array__(self, dtype=None, copy=None):
+        return self._noted(self._array).astype(dtype or self.dtype)
+
+    def _noted(self, taken):
+        self.most = max(self.most, len(taken) if taken.ndim == self._array.ndim else 1)
+        return taken
+
+
+def endless(X, y, batch_size):
+    """The generator of the lesson: in order, over and over."""
+    while True:
+        for start in range(0, len(X), batch_size):
+            yield X[start : start + batch_size], y[start : start + batch_size]
+
+
+def watch(feed, rows, batch_size, steps):
+    """Train; returns (the rows of each epoch as labels, the same as inputs, most rows taken at once)."""
+    import keras
+    import numpy as np
+
+    X, y = Guarded(np.repeat(np.arange(rows, dtype="float32")[:, None], 4, axis=1)), np.arange(rows)
+    labels, inputs = [], []
+
+    class Watched(keras.Sequential):
+        def train_step(self, data):
+            inputs[-1].extend(data[0][:, 0].numpy().astype(int).tolist())
+            labels[-1].extend(data[1].numpy().ravel().tolist())
+            return super().train_step(data)
+
+    def begin(epoch, logs):
+        labels.append([])
+        inputs.append([])
+
+    model = Watched([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e-9), "mae", run_eagerly=True)
+    note = keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+    model.fit(
+        feed(X, y, batch_size),
+        steps_per_epoch=steps,
+        epochs=EPOCHS,
+        callbacks=[note],
+        shuffle=False,
+        verbose=0,
+    )
+    return labels, inputs, X.most
+
+
+QUESTIONS = ("epoch 2 begins with row", "rows in epoch 2", "epoch 3 begins with row")
+
+
+def _judge_epochs(answer):
+    if not isinstance(answer, dict) or set(answer) != set(QUESTIONS):
+        return f"Keep the dictionary with its questions: {'; '.join(QUESTIONS)}."
+    for question, said in answer.items():
+        if isinstance(said, bool) or not isinstance(said, int):
+            return f"{question}: {said!r} is not a whole number."
+    tried = run(watch, feed=endless, rows=ROWS, batch_size=BATCH, steps=ROWS // BATCH)
+    _, second, third = tried.result[0]
+    for question, found in zip(QUESTIONS, (second[0], len(second), third[0]), strict=True):
+        if answer[question] != found:
+            side = "less" if found < answer[question] else "more"
+            return f"{question}: you say {answer[question]}. In the training just now it was {side}."
+    return None
+
+
+q1 = Exercise(
+    _judge_epochs,
+    "How many rows do so many whole batches take? The next batch begins there, and is it a whole one? "
+    "Count the batches of the second epoch one by one: the first of them is the short one.",
+    """\
+answer = {
+    "epoch 2 begins with row": 448,  # 7 x 64
+    "rows in epoch 2": 436,  # the last 52, then 6 x 64
+    "epoch 3 begins with row": 384,  # 6 x 64
+}""",
+    "All three as in the training that the check has just made.",
+)
+
+SHUFFLED_ROWS, SHUFFLED_BATCH = 1_000, 96
+
+
+def _judge_shuffled(feed):
+    if not callable(feed):
+        return f"Give the function itself: q2.check(shuffled), not {feed!r}."
+    steps = -(-SHUFFLED_ROWS // SHUFFLED_BATCH)
+    tried = run(watch, feed=feed, rows=SHUFFLED_ROWS, batch_size=SHUFFLED_BATCH, steps=steps, timeout=30)
+    if not tried.ok:
+        return f"Training from it ended with the status {tried.status!r}: {tried.error}"
+    return _shuffled_wrong(*tried.result)
+
+
+def _shuffled_wrong(labels, inputs, most):
+    if inputs != labels:
+        return "Some rows of X came with the y of other rows: both must be picked by the same numbers."
+    for number, rows in enumerate(labels, start=1):
+        twice, missing = len(rows) - len(set(rows)), SHUFFLED_ROWS - len(set(rows))
+        if twice or missing:
+            return (
+                f"Epoch {number} trained on {len(rows):,} rows of {SHUFFLED_ROWS:,}: "
+                f"{twice:,} of them came again, {missing:,} never came."
+            )
+    if any(rows == sorted(rows) for rows in labels):
+        return "The rows came in the order of the file: nothing is shuffled."
+    if any(a == b for a, b in zip(labels, labels[1:], strict=False)):
+        return "They are shuffled, but into the same order in every epoch."
+    if most > SHUFFLED_BATCH:
+        return (
+            f"The rows are right, but {most:,} of them were taken out of X at once, and a batch has "
+            f"{SHUFFLED_BATCH}. A file of many gigabytes would now be in memory."
+        )
+    return None
+
+
+q2 = Exercise(
+    _judge_shuffled,
+    "Shuffle the numbers of the rows, not the rows. `random.permutation(n)` gives the numbers from 0 to "
+    "n - 1 in a new order at each call; a slice of them picks the rows of a batch, from X and from y.",
+    """\
+def shuffled(X, y, batch_size):
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    while True:
+        order = random.permutation(len(X))
+        for start in range(0, len(X), batch_size):
+            picked = order[start : start + batch_size]
+            yield X[picked], y[picked]""",
+    f"Every row once in each of {EPOCHS} epochs, in a new order each time, never more than a batch at once.",
+)
