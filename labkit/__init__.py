@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+from .comparison import Comparison, compare
 from .errors import LabkitError
 from .estimate import Estimate, estimate
 from .memory import Device, device, format_size, parse_size
@@ -13,6 +14,7 @@ from .sweep import Sweep, sweep
 
 __all__ = [
     "BatchSizeSearch",
+    "Comparison",
     "Device",
     "Estimate",
     "LabkitError",
@@ -21,6 +23,7 @@ __all__ = [
     "Sweep",
     "Timeline",
     "Trial",
+    "compare",
     "device",
     "estimate",
     "find_batch_size",

@@ -4,7 +4,7 @@ import io
 
 import matplotlib.figure
 import numpy as np
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .memory import MIB, format_size
 
@@ -44,6 +44,12 @@ def peaks(outcomes, title="Peak memory by way of feeding"):
     """
     picture = Figure(figsize=(WIDTH, 0.9 + 0.45 * len(outcomes)), layout="constrained")
     axes = picture.add_subplot()
+    _peak_bars(axes, outcomes)
+    axes.set_title(title, loc="left", pad=16)
+    return picture
+
+
+def _peak_bars(axes, outcomes):
     largest = max((o.peak_bytes or 0) for o in outcomes.values())
     limits = {o.limit_bytes for o in outcomes.values() if o.limit_bytes}
     reach = max([largest, *limits]) / MIB
@@ -60,8 +66,29 @@ def peaks(outcomes, title="Peak memory by way of feeding"):
     axes.invert_yaxis()
     axes.set_xlim(0, reach * 1.3)
     axes.set_xlabel("peak of the device's memory, MiB")
-    axes.set_title(title, loc="left", pad=16)
     _plain(axes)
+
+
+def compare_outcomes(outcomes, title=""):
+    """Peak memory of each outcome against its limit, and its samples per second beside it.
+
+    outcomes: a dict of label -> Outcome, from the top down.
+    """
+    picture = Figure(figsize=(WIDTH, 1.1 + 0.45 * len(outcomes)), layout="constrained")
+    memory, speed = picture.subplots(1, 2, width_ratios=(3, 2), sharey=True)
+    _peak_bars(memory, outcomes)
+    speeds = [outcome.samples_per_second or 0 for outcome in outcomes.values()]
+    speed.barh(range(len(outcomes)), speeds, height=0.6, color=GREEN)
+    for row, number in enumerate(speeds):
+        speed.annotate(f"{number:,.0f}" if number else "none", (number, row), xytext=(4, 0),
+                       textcoords="offset points", va="center", fontsize=9)  # fmt: skip
+    speed.set_xlim(0, 1.3 * (max(speeds) or 1))
+    speed.set_xlabel("samples per second")
+    speed.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
+    speed.xaxis.set_major_locator(MaxNLocator(4))
+    speed.tick_params(labelleft=False)
+    _plain(speed)
+    memory.set_title(title, loc="left", pad=16)
     return picture
 
 

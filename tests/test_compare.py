@@ -1,0 +1,71 @@
+"""compare(): one table and one picture of what became of several trials."""
+
+import numpy as np
+import pytest
+
+import labkit
+
+ROWS = 6_000
+
+
+def train(rows, batch_size=64):
+    import keras
+
+    model = keras.Sequential([keras.layers.Dense(8), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    X = np.ones((rows, 784), "float32")
+    return model.fit(X, np.zeros(rows), batch_size=batch_size, verbose=0).history["loss"][-1]
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    return {
+        "few rows": labkit.run(train, rows=ROWS // 10, memory_limit="16 MiB"),
+        "all rows": labkit.run(train, rows=ROWS, memory_limit="16 MiB"),
+        "without training": labkit.run("pass"),
+    }
+
+
+def test_table_says_what_the_outcomes_say(outcomes):
+    few, many, idle = labkit.compare(outcomes, result="loss").rows
+    assert few[""] == "few rows" and few["outcome"] == "✓ it fits" and few["to first"] == "·"
+    assert few["peak"] == labkit.format_size(outcomes["few rows"].peak_bytes)
+    assert float(few["loss"]) == pytest.approx(outcomes["few rows"].result, rel=1e-3)
+    assert "asked for 17.9 MiB" in many["outcome"], many
+    assert many["loss"] == many["samples/s"] == many["to first"] == "·"
+    assert idle["ms per step"] == "·" and idle["host peak"].endswith("MiB")
+
+
+def test_text_and_html_hold_every_cell(outcomes):
+    comparison = labkit.compare(outcomes)
+    for row in comparison.rows:
+        for cell in row.values():
+            assert cell in str(comparison) and cell in comparison._repr_html_()
+
+
+def test_labels_cannot_break_the_page(outcomes):
+    shown = labkit.compare({"<b>": outcomes["few rows"]})._repr_html_()
+    assert "<b>" not in shown and "&lt;b&gt;" in shown
+
+
+def test_the_larger_is_told_as_a_ratio(outcomes):
+    twice = labkit.run(train, rows=ROWS // 5, memory_limit="16 MiB")
+    row = labkit.compare({"few": outcomes["few rows"], "twice": twice}).rows[1]
+    assert row["to first"] == f"{twice.peak_bytes / outcomes['few rows'].peak_bytes:.2f} x"
+    assert float(row["to first"].split()[0]) > 1.3
+
+
+def test_picture_shows_peaks_and_speeds(outcomes):
+    picture = labkit.compare(outcomes).plot("Rows")
+    memory, speed = picture.axes
+    texts = [text.get_text() for text in memory.texts + speed.texts]
+    assert labkit.format_size(outcomes["few rows"].peak_bytes) in texts
+    assert "none" in texts and f"{outcomes['few rows'].samples_per_second:,.0f}" in texts
+    assert [label.get_text() for label in memory.get_yticklabels()] == list(outcomes)
+
+
+@pytest.mark.parametrize(("given", "said"), [({}, "by their labels"), ([1], "by their labels"),
+                                             ({"a": 3}, "'a' is not the outcome")])  # fmt: skip
+def test_what_is_no_outcome_is_refused(given, said):
+    with pytest.raises(labkit.LabkitError, match=said):
+        labkit.compare(given)
