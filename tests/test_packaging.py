@@ -38,6 +38,7 @@ MET_BY_THE_READER = {
     "nbval",
     "cloudpickle",
     "psutil",
+    "scikit-learn",
 }
 
 
