@@ -1,0 +1,145 @@
+"""Lesson 06: a PyDataset that gives every row once, and an order for a slow disk."""
+
+from ..run import run
+from .core import Exercise
+
+SIZES = ((100, 32), (96, 32), (20, 32))  # rows, batch size: a rest, none, fewer rows than a batch
+
+
+def feed_epochs(answer):
+    """What the reader's class gives in two epochs of each size; and `fit` must take it."""
+    import numpy as np
+
+    found = []
+    for rows, batch_size in SIZES:
+        X = np.arange(rows, dtype="float32")[:, None] * np.ones(3, "float32")
+        dataset = answer(X, np.arange(rows), batch_size)
+        first = _epoch(dataset)
+        dataset.on_epoch_end()
+        found.append({"rows": rows, "batch_size": batch_size, "epochs": [first, _epoch(dataset)]})
+    _fit(answer)
+    return found
+
+
+def _epoch(dataset):
+    """The batches of an epoch: (row numbers by X, row numbers by y) of each."""
+    import numpy as np
+
+    made = [dataset[index] for index in range(len(dataset))]
+    return [(np.asarray(X)[:, 0].tolist(), np.asarray(y).tolist()) for X, y in made]
+
+
+def _fit(answer):
+    import keras
+    import numpy as np
+
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    X = np.ones((100, 3), "float32")
+    model.fit(answer(X, X[:, 0], 32, workers=2), epochs=2, verbose=0)
+
+
+def _judge_class(answer):
+    if not callable(answer):
+        return f"Give the function itself: q1.check(complete), not {answer!r}."
+    tried = run(feed_epochs, answer=answer)
+    if not tried.ok:
+        return f"It ended with the status {tried.status!r}: {tried.error}"
+    return next(filter(None, map(_fed_wrong, tried.result)), None)
+
+
+def _fed_wrong(fed):
+    rows, batch_size = fed["rows"], fed["batch_size"]
+    here = f"With {rows} rows in batches of {batch_size}"
+    for batches in fed["epochs"]:
+        sizes = [len(X) for X, _ in batches]
+        if 0 in sizes:
+            return f"{here} it makes {len(sizes)} batches, and one of them is empty."
+        given = [int(row) for X, _ in batches for row in X]
+        if len(given) != rows:
+            return f"{here} an epoch gives {len(given)} rows."
+        if sorted(given) != list(range(rows)):
+            return f"{here} some row comes twice in an epoch, and another not at all."
+        if any(by_X != by_y for by_X, by_y in batches):
+            return f"{here} X and y of a batch are not of the same rows."
+        if any(size != batch_size for size in sizes[:-1]):
+            return f"{here} the batches have the sizes {sizes}: only the last may be smaller."
+    first, second = fed["epochs"]
+    if first == second:
+        return f"{here} the second epoch comes in the order of the first."
+    return None
+
+
+q1 = Exercise(
+    _judge_class,
+    "How many batches are there if the rows do not divide evenly? Batch number `index` is a stretch of "
+    "`self.order`; the rows are what X and y hold at those numbers. And a new epoch is a new permutation.",
+    """\
+def complete(X, y, batch_size, **options):
+    import keras
+
+    class Complete(keras.utils.PyDataset):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.order = np.random.permutation(len(X))
+
+        def __len__(self):
+            return -(-len(X) // batch_size)  # rounded up
+
+        def __getitem__(self, index):
+            rows = self.order[index * batch_size : (index + 1) * batch_size]
+            return X[rows], y[rows]
+
+        def on_epoch_end(self):
+            self.order = np.random.permutation(len(X))
+
+    return Complete(**options)""",
+    "Each row once an epoch, in a new order, and `fit` took it with two workers.",
+)
+
+ORDERS = ((1000, 64), (96, 32), (10, 4), (3, 8))
+
+
+def orders(answer):
+    """Three orders for each size, as lists."""
+    import numpy as np
+
+    return [[np.asarray(answer(*size)).tolist() for _ in range(3)] for size in ORDERS]
+
+
+def _judge_orders(answer):
+    if not callable(answer):
+        return f"Give the function itself: q2.check(new_order), not {answer!r}."
+    tried = run(orders, answer=answer)
+    if not tried.ok:
+        return f"It ended with the status {tried.status!r}: {tried.error}"
+    for (rows, block), found in zip(ORDERS, tried.result, strict=True):
+        wrong = next(filter(None, (_order_wrong(order, rows, block) for order in found)), None)
+        if wrong:
+            return f"{rows} rows in blocks of {block}: {wrong}"
+    if tried.result[0][0] == tried.result[0][1] == tried.result[0][2]:
+        return "Three calls gave the same order three times."
+    return None
+
+
+def _order_wrong(order, rows, block):
+    if sorted(order) != list(range(rows)):
+        return f"{len(order)} numbers came, {len(set(order) & set(range(rows)))} of the {rows} are there."
+    starts = [place for place, row in enumerate(order) if row % block == 0]
+    for place in starts:
+        whole = list(range(order[place], min(order[place] + block, rows)))
+        if order[place : place + len(whole)] != whole:
+            return f"the block that begins with row {order[place]} does not stay together."
+    return None
+
+
+q2 = Exercise(
+    _judge_orders,
+    "A block is known by its first row: 0, block, 2 * block, ... Put those in random order. "
+    "Then each start stands for the rows from there to the next start, but never past the end.",
+    """\
+def new_order(rows, block):
+    starts = np.random.permutation(np.arange(0, rows, block))
+    return np.concatenate([np.arange(start, min(start + block, rows)) for start in starts])""",
+    "Every row once, neighbours together, blocks in a new order each time.",
+)

@@ -1,0 +1,83 @@
+"""Lesson 06: the solutions pass; wrong answers are told what is wrong; a blank fails nothing."""
+
+import pytest
+
+from labkit.exercises import ____
+from labkit.exercises.lesson06 import q1, q2
+
+REORDER = """self.order = np.random.permutation(len(X))
+
+    return"""
+
+
+def answer(source, name):
+    """What a reader's cell leaves behind: functions belong to the notebook, not to a module."""
+    notebook = {"__name__": "__main__", "____": ____}
+    exec(f"import numpy as np\n{source}", notebook)
+    return notebook[name]
+
+
+def feed(old, new):
+    assert old in q1.solution()
+    return answer(q1.solution().replace(old, new), "complete")
+
+
+def order(code):
+    return answer(f"def new_order(rows, block):\n    return {code}", "new_order")
+
+
+@pytest.mark.parametrize(("exercise", "name"), [(q1, "complete"), (q2, "new_order")])
+def test_the_solution_passes(exercise, name):
+    verdict = exercise.check(answer(exercise.solution(), name))
+    assert verdict.right, verdict
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (feed("-(-len(X) // batch_size)", "len(X) // batch_size"), "an epoch gives 96 rows"),
+        (feed("-(-len(X) // batch_size)", "len(X) // batch_size + 1"), "one of them is empty"),
+        (feed("-(-len(X) // batch_size)", "len(X)"), "one of them is empty"),
+        (feed("-(-len(X) // batch_size)", "len(X) / batch_size"), "'error'"),
+        (feed("X[rows], y[rows]", "X[rows], y[np.sort(rows)]"), "not of the same rows"),
+        (feed(REORDER, "pass\n\n    return"), "in the order of the first"),
+        (
+            feed(REORDER, "self.order = np.zeros(len(X), int)\n\n    return"),
+            "comes twice",
+        ),
+        (feed("(index + 1) * batch_size", "(index + 1) * batch_size - 1"), "an epoch gives"),
+        (feed("**options):\n    import", "other=None):\n    import"), "'error'"),
+        ("complete", "Give the function itself"),
+    ],
+)  # fmt: skip
+def test_wrong_classes(given, complaint):
+    verdict = q1.check(given)
+    assert verdict.right is False
+    assert complaint in str(verdict)
+    assert "permutation(len(X))" not in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (order("np.random.permutation(rows)"), "does not stay together"),
+        (order("np.arange(rows)"), "the same order three times"),
+        (order("np.arange(rows - rows % block)"), "960 of the 1000 are there"),
+        (
+            order("np.concatenate([np.arange(s, s + block) for s in range(0, rows, block)])"),
+            "1024 numbers came",
+        ),
+        (order("np.nothing(rows)"), "'error'"),
+        ([0, 1, 2], "Give the function itself"),
+    ],
+)
+def test_wrong_orders(given, complaint):
+    verdict = q2.check(given)
+    assert verdict.right is False
+    assert complaint in str(verdict)
+
+
+def test_blanks_are_not_attempted():
+    for verdict in (q1.check(feed("-(-len(X) // batch_size)", "____")), q2.check(order("____"))):
+        assert verdict.right is None
+        assert "Not attempted yet" in str(verdict)
