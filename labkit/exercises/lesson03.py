@@ -1,0 +1,119 @@
+"""Lesson 03: the largest batch of an LSTM, and training on long windows in chunks."""
+
+from ..memory import format_size
+from ..run import run
+from .core import Exercise
+
+LENGTH, UNITS, LIMIT = 500, 64, "128 MiB"
+
+
+def two_steps(batch_size):
+    """Two training steps of an LSTM that hands on its last output."""
+    import keras
+    import numpy as np
+    from keras import layers
+
+    model = keras.Sequential([keras.Input((LENGTH, 1)), layers.LSTM(UNITS), layers.Dense(1)])
+    model.compile("adam", "mse")
+    for _ in range(2):
+        model.train_on_batch(np.ones((batch_size, LENGTH, 1), "float32"), np.ones((batch_size, 1)))
+
+
+def _judge_batch(batch_size):
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        return f"{batch_size!r} is not a batch size. Give a whole number from 1 up."
+    if batch_size > 400:
+        return f"{batch_size} is far too many; the check does not even try."
+    tried = run(two_steps, memory_limit=LIMIT, batch_size=batch_size)
+    if not tried.ok:
+        return f"A batch of {batch_size} ended with the status {tried.status!r} under {LIMIT}."
+    more = -(-11 * batch_size // 10)
+    larger = run(two_steps, batch_size=more)
+    if larger.ok and larger.peak_bytes <= tried.limit_bytes:
+        return f"{batch_size} fits, but so does {more}: that peaked at {format_size(larger.peak_bytes)}."
+    return None
+
+
+q1 = Exercise(
+    _judge_batch,
+    "What does one window keep? Seven tensors for each moment, each with a float32 for every unit. How "
+    "many such windows does the limit hold? Leave a little room for the rest.",
+    "largest_batch = 145  # a window keeps 7 × 500 × 64 × 4 bytes: 149 leave no room for the rest",
+    "It was trained under the limit just now, and a batch a tenth larger would not have fitted.",
+)
+
+BATCH, MOMENTS, CHUNK = 4, 24, 6
+
+
+def watched(answer):
+    """Call the reader's function on windows that count their moments; returns what it trained on."""
+    import keras
+    import numpy as np
+    from keras import layers
+
+    model = keras.Sequential([keras.Input(batch_shape=(BATCH, None, 1))])
+    model.add(layers.LSTM(8, return_sequences=True, stateful=True))
+    model.add(layers.Dense(1))
+    model.compile("adam", "mse")
+    X = np.broadcast_to(np.arange(MOMENTS, dtype="float32")[:, None], (BATCH, MOMENTS, 1))
+    model.train_on_batch(X[:, :CHUNK], X[:, :CHUNK])  # the windows before these
+    train_on_batch, calls = model.train_on_batch, []
+
+    def spy(x, y=None, **options):
+        fresh = all(not np.any(state.numpy()) for state in model.layers[0].states)
+        calls.append((np.asarray(x)[0, :, 0].tolist(), np.asarray(y)[0, :, 0].tolist(), fresh))
+        return train_on_batch(x, y, **options)
+
+    model.train_on_batch = spy
+    answer(model, X, X + 100, CHUNK)
+    return calls
+
+
+def _judge_chunks(answer):
+    if not callable(answer):
+        return f"Give the function itself: q2.check(train_in_chunks), not {answer!r}."
+    tried = run(watched, answer=answer)
+    if not tried.ok:
+        return f"It ended with the status {tried.status!r}: {tried.error}"
+    return _wrong_calls(tried.result)
+
+
+def _wrong_calls(calls):
+    if not calls:
+        return "It never called train_on_batch."
+    longest = max(len(x) for x, _, _ in calls)
+    if longest > CHUNK:
+        return f"With a chunk of {CHUNK}, a call got {longest} moments: that many are kept at once."
+    seen = [moment for x, _, _ in calls for moment in x]
+    if seen != list(range(MOMENTS)):
+        return (
+            f"Moments 0 to {MOMENTS - 1} were to be trained on, each once, in order; it was {_listed(seen)}."
+        )
+    if len(calls) != MOMENTS // CHUNK:
+        return (
+            f"{MOMENTS} moments in chunks of {CHUNK} make {MOMENTS // CHUNK} calls; there were {len(calls)}."
+        )
+    if any(y != [moment + 100 for moment in x] for x, y, _ in calls):
+        return "The targets do not belong to the same moments as the inputs."
+    if not calls[0][2]:
+        return "At the first call the layer still held the state of the windows before."
+    if any(fresh for _, _, fresh in calls[1:]):
+        return "Between two chunks the state was lost: the second one knows nothing of the first."
+    return None
+
+
+def _listed(moments):
+    return ", ".join(f"{moment:.0f}" for moment in moments[:10]) + (", ..." if len(moments) > 10 else "")
+
+
+q2 = Exercise(
+    _judge_chunks,
+    "Three things: forget the old windows once, before the loop; step by a chunk; and cut inputs and targets "
+    "along the second axis at the same places. fit_chunks() in this lesson does all of it.",
+    """\
+def train_in_chunks(model, X, y, chunk):
+    model.layers[0].reset_state()
+    for t in range(0, X.shape[1], chunk):
+        model.train_on_batch(X[:, t : t + chunk], y[:, t : t + chunk])""",
+    "Every moment once, in order, with the state carried from chunk to chunk.",
+)
