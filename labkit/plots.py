@@ -266,6 +266,44 @@ def sweep(sweep, title=""):
     return picture
 
 
+def runs(sweeps, title=""):
+    """Several sweeps over one parameter on one pair of axes: peaks with the limits, samples per second.
+
+    sweeps: a dict of label -> Sweep. Trials that did not fit are crosses at their limit.
+    """
+    picture = Figure(figsize=(WIDTH, 3.6 + 0.2 * len(sweeps)), layout="constrained")
+    memory, speed = picture.subplots(1, 2, width_ratios=(3, 2))
+    colours = (BLUE, ORANGE, GREEN, PURPLE, VERMILION)
+    for number, (label, sweep) in enumerate(sweeps.items()):
+        look = {"color": colours[number % len(colours)], "marker": "osD^X"[number % 5]}
+        fits = sorted(
+            ((v, o) for v, o in sweep.tried if o.ok and o.peak_bytes is not None), key=lambda t: t[0]
+        )
+        memory.plot([v for v, _ in fits], [o.peak_bytes / MIB for _, o in fits], label=label, **look)
+        timed = [(v, o.samples_per_second) for v, o in fits if o.samples_per_second]
+        speed.plot([v for v, _ in timed], [rate for _, rate in timed], **look)
+        for value, outcome in sweep.tried:
+            if outcome.limit_bytes:
+                memory.axhline(outcome.limit_bytes / MIB, color="black", linestyle="--", linewidth=1)
+            if not outcome.ok:
+                top = (outcome.limit_bytes or outcome.peak_bytes or 0) / MIB
+                memory.plot([value], [top], "x", color=VERMILION, markersize=10, markeredgewidth=2.5)
+    values = sorted({value for sweep in sweeps.values() for value, _ in sweep.tried})
+    for axes in (memory, speed):
+        _plain(axes)
+        axes.set_xlabel(next(iter(sweeps.values())).over)
+        if values and values[-1] >= 8 * values[0] > 0:
+            axes.set_xscale("log", base=2)
+        axes.set_ylim(0)
+        axes.set_xticks(values, [str(value) for value in values])
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
+    memory.set_ylabel("peak, MiB")
+    speed.set_ylabel("samples per second")
+    memory.set_title(title, loc="left")
+    picture.legend(loc="outside lower left", frameon=False, fontsize=9)
+    return picture
+
+
 def _margins(values, stretched):
     low, high = min(values), max(values)
     if stretched:

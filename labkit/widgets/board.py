@@ -1,0 +1,213 @@
+"""What a lab has measured, and how it is drawn: SVG, a table, text. Knows no widgets and no threads."""
+
+import html
+import math
+from dataclasses import dataclass
+
+from ..memory import MIB, format_size
+from ..outcome import SAID, SIGN
+
+# Blue, orange, green, purple, vermilion of Okabe and Ito (2008); each with a shape of its own.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
+SHAPES = ("circle", "square", "diamond", "triangle", "cross")
+INK = "var(--jp-ui-font-color1, #222)"
+FAINT = "var(--jp-border-color2, #ccc)"
+HEIGHT, TOP, BOTTOM = 300, 34, 44
+PANELS = {"peak": (64, 560), "speed": (660, 330)}  # left edge and width, of 1000
+
+
+@dataclass
+class Series:
+    """One run of a lab: a label, the sweep that it made or is making, and its limit in bytes."""
+
+    label: str
+    sweep: object
+    limit: int | None
+
+    @property
+    def tried(self):
+        return list(self.sweep.tried)
+
+
+def rows(series):
+    """The table of all trials: a list of dicts, heading -> text."""
+    return [_row(number, one, value, outcome) for number, one in enumerate(series, 1)
+            for value, outcome in one.tried]  # fmt: skip
+
+
+def _row(number, one, value, outcome):
+    layer = outcome.diagnosis.layer if outcome.diagnosis else None
+    fits = outcome.peak_bytes is not None
+    share = fits and outcome.limit_bytes
+    return {
+        "run": str(number),
+        one.sweep.over: str(value),
+        "outcome": f"{SIGN[outcome.status]} {SAID[outcome.status]}" + (f" in {layer}" if layer else ""),
+        "peak": format_size(outcome.peak_bytes) if fits else "",
+        "of the limit": f"{100 * outcome.peak_bytes / outcome.limit_bytes:.0f} %" if share else "",
+        "samples/s": f"{outcome.samples_per_second:,.0f}" if outcome.samples_per_second else "",
+    }
+
+
+def table(series):
+    """The trials as an HTML table; the text equivalent of the chart."""
+    shown = rows(series)
+    if not shown:
+        return "<p>No trial has been run yet.</p>"
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in shown[0])
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row.values()) + "</tr>"
+                   for row in shown)  # fmt: skip
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def text(series):
+    """The trials as lines of text."""
+    return "\n".join("  ".join(row.values()) for row in rows(series)) or "No trial has been run yet."
+
+
+def chart(series, over, values, limit=None):
+    """The SVG: peaks against `over` with the limits, samples per second beside; one colour and shape a run.
+
+    values, limit   of the run to come or under way, so that the axes stand still while points arrive
+    """
+    every = sorted({*values, *(value for one in series for value, _ in one.tried)})
+    x = _scale(every)
+    parts = [*_peaks(series, limit, every, x), *_speeds(series, every, x), *_legend(series)]
+    said = html.escape(_description(series))
+    height = HEIGHT + 20 * len(series)
+    return (
+        f'<svg viewBox="0 0 1000 {height}" width="100%" role="img" aria-label="{said}" '
+        f'font-family="var(--jp-ui-font-family, sans-serif)" font-size="13" fill="{INK}">'
+        f"<title>{said}</title>{''.join(parts)}</svg>"
+    ).replace("{over}", html.escape(over))
+
+
+def _description(series):
+    if not any(one.tried for one in series):
+        return "Chart of peak memory and samples per second; no trial has been run yet"
+    found = [f"run {number}: {_frontier(one)}" for number, one in enumerate(series, 1) if one.tried]
+    return "Peak memory and samples per second. " + "; ".join(found)
+
+
+def _frontier(one):
+    frontier = one.sweep.frontier
+    return "nothing fits" if frontier is None else f"{one.sweep.over} {frontier} fits"
+
+
+def _scale(values):
+    """A function of a value: its place from 0 to 1, by powers where the values are spread widely."""
+    low, high = values[0], values[-1]
+    if low == high:
+        return lambda value: 0.5
+    if low > 0 and high >= 8 * low:
+        return lambda value: math.log(value / low) / math.log(high / low)
+    return lambda value: (value - low) / (high - low)
+
+
+def _peaks(series, limit, every, x):
+    outcomes = [outcome for one in series for _, outcome in one.tried]
+    limits = sorted({size for size in [limit, *(one.limit for one in series)] if size})
+    highest = max([0, *limits, *(o.peak_bytes or 0 for o in outcomes)]) / MIB
+    panel = _Panel("peak", "peak, MiB", highest, every, x)
+    yield from panel.frame()
+    for limit in limits:
+        at = panel.y(limit / MIB)
+        yield (
+            f'<line x1="{panel.left}" x2="{panel.right}" y1="{at:.1f}" y2="{at:.1f}" stroke="{INK}" '
+            f'stroke-dasharray="6 4"/><text x="{panel.left + 4}" y="{at - 5:.1f}">limit {format_size(limit)}'
+            "</text>"
+        )
+    for number, one in enumerate(series):
+        fits = [(v, o) for v, o in one.tried if o.ok and o.peak_bytes is not None]
+        yield from panel.points(number, [(v, o.peak_bytes / MIB) for v, o in fits])
+        yield from (_failure(panel, v, o) for v, o in one.tried if not o.ok)
+
+
+def _failure(panel, value, outcome):
+    """A cross where a trial failed, with what became of it."""
+    at, layer = panel.x(value), outcome.diagnosis.layer if outcome.diagnosis else None
+    y = panel.y((outcome.limit_bytes or outcome.peak_bytes or 0) / MIB)
+    said = SAID[outcome.status] + (f" in {layer}" if layer else "")
+    return (
+        f'<path d="M{at - 6:.1f} {y - 6:.1f}l12 12m0 -12l-12 12" stroke="{COLOURS[4]}" stroke-width="3"/>'
+        f'<text x="{at - 10:.1f}" y="{y + 20:.1f}" text-anchor="end">{html.escape(said)}</text>'
+    )
+
+
+def _speeds(series, every, x):
+    rates = [[(v, o.samples_per_second) for v, o in one.tried if o.samples_per_second] for one in series]
+    highest = max([0, *(rate for one in rates for _, rate in one)])
+    panel = _Panel("speed", "samples per second", highest, every, x)
+    yield from panel.frame()
+    for number, points in enumerate(rates):
+        yield from panel.points(number, points)
+
+
+def _legend(series):
+    for number, one in enumerate(series):
+        y = HEIGHT + 6 + 20 * number
+        yield _shape(number, PANELS["peak"][0], y)
+        said = f"run {number + 1} · {one.label}"
+        said += f" · {_frontier(one)}" if one.tried else ""
+        yield f'<text x="{PANELS["peak"][0] + 14}" y="{y + 5}">{html.escape(said)}</text>'
+
+
+class _Panel:
+    """One pair of axes: places in the SVG for the values of the data."""
+
+    def __init__(self, name, title, highest, every, x):
+        self.left, self.width = PANELS[name]
+        self.right = self.left + self.width
+        self._title, self._every, self._x = title, every, x
+        self._top = 1.12 * highest or 1.0  # nothing to show yet: no numbers either
+        self._empty = not highest
+
+    def x(self, value):
+        return self.left + self.width * (0.06 + 0.88 * self._x(value))
+
+    def y(self, value):
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / self._top
+
+    def frame(self):
+        yield f'<text x="{self.left - 8}" y="18" font-weight="600">{self._title}</text>'
+        for value in [] if self._empty else _round_steps(self._top):
+            y = self.y(value)
+            yield f'<line x1="{self.left}" x2="{self.right}" y1="{y:.1f}" y2="{y:.1f}" stroke="{FAINT}"/>'
+            yield f'<text x="{self.left - 8}" y="{y + 4:.1f}" text-anchor="end">{value:,.0f}</text>'
+        below, last = HEIGHT - BOTTOM + 18, -math.inf
+        for value in self._every:
+            if self.x(value) - last > 34:
+                last = self.x(value)
+                yield f'<text x="{last:.1f}" y="{below}" text-anchor="middle">{value:,}</text>'
+        middle = self.left + self.width / 2
+        yield f'<text x="{middle}" y="{below + 18}" text-anchor="middle">{{over}}</text>'
+
+    def points(self, number, points):
+        places = [
+            (self.x(value), self.y(height)) for value, height in sorted(points, key=lambda point: point[0])
+        ]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        yield f'<polyline points="{line}" fill="none" stroke="{_colour(number)}" opacity=".6"/>'
+        yield from (_shape(number, x, y) for x, y in places)
+
+
+def _round_steps(top):
+    """Three to six round numbers from 0 up to `top`."""
+    power = 10.0 ** math.floor(math.log10(top / 3))
+    step = next(s * power for s in (1, 2, 2.5, 5, 10) if top / (s * power) <= 6)
+    return [step * n for n in range(int(top / step) + 1)]
+
+
+def _colour(number):
+    return COLOURS[number % len(COLOURS)]
+
+
+def _shape(number, x, y):
+    drawn = {
+        "circle": f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"',
+        "square": f'<rect x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"',
+        "diamond": f'<path d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"',
+        "triangle": f'<path d="M{x:.1f} {y - 6:.1f}l6 11h-12z"',
+        "cross": f'<path d="M{x - 2:.1f} {y - 6:.1f}h4v4h4v4h-4v4h-4v-4h-4v-4h4z"',
+    }[SHAPES[number % len(SHAPES)]]
+    return f'{drawn} fill="{_colour(number)}"/>'

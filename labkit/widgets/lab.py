@@ -1,0 +1,278 @@
+"""BatchSizeLab: sweep the batch size and watch the memory."""
+
+import base64
+import html
+import threading
+
+import ipywidgets as widgets
+
+from .. import memory
+from ..errors import LabkitError
+from ..memory import format_size
+from ..outcome import SAID, SIGN
+from ..precision import WithPrecision
+from ..sweep import Sweep
+from . import board, controls
+from .live import Live
+from .shown import Saved, replace_earlier
+
+FINE = "float32"
+STYLE = """<style>
+.labkit-gauge { min-height: 5.4em; line-height: 1.7; color: var(--jp-ui-font-color1, #222) }
+.labkit-row { display: flex; gap: .8em; align-items: center }
+.labkit-bar { position: relative; flex: 0 0 45%; height: 12px }
+.labkit-bar { border: 1px solid var(--jp-border-color1, #999) }
+.labkit-bar > span:first-child { position: absolute; inset: 0 auto 0 0; background: #0072B2 }
+.labkit-mark { position: absolute; top: -3px; bottom: -3px; width: 3px; background: #D55E00 }
+.labkit-table table { border-collapse: collapse; color: var(--jp-ui-font-color1, #222) }
+.labkit-table td, .labkit-table th { padding: .1em .9em; text-align: right }
+.labkit-table pre { max-height: 16em; overflow: auto }
+.jp-OutputArea-child:has(.labkit-lab) ~ .jp-OutputArea-child { display: none }
+</style>"""
+
+
+class BatchSizeLab:
+    """A lab: choose a memory limit and batch sizes, run them as real trials, and watch.
+
+    train          a function of keyword parameters that trains, as for labkit.sweep
+    memory_limit   where its slider begins, such as "256 MiB"; None for no limit
+    smallest, largest   the first and the last value of `over` to try
+    over           the parameter that is swept
+    params         the other parameters of `train`: where their controls begin; a list makes a choice
+
+    Show it as a cell's last line. `.run()` does what the button does and comes back when it is done;
+    `.stop()` ends it from anywhere. The picture below it stays in the saved notebook.
+    Raises LabkitError for a parameter that `train` does not take and for a limit that cannot be.
+
+    >>> lab = BatchSizeLab(train, memory_limit="256 MiB", smallest=8, largest=64, width=[128, 256])
+    >>> lab.run().series[-1].sweep.frontier
+    32
+    """
+
+    def __init__(self, train, *, memory_limit=None, smallest=1, largest=256, over="batch_size", **params):
+        if not 0 < smallest < largest:
+            raise LabkitError(
+                f"smallest={smallest!r}, largest={largest!r}: give two whole numbers, the first smaller."
+            )
+        self.train, self.over, self.series = train, over, []
+        device = memory.device()
+        limit = None if memory_limit is None else memory.check_limit(memory_limit, device)
+        self._controls, self._constants = controls.parameters(train, params, over)
+        self._limit = controls.memory_limit(limit, device.memory_bytes)
+        self._range = controls.batch_sizes(over, smallest, largest)
+        self._spacing = controls.spacing()
+        self._precision = None if isinstance(train, str) else controls.precision()
+        self._repeats = controls.number_of("repeats", 1, 20)
+        self._lock, self._worker, self._sweep, self._live = threading.Lock(), None, None, None
+        self._stop_asked = threading.Event()
+        self._before = None
+        self._build()
+        self._draw()
+
+    # What one sees
+
+    def _build(self):
+        self._run_button = _button("Run", "play", "Run a trial for each batch size", self.start)
+        self._stop_button = _button("Stop", "stop", "End the running trial and the sweep", self.stop)
+        self._clear_button = _button("Clear", "trash", "Take all runs off the chart", self.clear)
+        self._explain_button = _button(
+            "Explain", "question", "Explain the last trial that failed", self.explain
+        )
+        self._timelines = widgets.Checkbox(description="record timelines", indent=False)
+        self._gauge, self._chart, self._table, self._detail, self._printed = (
+            widgets.HTML() for _ in range(5)
+        )
+        self._pick = widgets.Dropdown(
+            description="look at", options=[], layout=controls.SHAPE, style=controls.WIDE
+        )
+        self._pick.observe(lambda _: self._draw_detail(), "value")
+        for control in (self._range, self._spacing, self._limit):
+            control.observe(lambda _: self._draw(), "value")
+        left = [self._limit, self._range, self._spacing]
+        right = [*filter(None, [self._precision]), *self._controls.values(), self._repeats]
+        buttons = [self._run_button, self._stop_button, self._clear_button, self._explain_button]
+        closed = widgets.Accordion([widgets.VBox([self._table]), self._printed], selected_index=None)
+        closed.titles = ("Table of the trials", "What the trials printed")
+        self.widget = widgets.VBox([
+            widgets.HTML(STYLE + '<span class="labkit-lab"></span>'),
+            widgets.HBox([widgets.VBox(left), widgets.VBox(right)], layout={"flex_flow": "row wrap"}),
+            widgets.HBox([*buttons, self._timelines]),
+            self._gauge, self._chart, self._pick, self._detail, closed,
+        ])  # fmt: skip
+        # Closed in the page or from code: whatever runs is ended.
+        self.widget.observe(lambda change: change["new"] is None and self.stop(), "comm")
+
+    def _values(self):
+        return controls.spaced(*self._range.value, self._spacing.value)
+
+    def _draw(self):
+        """Bring gauge, chart and table up to date; from any thread."""
+        running = self.running
+        self._run_button.disabled, self._stop_button.disabled = running, not running
+        self._clear_button.disabled = running or not self.series
+        self._explain_button.disabled = not any(True for _ in self._failures())
+        live = self._live
+        self._gauge.value = live.html(self.over) if live else '<div class="labkit-gauge">Press Run.</div>'
+        self._draw_trials()
+        if live and live.printed:
+            self._printed.value = f"<pre>{html.escape(live.printed)}</pre>"
+
+    def _draw_trials(self):
+        state = (self._values(), self._limit.value, [len(one.tried) for one in self.series])
+        if state == self._before:
+            return
+        self._before = state
+        self._chart.value = board.chart(self.series, self.over, state[0], state[1])
+        self._table.value = f'<div class="labkit-table">{board.table(self.series)}</div>'
+        chosen = self._pick.value
+        options = [(self._name(key), key) for key in self._keys()]
+        self._pick.options = [("no trial", None), *options]
+        self._pick.value = chosen if chosen in self._keys() else None
+
+    def _keys(self):
+        """(run, trial) of each trial, counted from 0."""
+        return [(run, trial) for run, one in enumerate(self.series) for trial in range(len(one.tried))]
+
+    def _name(self, key):
+        value, outcome = self._trial(key)
+        return f"run {key[0] + 1} · {self.over} {value} · {SIGN[outcome.status]} {SAID[outcome.status]}"
+
+    def _trial(self, key):
+        return self.series[key[0]].tried[key[1]]
+
+    def _failures(self):
+        return (key for key in reversed(self._keys()) if not self._trial(key)[1].ok)
+
+    def _draw_detail(self):
+        key = self._pick.value
+        if key is None:
+            self._detail.value = ""
+            return
+        value, outcome = self._trial(key)
+        self._detail.value = f'<div class="labkit-table">{outcome._html()}{_pictures(outcome)}</div>'
+
+    # What one does
+
+    @property
+    def running(self):
+        return self._worker is not None
+
+    def start(self):
+        """Begin the sweep in the background; nothing happens if one is running."""
+        with self._lock:
+            if self._worker is None:
+                self._stop_asked.clear()
+                self._worker = threading.Thread(target=self._work, daemon=True, name="BatchSizeLab")
+                self._worker.start()
+
+    def run(self):
+        """Run the sweep that the controls describe, to its end; returns this lab. For scripts and CI."""
+        with self._lock:
+            if self._worker is not None:
+                raise LabkitError("This lab is running already: wait, or .stop() it.")
+            self._stop_asked.clear()
+            self._worker = threading.current_thread()
+        self._work()
+        return self
+
+    def stop(self):
+        """End the running trial and the sweep; what was measured stays."""
+        self._stop_asked.set()
+        if self._sweep is not None:  # an empty Sweep is false
+            self._sweep.stop()
+
+    def clear(self):
+        """Take all runs off the chart."""
+        if not self.running:
+            self.series.clear()
+            self._draw()
+            self._save()
+
+    def explain(self):
+        """Show what became of the last trial that failed, and why."""
+        self._pick.value = next(self._failures(), self._pick.value)
+
+    def _work(self):
+        try:
+            self._live = Live(self._draw, self._begun)
+            self._sweep = self._new_sweep()
+            self.series.append(board.Series(self._label(), self._sweep, self._limit.value or None))
+            self._sweep.resume()
+        except LabkitError as e:
+            self._detail.value = f'<div role="alert">✗ {html.escape(str(e))}</div>'
+        finally:
+            self._sweep = self._worker = None
+            if self.series and not self.series[-1].tried:
+                self.series.pop()
+            self._draw()
+            self._save()
+
+    def _begun(self):
+        """A trial begins: end it if Stop was pressed before there was one to stop."""
+        if self._stop_asked.is_set():
+            self._sweep.stop()
+
+    def _new_sweep(self):
+        train, policy = self.train, self._precision.value if self._precision else FINE
+        if policy != FINE:
+            train = WithPrecision(train, policy)
+        params = {**self._constants, **{name: control.value for name, control in self._controls.items()}}
+        return Sweep(
+            train, self.over, self._values(), self._repeats.value, show=self._live, params=params,
+            memory_limit=self._limit.value or None, profile=self._timelines.value, timeout=120, seed=0,
+        )  # fmt: skip
+
+    def _label(self):
+        """What this run was: its limit, and the settings that tell it from another."""
+        limit = format_size(self._limit.value) if self._limit.value else "no limit"
+        settings = [f"{name} {control.value}" for name, control in self._controls.items()]
+        precision = [self._precision.value] if self._precision else []
+        return ", ".join([limit, *precision, *settings])
+
+    # What a notebook keeps
+
+    def _ipython_display_(self):
+        from IPython.display import display
+
+        replace_earlier(self)
+        display(self.widget)
+        self._saved = Saved(self)
+
+    def _save(self):
+        saved = getattr(self, "_saved", None)
+        if saved:
+            saved.update(self)
+
+    def plot(self):
+        """The chart of the runs as a figure."""
+        from .. import plots
+
+        return plots.runs({f"run {n}: {one.label}": one.sweep for n, one in enumerate(self.series, 1)})
+
+    def __repr__(self):
+        return board.text(self.series)
+
+
+def _button(name, icon, hint, action):
+    button = widgets.Button(description=name, icon=icon, tooltip=hint, layout={"width": "8em"})
+    button.on_click(lambda _: action())
+    return button
+
+
+def _pictures(outcome):
+    """The memory map of a failure and the timeline of a recorded trial, as pictures in HTML."""
+    from .. import plots
+
+    figures = []
+    if outcome.memory_map is not None:
+        figures.append(("memory as it was refused", plots.memory_map(outcome)))
+    if outcome.timeline is not None:
+        figures.append(("timeline of the trial", outcome.timeline.plot()))
+    return "".join(
+        f'<img alt="{said}" style="max-width:100%" src="data:image/png;base64,{_base64(figure)}">'
+        for said, figure in figures
+    )
+
+
+def _base64(figure):
+    return base64.b64encode(figure._repr_png_()).decode()

@@ -1,0 +1,196 @@
+"""The labs from code: real trials, the chart that they make, and everything one can do wrong."""
+
+import threading
+import time
+import xml.etree.ElementTree as ET
+from typing import Literal
+
+import psutil
+import pytest
+
+import labkit
+from labkit.widgets import BatchSizeLab
+from labkit.widgets.controls import spaced
+
+
+def train(batch_size=32, width: int = 64, activation: Literal["relu", "gelu"] = "relu", steps=2, also=None):
+    import keras
+    import numpy as np
+
+    model = keras.Sequential([keras.layers.Dense(width, activation=activation), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    for step in range(steps):
+        print("step", step)
+        model.train_on_batch(np.zeros((batch_size, 1024), "float32"), np.zeros(batch_size))
+
+
+def policy(batch_size, seen=None):
+    import keras
+
+    return keras.config.dtype_policy().name
+
+
+def wait_for(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def lab():
+    """Two runs: one that ends out of memory, one under another activation."""
+    lab = BatchSizeLab(train, memory_limit="24 MiB", smallest=256, largest=8192)
+    lab.run()
+    lab._controls["activation"].value = "gelu"
+    lab._range.value = (256, 512)
+    return lab.run()
+
+
+def test_run_measures_what_the_controls_say(lab):
+    first, second = lab.series
+    assert [value for value, _ in second.tried] == [256, 512]
+    assert second.tried[0][1].params["activation"] == "gelu"
+    assert first.sweep[-1].status == "oom" and first.sweep.frontier in (2048, 4096)
+    assert "activation gelu" in second.label and "24.0 MiB" in second.label
+
+
+def test_chart_is_drawn_from_the_outcomes(lab):
+    svg = ET.fromstring(lab._chart.value)
+    texts = ["".join(text.itertext()) for text in svg.iter("{http://www.w3.org/2000/svg}text")] or [
+        "".join(text.itertext()) for text in svg.iter("text")
+    ]
+    assert any("out of memory" in text for text in texts)
+    assert "limit 24.0 MiB" in texts and "batch_size" in texts
+    assert svg.get("role") == "img" and f"batch_size {lab.series[0].sweep.frontier} fits" in svg.get(
+        "aria-label"
+    )
+    assert len([c for c in svg.iter() if c.tag.endswith("circle")]) >= 2 * len(lab.series[0].tried) - 2
+
+
+def test_table_has_every_trial(lab):
+    trials = sum(len(one.tried) for one in lab.series)
+    assert lab._table.value.count("<tr>") == trials + 1
+    assert len(repr(lab).splitlines()) == trials
+    assert labkit.format_size(lab.series[1].sweep[0].peak_bytes) in repr(lab)
+
+
+def test_explain_shows_the_failure_with_its_map(lab):
+    lab.explain()
+    assert "out of memory" in lab._detail.value and 'alt="memory as it was refused"' in lab._detail.value
+    assert lab._pick.value == (0, len(lab.series[0].tried) - 1)
+
+
+def test_static_picture_holds_both_runs(lab):
+    memory, speed = lab.plot().axes
+    assert sum(line.get_marker() in ("o", "s") for line in memory.lines) == 2
+    assert len(speed.lines) == 2
+
+
+def test_output_of_trials_goes_to_its_place_and_no_other(lab, capsys):
+    lab.run()
+    assert "step 1" in lab._printed.value
+    assert capsys.readouterr().out == ""
+
+
+def test_stop_ends_a_trial_at_once_and_leaves_no_process():
+    lab = BatchSizeLab(train, smallest=1, largest=2, steps=10**9)
+    lab.start()
+    lab.start()  # a second press does nothing
+    wait_for(lambda: "step" in lab._gauge.value)
+    trial = [p for p in psutil.Process().children(recursive=True)]
+    began = time.monotonic()
+    lab.stop()
+    wait_for(lambda: not lab.running)
+    assert time.monotonic() - began < 5
+    assert lab.series == [] and not lab._run_button.disabled
+    alive = [p for p in trial if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert len(alive) <= 2  # the launcher, and Python's own resource tracker
+
+
+def test_closing_the_widget_stops_the_sweep():
+    lab = BatchSizeLab(train, smallest=1, largest=2, steps=10**9)
+    lab.start()
+    wait_for(lambda: "step" in lab._gauge.value)
+    lab.widget.close()
+    wait_for(lambda: not lab.running, 5)
+
+
+def test_run_refuses_while_it_runs():
+    lab = BatchSizeLab(train, smallest=1, largest=2, steps=10**9)
+    lab.start()
+    with pytest.raises(labkit.LabkitError, match="running already"):
+        lab.run()
+    lab.stop()
+    wait_for(lambda: not lab.running)
+
+
+def test_it_draws_at_most_five_times_a_second():
+    lab = BatchSizeLab(train, smallest=1, largest=2, steps=10**9)
+    seen = []
+    lab._gauge.observe(lambda change: seen.append(time.monotonic()), "value")
+    lab.start()
+    wait_for(lambda: "step" in lab._gauge.value)
+    seen.clear()
+    time.sleep(2)
+    count = len(seen)
+    lab.stop()
+    wait_for(lambda: not lab.running)
+    assert 2 <= count <= 11
+
+
+def test_precision_is_set_before_train_runs():
+    lab = BatchSizeLab(policy, smallest=1, largest=2)
+    lab._precision.value = "mixed_float16"
+    assert lab.run().series[0].sweep[0].result == "mixed_float16"
+    assert "mixed_float16" in lab.series[0].label
+
+
+def test_clear_takes_everything_off():
+    lab = BatchSizeLab(policy, smallest=1, largest=2).run()
+    lab.clear()
+    assert lab.series == [] and "No trial" in repr(lab) and lab._pick.value is None
+
+
+def test_every_control_has_a_label(lab):
+    controls = [lab._limit, lab._range, lab._spacing, lab._precision, lab._repeats, lab._pick]
+    for control in [*controls, *lab._controls.values(), lab._run_button, lab._stop_button]:
+        assert control.description
+
+
+@pytest.mark.parametrize(
+    ("smallest", "largest", "spacing", "values"),
+    [
+        (8, 100, "× 2", [8, 16, 32, 64, 100]),
+        (1, 4, "× 1.4", [1, 2, 3, 4]),
+        (1, 4, "even steps", [1, 2, 3, 4]),
+        (100, 800, "even steps", [100, 200, 300, 400, 500, 600, 700, 800]),
+    ],
+)
+def test_spacing(smallest, largest, spacing, values):
+    assert spaced(smallest, largest, spacing) == values
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"smallest": 8, "largest": 8}, "the first smaller"),
+        ({"smallest": 0}, "the first smaller"),
+        ({"depth": 3}, "takes no parameter 'depth'; it takes batch_size, width"),
+        ({"over": "sequence"}, "takes no parameter 'sequence'"),
+        ({"memory_limit": "lots"}, "lots"),
+        ({"memory_limit": "900 TiB"}, "900 TiB"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(options, complaint):
+    with pytest.raises(labkit.LabkitError, match=complaint):
+        BatchSizeLab(train, **options)
+
+
+def test_a_parameter_without_a_value_is_asked_for():
+    with pytest.raises(labkit.LabkitError, match=r"BatchSizeLab\(train, width=...\)"):
+        BatchSizeLab(lambda batch_size, width: None)
+
+
+def test_threads_end():
+    assert not [thread for thread in threading.enumerate() if thread.name == "BatchSizeLab"]
