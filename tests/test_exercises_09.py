@@ -1,0 +1,64 @@
+"""Lesson 09: the solutions pass; wrong answers are told what is wrong; a blank fails nothing."""
+
+import pytest
+
+from labkit.exercises import ____
+from labkit.exercises.lesson09 import SETTINGS, q1, q2
+
+
+def answer(source, name):
+    """What a reader's cell leaves behind: functions belong to the notebook, not to a module."""
+    notebook = {"__name__": "__main__", "____": ____}
+    exec(source, notebook)
+    return notebook[name]
+
+
+@pytest.mark.parametrize(("exercise", "name"), [(q1, "order"), (q2, "settings")])
+def test_the_solution_passes(exercise, name):
+    verdict = exercise.check(answer(exercise.solution(), name))
+    assert verdict.right, verdict
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ("ABCD", "You put A before B. In the trials just now A peaked at"),
+        ("CBDA", "You put C before B."),
+        ("BDCA", "You put D before C."),
+        ("BCA", "is not an order of A, B, C and D"),
+        (["B", "C"], "is not an order of A, B, C and D"),
+    ],
+)
+def test_wrong_orders(given, complaint):
+    verdict = q1.check(given)
+    assert verdict.right is False
+    assert complaint in str(verdict)
+
+
+def settings(pieces, accumulate, recompute):
+    return dict(zip(SETTINGS, (pieces, accumulate, recompute), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (settings(8, None, True), "it has not made the same updates"),
+        (settings(1, None, True), "more than a quarter"),
+        (settings(2, 2, False), "more than a quarter"),
+        (settings(8, 1, True), "'error'"),
+        (settings(3, 3, True), "does not cut 2,048 rows into equal parts"),
+        (settings(8, 8, "yes"), "neither True nor False"),
+        ({"pieces": 8}, "Keep the dictionary"),
+    ],
+)
+def test_wrong_settings(given, complaint):
+    verdict = q2.check(given)
+    assert verdict.right is False
+    assert complaint in str(verdict)
+    assert str(q2.solution()) not in str(verdict)
+
+
+def test_blanks_are_not_attempted():
+    for verdict in (q1.check(____), q2.check(settings(8, ____, True))):
+        assert verdict.right is None
+        assert "Not attempted yet" in str(verdict)
