@@ -1,0 +1,114 @@
+"""Lesson 08: what float16 makes smaller, and a model that mixes its precisions well."""
+
+from ..run import run
+from .core import Exercise
+
+NAMES, ENOUGH = "ABCD", 0.75
+
+
+def two_steps(letter, policy):
+    """Two training steps of one of the four networks."""
+    import keras
+    import numpy as np
+    from keras import layers
+
+    keras.mixed_precision.set_global_policy(policy)
+    if letter == "A":
+        X = np.ones((32, 64, 64, 3), "float32")
+        body = []
+        for filters in (32, 64):
+            body += [layers.Conv2D(filters, 3, padding="same", activation="relu") for _ in range(2)]
+            body.append(layers.MaxPooling2D())
+        body.append(layers.GlobalAveragePooling2D())
+    elif letter == "B":
+        X = np.ones((32, 20), "int32")
+        body = [layers.Embedding(131_072, 16), layers.GlobalAveragePooling1D()]
+    else:
+        rows, width = (8192, 128) if letter == "C" else (32, 1024)
+        X = np.ones((rows, width), "float32")
+        body = [layers.Dense(width, activation="relu") for _ in range(6)]
+    model = keras.Sequential([*body, layers.Dense(1, dtype="float32")])
+    model.compile("adam", "mse")
+    for _ in range(2):
+        model.train_on_batch(X, np.ones((len(X), 1)))
+
+
+def _judge_smaller(letters):
+    if not isinstance(letters, str) or not set(letters.upper()) <= set(NAMES):
+        return f"{letters!r}: give the letters of those that become smaller, such as {NAMES[:2]!r}."
+    for letter in NAMES:
+        full, mixed = (run(two_steps, letter=letter, policy=p) for p in ("float32", "mixed_float16"))
+        if not (full.ok and mixed.ok):
+            return f"{letter}: a trial ended with the status {full.status!r} or {mixed.status!r}."
+        share = mixed.peak_bytes / full.peak_bytes
+        if (share <= ENOUGH) != (letter in letters.upper()):
+            said = "you say it does" if letter in letters.upper() else "you say it does not"
+            return f"{letter}: {said}. In a trial just now the peak became {share:.2f} of what it was."
+    return None
+
+
+q1 = Exercise(
+    _judge_smaller,
+    "For each: is most of its memory activations, or weights and slots? A table of 131,072 rows is weights. "
+    "For the dense layers compare the batch with the width.",
+    'smaller = "AC"  # both are mostly activations',
+    "All four were trained in both policies just now.",
+)
+
+
+def inspected(build):
+    """Build the reader's model, train it two steps; returns what its layers and optimizer are."""
+    import numpy as np
+
+    model = build()
+    shapes = model.input_shape, model.output_shape
+    layers = [
+        (layer.name, layer.compute_dtype, layer.variable_dtype, bool(layer.weights)) for layer in model.layers
+    ]
+    output = str(model.outputs[0].dtype)
+    rows = model.predict_on_batch(np.ones((4, 28, 28, 1), "float32")).sum(axis=1)
+    for _ in range(2):
+        model.train_on_batch(np.ones((4, 28, 28, 1), "float32"), np.zeros(4))
+    return shapes, layers, output, rows.tolist(), type(model.optimizer).__name__
+
+
+def _judge_model(build):
+    if not callable(build):
+        return f"Give the function itself: q2.check(mixed_model), not {build!r}."
+    tried = run(inspected, build=build)
+    if not tried.ok:
+        return f"It ended with the status {tried.status!r}: {tried.error}"
+    shapes, layers, output, rows, optimizer = tried.result
+    if shapes != ((None, 28, 28, 1), (None, 10)):
+        return f"Pictures of 28 × 28 × 1 go in and ten numbers come out; yours has the shapes {shapes}."
+    if output != "float32":
+        return f"What comes out is {output}: a softmax in it loses small probabilities."
+    for name, computes, keeps, has_weights in layers:
+        if keeps != "float32":
+            return f"The layer {name} keeps its weights in {keeps}: small updates will be lost."
+        if has_weights and name.startswith("conv") and computes != "float16":
+            return f"The layer {name} computes in {computes}."
+    if any(abs(row - 1) > 0.01 for row in rows):
+        return "The ten numbers of a picture do not add up to 1: that is no softmax."
+    if optimizer != "LossScaleOptimizer":
+        return f"The optimizer is a plain {optimizer}: small gradients will be lost."
+    return None
+
+
+q2 = Exercise(
+    _judge_model,
+    "The policy that computes in float16 and remembers in float32 has a name with 'mixed' in it. "
+    "A layer's own dtype= overrules it.",
+    """\
+def mixed_model():
+    import keras
+    from keras import layers
+
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    model = keras.Sequential([keras.Input((28, 28, 1)), layers.Conv2D(8, 3, activation="relu")])
+    model.add(layers.Flatten())
+    model.add(layers.Dense(10, activation="softmax", dtype="float32"))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model""",
+    "It computes in float16, keeps its weights in float32, scales its loss, and its softmax is in float32.",
+)
