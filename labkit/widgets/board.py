@@ -12,8 +12,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
 SHAPES = ("circle", "square", "diamond", "triangle", "cross")
 INK = "var(--jp-ui-font-color1, #222)"
 FAINT = "var(--jp-border-color2, #ccc)"
-HEIGHT, TOP, BOTTOM = 300, 34, 44
-PANELS = {"peak": (64, 560), "speed": (660, 330)}  # left edge and width, of 1000
+WIDTH, HEIGHT, TOP, BOTTOM = 780, 300, 34, 44
+PANELS = {"peak": (52, 420), "speed": (526, 244)}  # left edge and width
 
 
 @dataclass
@@ -76,7 +76,8 @@ def chart(series, over, values, limit=None):
     said = html.escape(_description(series))
     height = HEIGHT + 20 * len(series)
     return (
-        f'<svg viewBox="0 0 1000 {height}" width="100%" role="img" aria-label="{said}" '
+        f'<svg viewBox="0 0 {WIDTH} {height}" width="100%" style="max-width: 1000px" '
+        f'role="img" aria-label="{said}" '
         f'font-family="var(--jp-ui-font-family, sans-serif)" font-size="13" fill="{INK}">'
         f"<title>{said}</title>{''.join(parts)}</svg>"
     ).replace("{over}", html.escape(over))

@@ -93,7 +93,7 @@ class BatchSizeLab:
         buttons = [self._run_button, self._stop_button, self._clear_button, self._explain_button]
         closed = widgets.Accordion([widgets.VBox([self._table]), self._printed], selected_index=None)
         closed.titles = ("Table of the trials", "What the trials printed")
-        self.widget = widgets.VBox([
+        self.widget = _Box([
             widgets.HTML(STYLE + '<span class="labkit-lab"></span>'),
             widgets.HBox([widgets.VBox(left), widgets.VBox(right)], layout={"flex_flow": "row wrap"}),
             widgets.HBox([*buttons, self._timelines]),
@@ -251,6 +251,13 @@ class BatchSizeLab:
 
     def __repr__(self):
         return board.text(self.series)
+
+
+class _Box(widgets.VBox):
+    """A box that says, where widgets are not shown, what to do about it."""
+
+    def __repr__(self):
+        return "A live lab: run this cell to use it. Its last state is below."
 
 
 def _button(name, icon, hint, action):

@@ -1,0 +1,186 @@
+"""A lab in JupyterLab, in a real browser, as a reader uses it.
+
+Needs Debian's chromium, or the one of `playwright install chromium`. Screenshots go to tests/screenshots.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from playwright.sync_api import Error, expect, sync_playwright
+
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+HOW = "no Chromium: apt-get install chromium, or python -m playwright install chromium"
+TRAIN = """\
+def train(batch_size=32, activation="relu", steps=3):
+    import keras
+    import numpy as np
+    from keras import layers
+
+    model = keras.Sequential([layers.Conv2D(32, 3, activation=activation), layers.Flatten(), layers.Dense(1)])
+    model.compile("adam", "mse")
+    for _ in range(steps):
+        model.train_on_batch(np.zeros((batch_size, 64, 64, 3), "float32"), np.zeros(batch_size))
+"""
+CELLS = [
+    "from labkit.widgets import BatchSizeLab\n\n\n" + TRAIN,
+    "lab = BatchSizeLab(train, memory_limit='100 MiB', smallest=8, largest=128)\nlab",
+    "print('the kernel', 'is free')",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        own = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+        try:
+            browser = playwright.chromium.launch(executable_path=own, args=FLAGS)
+        except Error:
+            if os.environ.get("LABKIT_BROWSER") == "required":
+                raise
+            pytest.skip(HOW)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """(address, process) of a JupyterLab on a folder with one notebook."""
+    folder = tmp_path_factory.mktemp("lab")
+    cells = [new_markdown_cell("# A lab"), *map(new_code_cell, CELLS)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "lab.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
+               "--ServerApp.token=",
+               "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder}"]  # fmt: skip
+    log = (folder / "server.log").open("w")
+    process = subprocess.Popen(command, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    wait_for(lambda: answers(address), 60)
+    yield address, process
+    process.terminate()
+    process.wait(30)
+
+
+def answers(address):
+    try:
+        return urllib.request.urlopen(f"{address}/api").status == 200
+    except OSError:
+        return False
+
+
+def wait_for(true, seconds):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def page(browser, server):
+    """The notebook with its first two cells run, so that the lab is there."""
+    page = browser.new_page(viewport={"width": 1024, "height": 1100})
+    page.goto(f"{server[0]}/lab/tree/lab.ipynb")
+    expect(page.locator(".jp-CodeCell")).to_have_count(3, timeout=60_000)
+    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=60_000)
+    page.locator(".jp-Cell").nth(1).click(position={"x": 300, "y": 10})
+    for _ in range(2):
+        page.keyboard.press("Shift+Enter")
+    expect(button(page, "Run")).to_be_visible(timeout=60_000)
+    yield page
+
+
+def button(page, name):
+    return page.locator(f".jp-OutputArea button:has-text('{name}')")
+
+
+def gauge(page):
+    return page.locator(".labkit-gauge")
+
+
+def points(page):
+    return page.locator(".jp-OutputArea svg[role=img] circle")
+
+
+def shoot(page, name):
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def trials_of(server):
+    """Processes with a trial or a launcher below the server."""
+    below = psutil.Process(server[1].pid).children(recursive=True)
+    return [p for p in below if p.is_running() and any("labkit.launcher" in part for part in p.cmdline())]
+
+
+def test_points_arrive_while_another_cell_runs(page):
+    button(page, "Run").click()
+    expect(gauge(page)).to_contain_text("of 5 trials", timeout=60_000)
+    page.locator(".jp-CodeCell").nth(2).click(position={"x": 300, "y": 10})
+    page.keyboard.press("Shift+Enter")
+    expect(page.get_by_text("the kernel is free")).to_be_visible(timeout=5_000)
+    expect(button(page, "Run")).to_be_disabled()
+    wait_for(lambda: points(page).count() >= 3, 60)
+
+
+def test_out_of_memory_is_counted_down_and_explained(page):
+    expect(gauge(page)).to_contain_text("TensorFlow waits for some to be freed", timeout=60_000)
+    shoot(page, "waiting")
+    expect(button(page, "Run")).to_be_enabled(timeout=60_000)
+    button(page, "Explain").click()
+    said = page.locator("[aria-label='outcome of the trial']")
+    expect(said).to_contain_text("out of memory")
+    expect(said).to_contain_text("in layer")
+    expect(page.locator(".jp-OutputArea svg[role=img]")).to_contain_text("out of memory in")
+    shoot(page, "explained")
+
+
+def test_a_limit_can_be_moved_and_run_by_the_keyboard_alone(page):
+    slider = page.locator("[role=slider]").first
+    slider.focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator(".widget-readout").first).to_contain_text("192 MiB")
+    page.locator(".jp-OutputArea select").first.focus()
+    button(page, "Run").focus()
+    page.keyboard.press("Enter")
+    expect(gauge(page)).to_contain_text("of 5 trials", timeout=30_000)
+    expect(button(page, "Run")).to_be_enabled(timeout=60_000)
+    expect(page.locator(".jp-OutputArea svg[role=img]")).to_contain_text("run 2 · 192 MiB")
+
+
+def test_it_can_be_read_in_the_dark(page):
+    page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    expect(page.locator("body[data-jp-theme-name='JupyterLab Dark']")).to_have_count(1, timeout=20_000)
+    shoot(page, "dark")
+    ink = page.locator(".jp-OutputArea svg[role=img]").evaluate("e => getComputedStyle(e).fill")
+    assert int(re.search(r"\d+", ink).group()) > 128, ink
+
+
+def test_stop_ends_a_trial_and_a_restart_leaves_no_process(page, server):
+    page.locator(".jp-OutputArea input[type=number]").first.fill("1000000")
+    page.keyboard.press("Tab")
+    button(page, "Run").click()
+    expect(gauge(page)).to_contain_text("· step", timeout=30_000)
+    button(page, "Stop").click()
+    expect(button(page, "Run")).to_be_enabled(timeout=5_000)
+    button(page, "Run").click()
+    expect(gauge(page)).to_contain_text("· step", timeout=30_000)
+    assert trials_of(server)
+    page.locator("[data-command='notebook:restart-kernel'], [title^='Restart the kernel']").first.click()
+    page.locator(".jp-Dialog button.jp-mod-accept").click()
+    wait_for(lambda: not trials_of(server), 15)
