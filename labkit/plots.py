@@ -294,7 +294,7 @@ def runs(sweeps, title=""):
         axes.set_xlabel(next(iter(sweeps.values())).over)
         if values and values[-1] >= 8 * values[0] > 0:
             axes.set_xscale("log", base=2)
-        axes.set_ylim(0)
+        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
         axes.set_xticks(values, [str(value) for value in values])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
     memory.set_ylabel("peak, MiB")
@@ -358,7 +358,7 @@ def _tries(axes, points, marker, colour):
 
 def _stack(axes, timeline, by):
     curves = timeline.curves(by)
-    axis, places = _axis(timeline)
+    axis, places = axis_of(timeline)
     if by == "layer":
         colours = dict(zip([c for c in curves if c != "all others"], LAYER_COLOURS, strict=False))
     else:
@@ -385,7 +385,7 @@ def _stack(axes, timeline, by):
     axes.yaxis.set_major_formatter(axes.xaxis.get_major_formatter())
 
 
-def _axis(timeline):
+def axis_of(timeline, points=POINTS):
     """Where each event is on the axis, and which to draw: of each stretch the one with the most in use.
 
     Only events of at least a thousandth of the peak take room: tracing a model makes thousands of tiny ones.
@@ -393,13 +393,13 @@ def _axis(timeline):
     total = timeline.total()
     change = np.abs(np.diff(total, prepend=0))
     axis = np.cumsum(change >= total.max() / 1000)
-    edges = np.searchsorted(axis, np.linspace(0, axis[-1] + 1, min(POINTS, axis[-1] + 2)))
+    edges = np.searchsorted(axis, np.linspace(0, axis[-1] + 1, min(points, axis[-1] + 2)))
     stretches = [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
     return axis, np.array([a + total[a:b].argmax() for a, b in stretches])
 
 
 def _mark_peak(axes, timeline):
-    axis, _ = _axis(timeline)
+    axis, _ = axis_of(timeline)
     peak, limit, end = timeline.peak_bytes / MIB, timeline.limit_bytes, axis[-1]
     axes.plot([axis[timeline.peak_at]], [peak], marker="v", color="black", clip_on=False)
     top = peak

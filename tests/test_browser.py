@@ -68,7 +68,11 @@ def server(tmp_path_factory):
                "--ServerApp.token=",
                "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder}"]  # fmt: skip
     log = (folder / "server.log").open("w")
-    process = subprocess.Popen(command, stdout=log, stderr=log)
+    own = {
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "work"),
+    }
+    process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **own})
     address = f"http://127.0.0.1:{port}"
     wait_for(lambda: answers(address), 60)
     yield address, process

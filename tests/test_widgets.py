@@ -9,8 +9,9 @@ import psutil
 import pytest
 
 import labkit
-from labkit.widgets import BatchSizeLab
+from labkit.widgets import BatchSizeLab, MemoryGauge, TimelineView
 from labkit.widgets.controls import spaced
+from labkit.widgets.gauge import _held
 
 
 def train(batch_size=32, width: int = 64, activation: Literal["relu", "gelu"] = "relu", steps=2, also=None):
@@ -192,5 +193,62 @@ def test_a_parameter_without_a_value_is_asked_for():
         BatchSizeLab(lambda batch_size, width: None)
 
 
+@pytest.fixture(scope="module")
+def view():
+    small, large = (labkit.run(train, batch_size=size, profile=True).timeline for size in (256, 1024))
+    return TimelineView({"small <batch>": small, "large": large})
+
+
+def test_timelines_begin_at_their_peaks_on_one_scale(view):
+    for pane, timeline in zip(view._panes, view.timelines.values(), strict=True):
+        assert timeline.total()[pane.place] == timeline.peak_bytes
+        assert labkit.format_size(timeline.peak_bytes) in pane._picture.value
+        assert labkit.format_size(sum(row.bytes for row in timeline.at_peak())) in pane.table()
+    assert view._panes[0]._top == view._panes[1]._top
+
+
+def test_slider_moves_the_table_and_peak_brings_it_back(view):
+    pane, timeline = view._panes[1], view.timelines["large"]
+    pane._slider.value = pane._slider.max
+    end = timeline.total()[pane.place]
+    assert end < timeline.peak_bytes and labkit.format_size(end) in pane._moment.value
+    pane.widget.children[2].children[1].click()
+    assert timeline.total()[pane.place] == timeline.peak_bytes
+
+
+def test_timelines_by_layer(view):
+    view._by.value = "layer"
+    assert "<title>dense</title>" in view._panes[1]._picture.value
+    ET.fromstring(view._panes[1]._picture.value.partition("<div>")[0])
+    assert "&lt;batch&gt;" in view._panes[0]._picture.value
+    view._by.value = "category"
+    assert "<title>activations</title>" in view._panes[1]._picture.value
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [(None, "profile=True"), ({"a": 3}, "'a' is no timeline"), ({}, "no timeline to show")]
+)
+def test_what_is_no_timeline_is_refused(given, said):
+    with pytest.raises(labkit.LabkitError, match=said):
+        TimelineView(given)
+
+
+def test_gauge_sees_what_the_notebook_takes():
+    gauge = MemoryGauge(0.2)
+    before = _held()
+    held = bytearray(b"x") * 2**28
+    assert 0.9 * 2**28 < _held() - before < 1.2 * 2**28
+    seen = gauge.widget.value
+    wait_for(lambda: gauge.widget.value != seen, 5)
+    assert "this notebook and its trials" in gauge.widget.value and len(held)
+    gauge.close()
+
+
+def test_gauge_refuses_to_look_too_often():
+    with pytest.raises(labkit.LabkitError, match=r"at least 0\.2"):
+        MemoryGauge(0)
+
+
 def test_threads_end():
-    assert not [thread for thread in threading.enumerate() if thread.name == "BatchSizeLab"]
+    ours = ("BatchSizeLab", "MemoryGauge")
+    wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name in ours], 5)

@@ -1,5 +1,7 @@
 """The interactive labs: controls and live charts over labkit's own functions. No logic of their own."""
 
+from .gauge import MemoryGauge
 from .lab import BatchSizeLab
+from .timelines import TimelineView
 
-__all__ = ["BatchSizeLab"]
+__all__ = ["BatchSizeLab", "MemoryGauge", "TimelineView"]

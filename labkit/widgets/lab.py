@@ -13,17 +13,13 @@ from ..outcome import SAID, SIGN
 from ..precision import WithPrecision
 from ..sweep import Sweep
 from . import board, controls
+from .live import STYLE as GAUGE_STYLE
 from .live import Live
 from .shown import Saved, replace_earlier
 
 FINE = "float32"
 STYLE = """<style>
-.labkit-gauge { min-height: 5.4em; line-height: 1.7; color: var(--jp-ui-font-color1, #222) }
-.labkit-row { display: flex; gap: .8em; align-items: center }
-.labkit-bar { position: relative; flex: 0 0 45%; height: 12px }
-.labkit-bar { border: 1px solid var(--jp-border-color1, #999) }
-.labkit-bar > span:first-child { position: absolute; inset: 0 auto 0 0; background: #0072B2 }
-.labkit-mark { position: absolute; top: -3px; bottom: -3px; width: 3px; background: #D55E00 }
+.labkit-lab-gauge { min-height: 5.4em }
 .labkit-table table { border-collapse: collapse; color: var(--jp-ui-font-color1, #222) }
 .labkit-table td, .labkit-table th { padding: .1em .9em; text-align: right }
 .labkit-table pre { max-height: 16em; overflow: auto }
@@ -82,6 +78,7 @@ class BatchSizeLab:
         self._gauge, self._chart, self._table, self._detail, self._printed = (
             widgets.HTML() for _ in range(5)
         )
+        self._gauge.add_class("labkit-lab-gauge")
         self._pick = widgets.Dropdown(
             description="look at", options=[], layout=controls.SHAPE, style=controls.WIDE
         )
@@ -94,7 +91,7 @@ class BatchSizeLab:
         closed = widgets.Accordion([widgets.VBox([self._table]), self._printed], selected_index=None)
         closed.titles = ("Table of the trials", "What the trials printed")
         self.widget = _Box([
-            widgets.HTML(STYLE + '<span class="labkit-lab"></span>'),
+            widgets.HTML(GAUGE_STYLE + STYLE + '<span class="labkit-lab"></span>'),
             widgets.HBox([widgets.VBox(left), widgets.VBox(right)], layout={"flex_flow": "row wrap"}),
             widgets.HBox([*buttons, self._timelines]),
             self._gauge, self._chart, self._pick, self._detail, closed,
@@ -244,10 +241,16 @@ class BatchSizeLab:
             saved.update(self)
 
     def plot(self):
-        """The chart of the runs as a figure."""
+        """The chart of the runs as a figure; None before the first."""
         from .. import plots
 
+        if not self.series:
+            return None
         return plots.runs({f"run {n}: {one.label}": one.sweep for n, one in enumerate(self.series, 1)})
+
+    def table(self):
+        """The trials as an HTML table."""
+        return board.table(self.series)
 
     def __repr__(self):
         return board.text(self.series)

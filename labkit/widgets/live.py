@@ -8,6 +8,14 @@ from ..console import SHOWN_CHARACTERS
 from ..memory import format_size
 
 REDRAW_SECONDS = 0.2
+STYLE = """<style>
+.labkit-gauge { line-height: 1.7; color: var(--jp-ui-font-color1, #222) }
+.labkit-row { display: flex; gap: .8em; align-items: center }
+.labkit-bar { position: relative; flex: 0 0 45%; height: 12px }
+.labkit-bar { border: 1px solid var(--jp-border-color1, #999) }
+.labkit-bar > span:first-child { position: absolute; inset: 0 auto 0 0; background: #0072B2 }
+.labkit-mark { position: absolute; top: -3px; bottom: -3px; width: 3px; background: #D55E00 }
+</style>"""
 
 
 class Live:
@@ -76,7 +84,7 @@ class Live:
         return (
             f'<div class="labkit-gauge"><div>{" · ".join(said)}</div>'
             f"{self._memory_bar()}"
-            f"{_bar('trials done', self._done, self._total, f'{self._done} of {self._total} trials')}</div>"
+            f"{bar('trials done', self._done, self._total, f'{self._done} of {self._total} trials')}</div>"
         )
 
     def _news(self):
@@ -103,13 +111,14 @@ class Live:
     def _memory_bar(self):
         current, peak, limit = (self._sample.get(name) for name in ("current", "peak", "limit"))
         if peak is None:
-            return _bar("memory", 0, 1, "memory")
+            return bar("memory", 0, 1, "memory")
         of_limit = f" of {format_size(limit)}" if limit else ""
         said = f"{format_size(current)} in use, peak {format_size(peak)}{of_limit}"
-        return _bar("memory", current, limit or max(peak, 1), said, mark=peak)
+        return bar("memory", current, limit or max(peak, 1), said, mark=peak)
 
 
-def _bar(name, value, most, said, mark=None):
+def bar(name, value, most, said, mark=None):
+    """A bar of `value` out of `most` with its text beside it; `mark` puts a line on it."""
     share = min(1.0, value / most) if most else 0.0
     tick = ""
     if mark is not None:

@@ -6,11 +6,11 @@ _labs_by_cell = weakref.WeakValueDictionary()
 
 
 def replace_earlier(lab):
-    """Stop the lab that this cell showed when it was run before."""
+    """Close the lab that this cell showed when it was run before, which stops it."""
     cell = _cell()
     earlier = _labs_by_cell.get(cell)
     if earlier is not None and earlier is not lab:
-        earlier.stop()
+        earlier.widget.close()
     if cell:
         _labs_by_cell[cell] = lab
 
@@ -25,7 +25,10 @@ def _cell():
 
 
 class Saved:
-    """The lab's last state as a picture and as a table, below it; hidden while the lab is live."""
+    """A lab's last state as a picture and as a table, below it; hidden while the lab is live.
+
+    Of a lab it wants plot(), a Figure or None, and table(), HTML.
+    """
 
     def __init__(self, lab):
         from IPython.display import DisplayHandle
@@ -43,10 +46,8 @@ class Saved:
 
 
 def _bundles(lab):
-    from . import board
-
-    said = repr(lab)
+    said, figure, table = repr(lab), lab.plot(), lab.table()
     picture = {"text/plain": said}
-    if lab.series:
-        picture["image/png"] = lab.plot()._repr_png_()
-    return picture, {"text/plain": said, "text/html": board.table(lab.series)}
+    if figure is not None:
+        picture["image/png"] = figure._repr_png_()
+    return picture, {"text/plain": said, "text/html": table}
