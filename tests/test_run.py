@@ -237,7 +237,8 @@ def test_stop_from_another_thread():
 
 
 def test_an_interrupt_stops_the_trial_and_not_the_caller():
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert labkit.run("1").ok  # warm, so that the interrupt finds the trial under way
+    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
     outcome = labkit.run("import time\ntime.sleep(60)")
     assert outcome.status == "stopped"
     assert "line 2" in str(outcome.error)
