@@ -3,19 +3,9 @@
 import types
 
 import pytest
+from answers import answer
 
 from labkit.exercises import Exercise, ____, lesson00, lesson01
-
-
-def answer(source, name):
-    """What a reader's cell leaves behind: functions belong to the notebook, not to a module."""
-    import numpy as np
-
-    import labkit
-
-    notebook = {"__name__": "__main__", "np": np, "labkit": labkit, "train": lesson00.train, "____": ____}
-    exec(source, notebook)
-    return notebook[name]
 
 
 def pieces(inner):
@@ -42,7 +32,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("exercise", "name"), SOLVED, ids=lambda v: v if isinstance(v, str) else "")
 def test_the_solution_passes(exercise, name):
-    verdict = exercise.check(answer(exercise.solution(), name))
+    verdict = exercise.check(answer(exercise.solution(), name, train=lesson00.train))
     assert verdict.right, verdict
 
 
