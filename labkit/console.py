@@ -70,6 +70,29 @@ class Console:
         self._line.clear()
 
 
+class Progress(Console):
+    """One line for several trials in turn: which of them, and what it does behind that."""
+
+    def __init__(self):
+        super().__init__()
+        self._prefix = ""
+
+    def begin(self, prefix):
+        """The next trial begins: say so, before all that is said of it."""
+        self._prefix = prefix
+        self.status("")
+
+    def status(self, text):
+        super().status(f"{self._prefix} · {text}" if text else self._prefix)
+
+    def close(self):
+        """Each trial calls this at its end; the line stays until the last one's."""
+
+    def end(self):
+        """All are over."""
+        super().close()
+
+
 class _TerminalLine:
     def __init__(self):
         self._width = 0

@@ -9,7 +9,8 @@ the allocator (labkit.bfc), which adds what the allocator gives beyond what was 
 
 import collections
 
-from .errors import LabkitError
+from .console import Progress
+from .errors import LabkitError, Stopped
 from .memory import check_limit, device, format_size
 from .run import Trial
 
@@ -27,11 +28,52 @@ def estimate(train, *, at=(4, 8), over="batch_size", timeout=120, seed=0, **para
 
     >>> labkit.estimate(train).largest("8 GiB")
     """
-    small, large = _two_values(at)
-    if over in params:
-        raise LabkitError(f"{over!r} is what the estimate is over: give its values in at=(4, 8) alone.")
-    probes = [_probe(train, over, value, timeout, seed, params) for value in (small, large)]
-    return Estimate(over, (small, large), probes)
+    return Estimating(train, at, over, timeout=timeout, seed=seed, params=params).run()
+
+
+class Estimating:
+    """The trials of an estimate, which can be watched and stopped from outside; estimate() is the short form.
+
+    show      an object with the methods of labkit.console.Console, `begin(value, done, total)` and `end()`
+    options   those of labkit.run.Trial: timeout, seed, params
+
+    >>> Estimating(train, at=(4, 8), over="batch_size", params={}).run().peak_bytes(64)
+    """
+
+    def __init__(self, train, at, over, show=None, **options):
+        self.over, self.at = over, _two_values(at)
+        if over in options["params"]:
+            raise LabkitError(f"{over!r} is what the estimate is over: give its values in at=(4, 8) alone.")
+        self._show, self._stopped, self._running = show or _Line(over), False, None
+        self._trials = [self._trial(train, value, options) for value in self.at]  # refused before any is run
+
+    def run(self):
+        """Make the trials; returns the Estimate. Raises Stopped if it was stopped, at whatever moment."""
+        try:
+            return Estimate(self.over, self.at, list(map(self._probe, self.at, self._trials)))
+        finally:
+            self._show.end()
+
+    def stop(self):
+        """End it, from any thread."""
+        self._stopped = True
+        if self._running:
+            self._running.stop()
+
+    def _trial(self, train, value, options):
+        options = {**options, "params": {**options["params"], self.over: value}}
+        return Trial(train, profile=STEPS, end_after_steps=STEPS, show=self._show, **options)
+
+    def _probe(self, value, trial):
+        self._running = trial
+        self._show.begin(value, self.at.index(value), len(self.at))
+        if self._stopped:
+            trial.stop()
+        outcome = trial.run()
+        if outcome.status == "stopped":
+            raise Stopped("The estimate was stopped.")
+        _check(outcome, f"{self.over}={value}")
+        return outcome
 
 
 def _two_values(at):
@@ -44,25 +86,26 @@ def _two_values(at):
     return small, large
 
 
-def _probe(train, over, value, timeout, seed, params):
-    outcome = Trial(
-        train,
-        timeout=timeout,
-        profile=STEPS,
-        seed=seed,
-        params={**params, over: value},
-        end_after_steps=STEPS,
-    ).run()
+def _check(outcome, where):
+    """Refuse an outcome from which nothing can be predicted."""
     if not outcome.ok:
-        raise LabkitError(
-            f"The trial at {over}={value} did not end well, so nothing can be predicted:\n{outcome}"
-        )
+        raise LabkitError(f"The trial at {where} did not end well, so nothing can be predicted:\n{outcome}")
+    if outcome.timeline is None:
+        raise LabkitError(f"The trial at {where} could not be recorded: {outcome.note}")
     if not outcome.timeline.steps:
         raise LabkitError(
-            f"No training step was seen at {over}={value}: estimate() needs `train` to train, with fit, "
+            f"No training step was seen at {where}: estimate() needs `train` to train, with fit, "
             "train_on_batch or a tf.function that applies an optimizer."
         )
-    return outcome
+
+
+class _Line(Progress):
+    def __init__(self, over):
+        super().__init__()
+        self._over = over
+
+    def begin(self, value, done, total):
+        super().begin(f"estimating, {done + 1} of {total} · {self._over}={value}")
 
 
 class Estimate:

@@ -3,8 +3,9 @@
 import time
 from dataclasses import dataclass
 
-from .errors import LabkitError
-from .estimate import estimate
+from .console import Progress
+from .errors import LabkitError, Stopped
+from .estimate import Estimating
 from .memory import check_limit, device, format_size
 from .run import Trial
 
@@ -47,21 +48,84 @@ def find_batch_size(
     If that does not fit after all, the search goes down by 7 % at a time until it does.
     Raises LabkitError where nothing can be predicted, and for what run() refuses.
     """
-    start, limit = time.monotonic(), check_limit(memory_limit, device())
-    if not (multiple_of >= 1 and maximum >= multiple_of):
-        raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: no value is left to try.")
-    predicted = estimate(train, over=over, seed=seed, **params).largest(limit)
-    if predicted is None:
-        raise LabkitError(f"Not even {over}=1 is predicted to fit {format_size(limit)}: the rest is larger.")
-    value, history = min(predicted, maximum) // multiple_of * multiple_of, []
-    while value:
-        options = {"memory_limit": limit, "timeout": timeout, "seed": seed}
-        outcome = Trial(train, params={**params, over: value}, **options).run()
-        history.append((value, outcome))
-        if outcome.status != "oom":
-            break
-        value = int(value * BACK_OFF) // multiple_of * multiple_of
-    if history and history[-1][1].status not in ("ok", "oom"):
-        raise LabkitError(f"The trial at {over}={value} ended otherwise:\n{history[-1][1]}")
-    ooms = sum(outcome.status == "oom" for _, outcome in history)
-    return BatchSizeSearch(value or None, 2 + len(history), ooms, time.monotonic() - start, history)
+    search = Searching(
+        train, memory_limit, over, maximum=maximum, multiple_of=multiple_of,
+        timeout=timeout, seed=seed, params=params,
+    )  # fmt: skip
+    return search.run()
+
+
+class Searching:
+    """A search that can be watched and stopped from outside; find_batch_size() is the short form.
+
+    show, options   as for labkit.estimate.Estimating
+    """
+
+    def __init__(
+        self, train, memory_limit, over="batch_size", show=None, maximum=65536, multiple_of=1, **options
+    ):  # fmt: skip
+        self.over, self.limit = over, check_limit(memory_limit, device())
+        if not (multiple_of >= 1 and maximum >= multiple_of):
+            raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: no value is left to try.")
+        self._maximum, self._multiple_of = maximum, multiple_of
+        self._show, self._stopped, self._train, self._options = show or _Line(self), False, train, options
+        self.estimate, self.history = None, []
+        self._running = Estimating(train, (4, 8), over, show=self._show, **options)
+
+    def run(self):
+        """Search; returns the BatchSizeSearch. Raises Stopped if it was stopped, at whatever moment."""
+        start = time.monotonic()
+        try:
+            self.estimate = self._running.run()
+            value = self._first_candidate()
+            while value and not self._fits(value):
+                value = self._allowed(int(value * BACK_OFF))
+        finally:
+            self._show.end()
+        ooms = sum(outcome.status == "oom" for _, outcome in self.history)
+        return BatchSizeSearch(
+            value or None, 2 + len(self.history), ooms, time.monotonic() - start, self.history
+        )
+
+    def stop(self):
+        """End it, from any thread."""
+        self._stopped = True
+        self._running.stop()
+
+    def _first_candidate(self):
+        predicted = self.estimate.largest(self.limit)
+        if predicted is None:
+            raise LabkitError(
+                f"Not even {self.over}=1 is predicted to fit {format_size(self.limit)}: the rest is larger."
+            )
+        return self._allowed(min(predicted, self._maximum))
+
+    def _allowed(self, value):
+        return value // self._multiple_of * self._multiple_of
+
+    def _fits(self, value):
+        """Whether a real trial at that value fits; it is added to the history."""
+        options = {**self._options, "params": {**self._options["params"], self.over: value}}
+        self._running = Trial(self._train, memory_limit=self.limit, show=self._show, **options)
+        done = 2 + len(self.history)
+        self._show.begin(value, done, done + 1)
+        if self._stopped:
+            self._running.stop()
+        outcome = self._running.run()
+        if outcome.status == "stopped":
+            raise Stopped("The search was stopped.")
+        self.history.append((value, outcome))
+        if outcome.status not in ("ok", "oom"):
+            raise LabkitError(f"The trial at {self.over}={value} ended otherwise:\n{outcome}")
+        return outcome.ok
+
+
+class _Line(Progress):
+    def __init__(self, search):
+        super().__init__()
+        self._search = search
+
+    def begin(self, value, done, total):
+        search = self._search
+        doing = f"proving within {format_size(search.limit)}" if search.estimate else "estimating"
+        super().begin(f"{doing}, trial {done + 1} · {search.over}={value}")

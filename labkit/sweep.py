@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from .console import Console
+from .console import Progress
 from .errors import LabkitError
 from .run import Trial
 
@@ -76,7 +76,7 @@ class Sweep(Sequence):
 
     def resume(self):
         """Make the trials that are left; returns this Sweep."""
-        show, self._stopped = self._show or _Progress(self), False
+        show, self._stopped = self._show or _Bar(self), False
         total = len(self._left) + len(self.tried)
         try:
             while self._left and not self._stopped:
@@ -154,8 +154,8 @@ class Sweep(Sequence):
         return {self.over: plain, **facts}
 
 
-class _Progress(Console):
-    """A bar for the whole sweep, with what the running trial does behind it."""
+class _Bar(Progress):
+    """How far the sweep is."""
 
     CELLS = 20
 
@@ -163,14 +163,12 @@ class _Progress(Console):
         super().__init__()
         self._sweep, self._start = sweep, time.monotonic()
         self._done_before = len(sweep.tried)
-        self._prefix = ""
 
     def begin(self, value, done, total):
         """The trial of `value` begins, after `done` of `total`."""
         filled = self.CELLS * done // total
         bar = "█" * filled + "░" * (self.CELLS - filled)
-        self._prefix = f"{bar} {done} of {total} · {self._sweep.over}={value}{self._time_left(done, total)}"
-        self.status("")
+        super().begin(f"{bar} {done} of {total} · {self._sweep.over}={value}{self._time_left(done, total)}")
 
     def _time_left(self, done, total):
         made = done - self._done_before
@@ -178,13 +176,3 @@ class _Progress(Console):
             return ""
         seconds = (time.monotonic() - self._start) / made * (total - done)
         return f" · about {seconds:.0f} s left"
-
-    def status(self, text):
-        super().status(f"{self._prefix} · {text}" if text else self._prefix)
-
-    def close(self):
-        """Each trial calls this at its end; the bar stays until the sweep's."""
-
-    def end(self):
-        """The sweep is over."""
-        super().close()

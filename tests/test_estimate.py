@@ -1,10 +1,16 @@
 """The allocator's model against the allocator, and predictions against real trials."""
 
+import signal
+import threading
+
 import numpy as np
 import pytest
 
 import labkit
 from labkit import bfc
+from labkit.errors import Stopped
+from labkit.estimate import Estimating
+from labkit.search import Searching
 
 MIB = 2**20
 
@@ -139,3 +145,79 @@ def test_a_train_that_fails_or_does_not_train_is_named():
         labkit.estimate("1 / 0")
     with pytest.raises(labkit.LabkitError, match="No training step"):
         labkit.estimate("import keras; keras.ops.zeros(batch_size)")
+
+
+class Shown:
+    """A `show` that stops what it is shown at a chosen trial."""
+
+    def __init__(self, stop_at=None):
+        self.begun, self.ended, self.running, self._stop_at = [], 0, None, stop_at
+
+    def begin(self, value, done, total):
+        self.begun.append((value, done, total))
+        if value == self._stop_at:
+            self.running.stop()
+
+    def output(self, text):
+        pass
+
+    status = waiting = output
+
+    def progress(self, seconds, **sample):
+        pass
+
+    def close(self):
+        pass
+
+    def end(self):
+        self.ended += 1
+
+
+def in_a_thread(work):
+    caught = []
+
+    def kept():
+        try:
+            caught.append(work())
+        except labkit.LabkitError as e:
+            caught.append(e)
+
+    thread = threading.Thread(target=kept)
+    thread.start()
+    thread.join(60)
+    return caught[0]
+
+
+def test_an_estimate_runs_in_a_thread_and_tells_of_its_trials():
+    show = Shown()
+    found = in_a_thread(Estimating(train, (4, 8), "batch_size", show, params={}).run)
+    assert found.peak_bytes(64) > found.measured[8]
+    assert (show.begun, show.ended) == ([(4, 0, 2), (8, 1, 2)], 1)
+
+
+@pytest.mark.parametrize("stop_at", [4, 8])
+def test_a_stopped_estimate_says_so(stop_at):
+    show = Shown(stop_at)
+    show.running = Estimating(train, (4, 8), "batch_size", show, params={})
+    assert isinstance(in_a_thread(show.running.run), Stopped)
+    assert show.begun[-1][0] == stop_at and show.ended == 1
+
+
+def test_a_search_is_stopped_while_it_proves():
+    show = Shown(stop_at=20)
+    show.running = Searching(train, "96 MiB", "batch_size", show, maximum=20, params={})
+    assert isinstance(in_a_thread(show.running.run), Stopped)
+    assert show.begun == [(4, 0, 2), (8, 1, 2), (20, 2, 3)]
+    assert show.running.history == [] and show.running.estimate.largest("96 MiB") > 20
+
+
+def test_an_interrupt_ends_the_search_and_its_trial():
+    sleepy = "import time; print('now', flush=True); time.sleep(60)"
+
+    class Interrupting(Shown):
+        def output(self, text):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Stopped):
+        Searching(sleepy, "96 MiB", "batch_size", Interrupting(), params={}).run()
+    assert labkit.run("1").ok
