@@ -7,20 +7,17 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .memory import MIB, format_size
+from .palette import (
+    BLUE,
+    CATEGORY_COLOURS,
+    DARK,
+    GREEN,
+    GREY,
+    LAYER_COLOURS,
+    RUN_COLOURS,
+    VERMILION,
+)  # fmt: skip
 
-# The palette of Okabe and Ito (2008), which colour-blind readers can tell apart.
-BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#009E73"
-VERMILION, PURPLE, YELLOW, GREY, DARK = "#D55E00", "#CC79A7", "#F0E442", "#999999", "#555555"
-CATEGORY_COLOURS = {
-    "weights": BLUE,
-    "optimizer": SKY,
-    "gradients": ORANGE,
-    "activations": VERMILION,
-    "inputs": GREEN,
-    "workspace": "#C8C8C8",
-    "other": DARK,
-}
-LAYER_COLOURS = (VERMILION, BLUE, GREEN, ORANGE, SKY, PURPLE, YELLOW, DARK)
 WIDTH = 8.0  # inches: the width of a notebook's output
 POINTS = 1500  # more than a screen has: of a longer curve, each point keeps the largest that it stands for
 
@@ -266,42 +263,50 @@ def sweep(sweep, title=""):
     return picture
 
 
-def runs(sweeps, title=""):
+def runs(sweeps, title="", predicted=None):
     """Several sweeps over one parameter on one pair of axes: peaks with the limits, samples per second.
 
-    sweeps: a dict of label -> Sweep. Trials that did not fit are crosses at their limit.
+    sweeps      a dict of label -> Sweep. Trials that did not fit are crosses at their limit.
+    predicted   a dict of label -> {value: bytes}: what was estimated beforehand, dotted
     """
     picture = Figure(figsize=(WIDTH, 3.6 + 0.2 * len(sweeps)), layout="constrained")
     memory, speed = picture.subplots(1, 2, width_ratios=(3, 2))
-    colours = (BLUE, ORANGE, GREEN, PURPLE, VERMILION)
     for number, (label, sweep) in enumerate(sweeps.items()):
-        look = {"color": colours[number % len(colours)], "marker": "osD^X"[number % 5]}
-        fits = sorted(
-            ((v, o) for v, o in sweep.tried if o.ok and o.peak_bytes is not None), key=lambda t: t[0]
-        )
-        memory.plot([v for v, _ in fits], [o.peak_bytes / MIB for _, o in fits], label=label, **look)
-        timed = [(v, o.samples_per_second) for v, o in fits if o.samples_per_second]
-        speed.plot([v for v, _ in timed], [rate for _, rate in timed], **look)
-        for value, outcome in sweep.tried:
-            if outcome.limit_bytes:
-                memory.axhline(outcome.limit_bytes / MIB, color="black", linestyle="--", linewidth=1)
-            if not outcome.ok:
-                top = (outcome.limit_bytes or outcome.peak_bytes or 0) / MIB
-                memory.plot([value], [top], "x", color=VERMILION, markersize=10, markeredgewidth=2.5)
+        look = {"color": RUN_COLOURS[number % len(RUN_COLOURS)], "marker": "osD^X"[number % 5]}
+        _run(memory, speed, label, sweep, look)
+    top = 1.12 * max(memory.get_ylim()[1] / 1.05, 1e-9)
+    for number, label in enumerate(sweeps):
+        points = sorted((predicted or {}).get(label, {}).items())
+        colour = RUN_COLOURS[number % len(RUN_COLOURS)]
+        memory.plot([v for v, _ in points], [b / MIB for _, b in points], ":", color=colour, linewidth=2)
+    memory.set_ylim(0, top)
+    speed.set_ylim(0, 1.06 * speed.get_ylim()[1])
     values = sorted({value for sweep in sweeps.values() for value, _ in sweep.tried})
     for axes in (memory, speed):
         _plain(axes)
         axes.set_xlabel(next(iter(sweeps.values())).over)
         if values and values[-1] >= 8 * values[0] > 0:
             axes.set_xscale("log", base=2)
-        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
         axes.set_xticks(values, [str(value) for value in values])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
-    memory.set_ylabel("peak, MiB")
+    memory.set_ylabel("peak, MiB; dotted: estimated" if any((predicted or {}).values()) else "peak, MiB")
     speed.set_ylabel("samples per second")
     memory.set_title(title, loc="left")
     picture.legend(loc="outside lower left", frameon=False, fontsize=9)
     return picture
+
+
+def _run(memory, speed, label, sweep, look):
+    fits = sorted(((v, o) for v, o in sweep.tried if o.ok and o.peak_bytes is not None), key=lambda t: t[0])
+    memory.plot([v for v, _ in fits], [o.peak_bytes / MIB for _, o in fits], label=label, **look)
+    timed = [(v, o.samples_per_second) for v, o in fits if o.samples_per_second]
+    speed.plot([v for v, _ in timed], [rate for _, rate in timed], **look)
+    for value, outcome in sweep.tried:
+        if outcome.limit_bytes:
+            memory.axhline(outcome.limit_bytes / MIB, color="black", linestyle="--", linewidth=1)
+        if not outcome.ok:
+            top = (outcome.limit_bytes or outcome.peak_bytes or 0) / MIB
+            memory.plot([value], [top], "x", color=VERMILION, markersize=10, markeredgewidth=2.5)
 
 
 def _margins(values, stretched):

@@ -1,5 +1,6 @@
 """The labs from code: real trials, the chart that they make, and everything one can do wrong."""
 
+import re
 import threading
 import time
 import xml.etree.ElementTree as ET
@@ -43,9 +44,8 @@ def lab():
     """Two runs: one that ends out of memory, one under another activation."""
     lab = BatchSizeLab(train, memory_limit="24 MiB", smallest=256, largest=8192)
     lab.run()
-    lab._controls["activation"].value = "gelu"
     lab._range.value = (256, 512)
-    return lab.run()
+    return lab.run(activation="gelu")
 
 
 def test_run_measures_what_the_controls_say(lab):
@@ -80,6 +80,35 @@ def test_explain_shows_the_failure_with_its_map(lab):
     lab.explain()
     assert "out of memory" in lab._detail.value and 'alt="memory as it was refused"' in lab._detail.value
     assert lab._pick.value == (0, len(lab.series[0].tried) - 1)
+
+
+def test_measured_points_land_on_the_estimate(lab):
+    first = lab.series[0]
+    assert set(first.predicted) == {256, 512, 1024, 2048, 4096, 8192}
+    for value, outcome in first.tried:
+        assert not outcome.ok or outcome.peak_bytes == pytest.approx(first.predicted[value], rel=0.15)
+    assert first.predicted[8192] > first.limit
+    assert lab._chart.value.count('stroke-dasharray="1 5"') == 2 and '<th scope="col">estimate' in lab.table()
+
+
+def test_a_click_on_a_mark_has_the_place_of_its_trial_in_the_list(lab):
+    places = set(re.findall(r'data-trial="(\d+)"', lab._chart.value))
+    assert places == {str(place) for place in range(1, len(lab._pick.options))}
+
+
+def test_what_does_not_train_has_no_estimate_and_is_swept_all_the_same():
+    lab = BatchSizeLab(policy, smallest=1, largest=2).run()
+    assert "No estimate." in lab._detail.value
+    assert len(lab.series[0].tried) == 2 and not lab.series[0].predicted
+
+
+def test_stop_ends_an_estimate_and_nothing_else_is_run():
+    lab = BatchSizeLab(train, smallest=8, largest=64, steps=10**9)
+    lab.start()
+    wait_for(lambda: "estimating" in lab._gauge.value)
+    lab.stop()
+    wait_for(lambda: not lab.running)
+    assert lab.series == [] and lab._detail.value == ""
 
 
 def test_static_picture_holds_both_runs(lab):
@@ -145,6 +174,29 @@ def test_precision_is_set_before_train_runs():
     lab._precision.value = "mixed_float16"
     assert lab.run().series[0].sweep[0].result == "mixed_float16"
     assert "mixed_float16" in lab.series[0].label
+
+
+def test_controls_can_be_set_from_code():
+    lab = BatchSizeLab(train, memory_limit="24 MiB", smallest=1, largest=2)
+    lab.set(memory_limit="37 MiB", precision="mixed_float16", width=7, activation="gelu", repeats=2)
+    assert lab._label() == "37.0 MiB, mixed_float16, width 7, activation gelu, steps 2"
+    assert lab.set(memory_limit=None)._label().startswith("no limit")
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"depth": 3}, "no control 'depth'; there are memory_limit, precision"),
+        ({"also": 3}, "no control 'also'"),
+        ({"activation": "tanh"}, "activation='tanh' is not to be had; there are relu, gelu"),
+        ({"width": "wide"}, "width='wide' is not to be had"),
+        ({"repeats": 0}, "repeats=0 is not to be had"),
+        ({"memory_limit": "lots"}, "lots"),
+    ],
+)
+def test_what_a_control_cannot_take_is_refused(settings, complaint):
+    with pytest.raises(labkit.LabkitError, match=complaint):
+        BatchSizeLab(train, smallest=1, largest=2).run(**settings)
 
 
 def test_clear_takes_everything_off():
@@ -234,13 +286,15 @@ def test_what_is_no_timeline_is_refused(given, said):
 
 
 def test_gauge_sees_what_the_notebook_takes():
+    def shown():
+        return labkit.parse_size(re.search(r"and its trials: ([\d.]+ \w+)", gauge.widget.value)[1])
+
     gauge = MemoryGauge(0.2)
     before = _held()
     held = bytearray(b"x") * 2**28
     assert 0.9 * 2**28 < _held() - before < 1.2 * 2**28
-    seen = gauge.widget.value
-    wait_for(lambda: gauge.widget.value != seen, 5)
-    assert "this notebook and its trials" in gauge.widget.value and len(held)
+    wait_for(lambda: shown() - before > 0.9 * 2**28, 5)
+    assert len(held)
     gauge.close()
 
 

@@ -2,27 +2,36 @@
 
 import html
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..memory import MIB, format_size
 from ..outcome import SAID, SIGN
+from ..palette import RUN_COLOURS, VERMILION
 
-# Blue, orange, green, purple, vermilion of Okabe and Ito (2008); each with a shape of its own.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
 SHAPES = ("circle", "square", "diamond", "triangle", "cross")
 INK = "var(--jp-ui-font-color1, #222)"
 FAINT = "var(--jp-border-color2, #ccc)"
 WIDTH, HEIGHT, TOP, BOTTOM = 780, 300, 34, 44
 PANELS = {"peak": (52, 420), "speed": (526, 244)}  # left edge and width
+# A click on a mark chooses its trial in the list of trials, as a choice made there would.
+CHOOSE = (
+    "const mark = event.target.closest('[data-trial]');"
+    "const list = this.closest('.labkit-box').querySelector('.labkit-pick select');"
+    "if (mark) { list.selectedIndex = mark.dataset.trial; list.dispatchEvent(new Event('change')); }"
+)
 
 
 @dataclass
 class Series:
-    """One run of a lab: a label, the sweep that it made or is making, and its limit in bytes."""
+    """One run of a lab: a label, the sweep that it made or is making, and its limit in bytes.
+
+    predicted   value -> peak in bytes, estimated before the sweep; empty without an estimate
+    """
 
     label: str
     sweep: object
     limit: int | None
+    predicted: dict = field(default_factory=dict)
 
     @property
     def tried(self):
@@ -39,10 +48,12 @@ def _row(number, one, value, outcome):
     layer = outcome.diagnosis.layer if outcome.diagnosis else None
     fits = outcome.peak_bytes is not None
     share = fits and outcome.limit_bytes
+    predicted = one.predicted.get(value)
     return {
         "run": str(number),
         one.sweep.over: str(value),
         "outcome": f"{SIGN[outcome.status]} {SAID[outcome.status]}" + (f" in {layer}" if layer else ""),
+        "estimate": format_size(predicted) if predicted else "",
         "peak": format_size(outcome.peak_bytes) if fits else "",
         "of the limit": f"{100 * outcome.peak_bytes / outcome.limit_bytes:.0f} %" if share else "",
         "samples/s": f"{outcome.samples_per_second:,.0f}" if outcome.samples_per_second else "",
@@ -65,19 +76,20 @@ def text(series):
     return "\n".join("  ".join(row.values()) for row in rows(series)) or "No trial has been run yet."
 
 
-def chart(series, over, values, limit=None):
+def chart(series, over, values, limit=None, chosen=None):
     """The SVG: peaks against `over` with the limits, samples per second beside; one colour and shape a run.
 
     values, limit   of the run to come or under way, so that the axes stand still while points arrive
+    chosen          (run, trial), counted from 0, of the trial to ring
     """
     every = sorted({*values, *(value for one in series for value, _ in one.tried)})
     x = _scale(every)
-    parts = [*_peaks(series, limit, every, x), *_speeds(series, every, x), *_legend(series)]
+    parts = [*_peaks(series, limit, every, x, chosen), *_speeds(series, every, x, chosen), *_legend(series)]
     said = html.escape(_description(series))
     height = HEIGHT + 20 * len(series)
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" width="100%" style="max-width: 1000px" '
-        f'role="img" aria-label="{said}" '
+        f'role="img" aria-label="{said}" onclick="{html.escape(CHOOSE)}" '
         f'font-family="var(--jp-ui-font-family, sans-serif)" font-size="13" fill="{INK}">'
         f"<title>{said}</title>{''.join(parts)}</svg>"
     ).replace("{over}", html.escape(over))
@@ -105,23 +117,37 @@ def _scale(values):
     return lambda value: (value - low) / (high - low)
 
 
-def _peaks(series, limit, every, x):
+def _peaks(series, limit, every, x, chosen):
     outcomes = [outcome for one in series for _, outcome in one.tried]
     limits = sorted({size for size in [limit, *(one.limit for one in series)] if size})
-    highest = max([0, *limits, *(o.peak_bytes or 0 for o in outcomes)]) / MIB
+    predicted = [size for one in series for size in one.predicted.values()]
+    highest = max([0, *limits, *(o.peak_bytes or 0 for o in outcomes), *([] if limits else predicted)]) / MIB
     panel = _Panel("peak", "peak, MiB", highest, every, x)
     yield from panel.frame()
-    for limit in limits:
-        at = panel.y(limit / MIB)
+    for size in limits:
+        at = panel.y(size / MIB)
         yield (
             f'<line x1="{panel.left}" x2="{panel.right}" y1="{at:.1f}" y2="{at:.1f}" stroke="{INK}" '
-            f'stroke-dasharray="6 4"/><text x="{panel.left + 4}" y="{at - 5:.1f}">limit {format_size(limit)}'
+            f'stroke-dasharray="6 4"/><text x="{panel.left + 4}" y="{at - 5:.1f}">limit {format_size(size)}'
             "</text>"
         )
     for number, one in enumerate(series):
-        fits = [(v, o) for v, o in one.tried if o.ok and o.peak_bytes is not None]
-        yield from panel.points(number, [(v, o.peak_bytes / MIB) for v, o in fits])
-        yield from (_failure(panel, v, o) for v, o in one.tried if not o.ok)
+        yield panel.prediction(number, one.predicted)
+        tried = list(enumerate(one.tried))
+        fits = [
+            (trial, v, o.peak_bytes / MIB) for trial, (v, o) in tried if o.ok and o.peak_bytes is not None
+        ]
+        yield from panel.points(series, number, fits, chosen)
+        for trial, (value, outcome) in tried:
+            if not outcome.ok:
+                yield _mark(series, (number, trial), _failure(panel, value, outcome))
+
+
+def _mark(series, key, drawn):
+    """A mark in the chart that stands for a trial: a click on it chooses that trial in the list."""
+    run, trial = key
+    place = 1 + trial + sum(len(one.tried) for one in series[:run])
+    return f'<g data-trial="{place}" style="cursor: pointer">{drawn}</g>'
 
 
 def _failure(panel, value, outcome):
@@ -130,18 +156,21 @@ def _failure(panel, value, outcome):
     y = panel.y((outcome.limit_bytes or outcome.peak_bytes or 0) / MIB)
     said = SAID[outcome.status] + (f" in {layer}" if layer else "")
     return (
-        f'<path d="M{at - 6:.1f} {y - 6:.1f}l12 12m0 -12l-12 12" stroke="{COLOURS[4]}" stroke-width="3"/>'
+        f'<path d="M{at - 6:.1f} {y - 6:.1f}l12 12m0 -12l-12 12" stroke="{VERMILION}" stroke-width="3"/>'
         f'<text x="{at - 10:.1f}" y="{y + 20:.1f}" text-anchor="end">{html.escape(said)}</text>'
     )
 
 
-def _speeds(series, every, x):
-    rates = [[(v, o.samples_per_second) for v, o in one.tried if o.samples_per_second] for one in series]
-    highest = max([0, *(rate for one in rates for _, rate in one)])
+def _speeds(series, every, x, chosen):
+    rates = [
+        [(n, v, o.samples_per_second) for n, (v, o) in enumerate(one.tried) if o.samples_per_second]
+        for one in series
+    ]
+    highest = max([0, *(rate for one in rates for *_, rate in one)])
     panel = _Panel("speed", "samples per second", highest, every, x)
     yield from panel.frame()
     for number, points in enumerate(rates):
-        yield from panel.points(number, points)
+        yield from panel.points(series, number, points, chosen)
 
 
 def _legend(series):
@@ -150,6 +179,7 @@ def _legend(series):
         yield _shape(number, PANELS["peak"][0], y)
         said = f"run {number + 1} · {one.label}"
         said += f" · {_frontier(one)}" if one.tried else ""
+        said += " · dotted: the estimate" if one.predicted else ""
         yield f'<text x="{PANELS["peak"][0] + 14}" y="{y + 5}">{html.escape(said)}</text>'
 
 
@@ -183,13 +213,36 @@ class _Panel:
         middle = self.left + self.width / 2
         yield f'<text x="{middle}" y="{below + 18}" text-anchor="middle">{{over}}</text>'
 
-    def points(self, number, points):
-        places = [
-            (self.x(value), self.y(height)) for value, height in sorted(points, key=lambda point: point[0])
-        ]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        yield f'<polyline points="{line}" fill="none" stroke="{_colour(number)}" opacity=".6"/>'
-        yield from (_shape(number, x, y) for x, y in places)
+    def points(self, series, number, points, chosen):
+        """The line through (trial, value, height) of one run, and its marks, the chosen one ringed."""
+        places = [(trial, self.x(value), self.y(height)) for trial, value, height in
+                  sorted(points, key=lambda point: point[1])]  # fmt: skip
+        yield _line([(x, y) for _, x, y in places], f'stroke="{_colour(number)}" opacity=".6"')
+        for trial, x, y in places:
+            ring = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="10" fill="none" stroke="{INK}"/>'
+            shape = _shape(number, x, y) + (ring if (number, trial) == chosen else "")
+            yield _mark(series, (number, trial), shape)
+
+    def prediction(self, number, predicted):
+        """The estimate as a dotted line, up to the top of the panel."""
+        places = [(self.x(value), self.y(size / MIB)) for value, size in sorted(predicted.items())]
+        places = _cut(places, TOP)
+        return _line(places, f'stroke="{_colour(number)}" stroke-width="2.5" stroke-dasharray="1 5" '
+                             'stroke-linecap="round"') if places else ""  # fmt: skip
+
+
+def _cut(places, top):
+    """A rising line's places up to where it leaves the panel at the height `top`."""
+    inside = [place for place in places if place[1] >= top]
+    if not inside or len(inside) == len(places):
+        return inside
+    (x1, y1), (x2, y2) = inside[-1], places[len(inside)]
+    return [*inside, (x1 + (x2 - x1) * (y1 - top) / (y1 - y2), top)]
+
+
+def _line(places, look):
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    return f'<polyline points="{points}" fill="none" {look}/>'
 
 
 def _round_steps(top):
@@ -200,7 +253,7 @@ def _round_steps(top):
 
 
 def _colour(number):
-    return COLOURS[number % len(COLOURS)]
+    return RUN_COLOURS[number % len(RUN_COLOURS)]
 
 
 def _shape(number, x, y):

@@ -1,9 +1,11 @@
 """Controls for a memory limit, batch sizes, and whatever parameters a `train` function declares."""
 
+import contextlib
 import inspect
 import typing
 
 import ipywidgets as widgets
+from traitlets import TraitError
 
 from ..errors import LabkitError
 from ..memory import MIB, format_size
@@ -18,15 +20,36 @@ EVEN_STEPS = 8
 def memory_limit(limit, most):
     """A slider over round sizes up to `most` bytes, with `limit` (bytes or None) among them."""
     sizes = {int(size * MIB) for size in LIMITS if size * MIB <= most} | ({limit} if limit else set())
-    options = [(format_size(size), size) for size in sorted(sizes)]
     return widgets.SelectionSlider(
-        options=[*options, ("no limit", 0)],
+        options=_sizes(sizes),
         value=limit or 0,
         description="memory limit",
         continuous_update=False,
         style=WIDE,
         layout=SHAPE,
     )
+
+
+def offer_limit(slider, limit):
+    """Put a limit (bytes, 0 for none) among the sizes of the slider; it stays where it is."""
+    sizes, value = {size for _, size in slider.options}, slider.value
+    if limit not in sizes:
+        slider.options = _sizes({*sizes, limit} - {0})
+        slider.value = value
+
+
+def _sizes(sizes):
+    return [*((format_size(size), size) for size in sorted(sizes)), ("no limit", 0)]
+
+
+def put(name, control, value):
+    """Set a control to a value. Raises LabkitError if it cannot take that."""
+    with contextlib.suppress(TraitError):
+        control.value = value
+    if control.value != value:
+        choices = getattr(control, "_options_labels", None)
+        among = f"; there are {', '.join(map(str, choices))}" if choices else ""
+        raise LabkitError(f"{name}={value!r} is not to be had{among}.")
 
 
 def batch_sizes(over, smallest, largest):

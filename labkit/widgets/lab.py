@@ -1,13 +1,13 @@
 """BatchSizeLab: sweep the batch size and watch the memory."""
 
-import base64
 import html
 import threading
 
 import ipywidgets as widgets
 
 from .. import memory
-from ..errors import LabkitError
+from ..errors import LabkitError, Stopped
+from ..estimate import Estimating
 from ..memory import format_size
 from ..outcome import SAID, SIGN
 from ..precision import WithPrecision
@@ -15,6 +15,7 @@ from ..sweep import Sweep
 from . import board, controls
 from .live import STYLE as GAUGE_STYLE
 from .live import Live
+from .parts import Box, button, pictures
 from .shown import Saved, replace_earlier
 
 FINE = "float32"
@@ -59,7 +60,7 @@ class BatchSizeLab:
         self._spacing = controls.spacing()
         self._precision = None if isinstance(train, str) else controls.precision()
         self._repeats = controls.number_of("repeats", 1, 20)
-        self._lock, self._worker, self._sweep, self._live = threading.Lock(), None, None, None
+        self._lock, self._worker, self._doing, self._live = threading.Lock(), None, None, None
         self._stop_asked = threading.Event()
         self._before = None
         self._build()
@@ -68,13 +69,14 @@ class BatchSizeLab:
     # What one sees
 
     def _build(self):
-        self._run_button = _button("Run", "play", "Run a trial for each batch size", self.start)
-        self._stop_button = _button("Stop", "stop", "End the running trial and the sweep", self.stop)
-        self._clear_button = _button("Clear", "trash", "Take all runs off the chart", self.clear)
-        self._explain_button = _button(
+        self._run_button = button("Run", "play", "Run a trial for each batch size", self.start)
+        self._stop_button = button("Stop", "stop", "End the running trial and the sweep", self.stop)
+        self._clear_button = button("Clear", "trash", "Take all runs off the chart", self.clear)
+        self._explain_button = button(
             "Explain", "question", "Explain the last trial that failed", self.explain
         )
         self._timelines = widgets.Checkbox(description="record timelines", indent=False)
+        self._estimated = widgets.Checkbox(description="estimate first", indent=False, value=True)
         self._gauge, self._chart, self._table, self._detail, self._printed = (
             widgets.HTML() for _ in range(5)
         )
@@ -82,7 +84,8 @@ class BatchSizeLab:
         self._pick = widgets.Dropdown(
             description="look at", options=[], layout=controls.SHAPE, style=controls.WIDE
         )
-        self._pick.observe(lambda _: self._draw_detail(), "value")
+        self._pick.add_class("labkit-pick")
+        self._pick.observe(lambda _: (self._draw_trials(), self._draw_detail()), "value")
         for control in (self._range, self._spacing, self._limit):
             control.observe(lambda _: self._draw(), "value")
         left = [self._limit, self._range, self._spacing]
@@ -90,12 +93,13 @@ class BatchSizeLab:
         buttons = [self._run_button, self._stop_button, self._clear_button, self._explain_button]
         closed = widgets.Accordion([widgets.VBox([self._table]), self._printed], selected_index=None)
         closed.titles = ("Table of the trials", "What the trials printed")
-        self.widget = _Box([
+        self.widget = Box([
             widgets.HTML(GAUGE_STYLE + STYLE + '<span class="labkit-lab"></span>'),
             widgets.HBox([widgets.VBox(left), widgets.VBox(right)], layout={"flex_flow": "row wrap"}),
-            widgets.HBox([*buttons, self._timelines]),
+            widgets.HBox([*buttons, self._estimated, self._timelines], layout={"flex_flow": "row wrap"}),
             self._gauge, self._chart, self._pick, self._detail, closed,
         ])  # fmt: skip
+        self.widget.add_class("labkit-box")
         # Closed in the page or from code: whatever runs is ended.
         self.widget.observe(lambda change: change["new"] is None and self.stop(), "comm")
 
@@ -115,16 +119,17 @@ class BatchSizeLab:
             self._printed.value = f"<pre>{html.escape(live.printed)}</pre>"
 
     def _draw_trials(self):
-        state = (self._values(), self._limit.value, [len(one.tried) for one in self.series])
+        values, limit, chosen = self._values(), self._limit.value, self._pick.value
+        state = (values, limit, chosen, [(len(one.tried), len(one.predicted)) for one in self.series])
         if state == self._before:
             return
         self._before = state
-        self._chart.value = board.chart(self.series, self.over, state[0], state[1])
+        self._chart.value = board.chart(self.series, self.over, values, limit, chosen)
         self._table.value = f'<div class="labkit-table">{board.table(self.series)}</div>'
-        chosen = self._pick.value
-        options = [(self._name(key), key) for key in self._keys()]
-        self._pick.options = [("no trial", None), *options]
-        self._pick.value = chosen if chosen in self._keys() else None
+        options = [("no trial", None), *((self._name(key), key) for key in self._keys())]
+        if options != list(self._pick.options):
+            self._pick.options = options
+            self._pick.value = chosen if chosen in self._keys() else None
 
     def _keys(self):
         """(run, trial) of each trial, counted from 0."""
@@ -146,7 +151,7 @@ class BatchSizeLab:
             self._detail.value = ""
             return
         value, outcome = self._trial(key)
-        self._detail.value = f'<div class="labkit-table">{outcome._html()}{_pictures(outcome)}</div>'
+        self._detail.value = f'<div class="labkit-table">{outcome._html()}{pictures(outcome)}</div>'
 
     # What one does
 
@@ -162,8 +167,28 @@ class BatchSizeLab:
                 self._worker = threading.Thread(target=self._work, daemon=True, name="BatchSizeLab")
                 self._worker.start()
 
-    def run(self):
-        """Run the sweep that the controls describe, to its end; returns this lab. For scripts and CI."""
+    def set(self, **settings):
+        """Move controls: memory_limit, precision, repeats, spacing, or a parameter of `train`.
+
+        Returns this lab. Raises LabkitError for what has no control, and for a value that it cannot take.
+        """
+        named = {"memory_limit": self._limit, "precision": self._precision, "repeats": self._repeats,
+                 "spacing": self._spacing, **self._controls}  # fmt: skip
+        for name, value in settings.items():
+            if named.get(name) is None:
+                raise LabkitError(f"There is no control {name!r}; there are {', '.join(named)}.")
+            if name == "memory_limit":
+                value = memory.check_limit(value, memory.device()) if value else 0
+                controls.offer_limit(self._limit, value)
+            controls.put(name, named[name], value)
+        return self
+
+    def run(self, **settings):
+        """Run the sweep that the controls describe, to its end; returns this lab. For scripts and CI.
+
+        settings   as for set()
+        """
+        self.set(**settings)
         with self._lock:
             if self._worker is not None:
                 raise LabkitError("This lab is running already: wait, or .stop() it.")
@@ -175,8 +200,8 @@ class BatchSizeLab:
     def stop(self):
         """End the running trial and the sweep; what was measured stays."""
         self._stop_asked.set()
-        if self._sweep is not None:  # an empty Sweep is false
-            self._sweep.stop()
+        if self._doing is not None:  # an empty Sweep is false
+            self._doing.stop()
 
     def clear(self):
         """Take all runs off the chart."""
@@ -192,13 +217,16 @@ class BatchSizeLab:
     def _work(self):
         try:
             self._live = Live(self._draw, self._begun)
-            self._sweep = self._new_sweep()
-            self.series.append(board.Series(self._label(), self._sweep, self._limit.value or None))
-            self._sweep.resume()
+            sweep, estimating = self._planned()
+            self.series.append(board.Series(self._label(), sweep, self._limit.value or None))
+            self._estimate(estimating)
+            self._doing = sweep
+            if not self._stop_asked.is_set():
+                sweep.resume()
         except LabkitError as e:
             self._detail.value = f'<div role="alert">✗ {html.escape(str(e))}</div>'
         finally:
-            self._sweep = self._worker = None
+            self._doing = self._worker = None
             if self.series and not self.series[-1].tried:
                 self.series.pop()
             self._draw()
@@ -207,17 +235,35 @@ class BatchSizeLab:
     def _begun(self):
         """A trial begins: end it if Stop was pressed before there was one to stop."""
         if self._stop_asked.is_set():
-            self._sweep.stop()
+            self._doing.stop()
 
-    def _new_sweep(self):
+    def _planned(self):
+        """(Sweep, Estimating) of what the controls say."""
         train, policy = self.train, self._precision.value if self._precision else FINE
         if policy != FINE:
             train = WithPrecision(train, policy)
         params = {**self._constants, **{name: control.value for name, control in self._controls.items()}}
-        return Sweep(
-            train, self.over, self._values(), self._repeats.value, show=self._live, params=params,
-            memory_limit=self._limit.value or None, profile=self._timelines.value, timeout=120, seed=0,
+        options = {"show": self._live, "params": params, "timeout": 120, "seed": 0}
+        sweep = Sweep(
+            train, self.over, self._values(), self._repeats.value,
+            memory_limit=self._limit.value or None, profile=self._timelines.value, **options,
         )  # fmt: skip
+        smallest = max(2, self._range.value[0])  # a batch of 1 may be broadcast, and tells little
+        return sweep, Estimating(train, (smallest, 2 * smallest), self.over, **options)
+
+    def _estimate(self, estimating):
+        """Draw what the sweep should find, before it does."""
+        if not self._estimated.value:
+            return
+        self._doing, self._live.doing = estimating, "estimating"
+        try:
+            estimate = estimating.run()
+            self.series[-1].predicted = {value: estimate.peak_bytes(value) for value in self._values()}
+        except Stopped:
+            pass
+        except LabkitError as e:
+            self._detail.value = f'<div role="alert">No estimate. {html.escape(str(e))}</div>'
+        self._live.doing = ""
 
     def _label(self):
         """What this run was: its limit, and the settings that tell it from another."""
@@ -246,7 +292,9 @@ class BatchSizeLab:
 
         if not self.series:
             return None
-        return plots.runs({f"run {n}: {one.label}": one.sweep for n, one in enumerate(self.series, 1)})
+        named = {f"run {n}: {one.label}": one for n, one in enumerate(self.series, 1)}
+        sweeps = {name: one.sweep for name, one in named.items()}
+        return plots.runs(sweeps, predicted={name: one.predicted for name, one in named.items()})
 
     def table(self):
         """The trials as an HTML table."""
@@ -254,35 +302,3 @@ class BatchSizeLab:
 
     def __repr__(self):
         return board.text(self.series)
-
-
-class _Box(widgets.VBox):
-    """A box that says, where widgets are not shown, what to do about it."""
-
-    def __repr__(self):
-        return "A live lab: run this cell to use it. Its last state is below."
-
-
-def _button(name, icon, hint, action):
-    button = widgets.Button(description=name, icon=icon, tooltip=hint, layout={"width": "8em"})
-    button.on_click(lambda _: action())
-    return button
-
-
-def _pictures(outcome):
-    """The memory map of a failure and the timeline of a recorded trial, as pictures in HTML."""
-    from .. import plots
-
-    figures = []
-    if outcome.memory_map is not None:
-        figures.append(("memory as it was refused", plots.memory_map(outcome)))
-    if outcome.timeline is not None:
-        figures.append(("timeline of the trial", outcome.timeline.plot()))
-    return "".join(
-        f'<img alt="{said}" style="max-width:100%" src="data:image/png;base64,{_base64(figure)}">'
-        for said, figure in figures
-    )
-
-
-def _base64(figure):
-    return base64.b64encode(figure._repr_png_()).decode()

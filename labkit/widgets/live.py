@@ -24,6 +24,7 @@ class Live:
     draw      called without arguments when there is something new
     begun     called as each trial begins
     .printed  what the trials have printed
+    .doing    what the trials are for, if not for the sweep: "estimating"
     """
 
     def __init__(self, draw, begun):
@@ -32,12 +33,12 @@ class Live:
         self._began = time.monotonic()
         self._value = self._waiting = self._seconds = None
         self._done = self._total = self._done_before = 0
-        self._sample, self.printed, self._status = {}, "", ""
+        self._sample, self.printed, self.doing, self._status = {}, "", "", ""
 
     def begin(self, value, done, total):
         """The trial of `value` begins, after `done` of `total`."""
         if self._value is None:
-            self._done_before = done
+            self._began, self._done_before = time.monotonic(), done
         self._value, self._done, self._total = value, done, total
         self._sample, self._waiting, self._seconds, self._status = {}, None, None, ""
         self._begun()
@@ -88,6 +89,8 @@ class Live:
         )
 
     def _news(self):
+        if self.doing:
+            yield self.doing
         if self._waiting is not None:
             yield f"out of memory: TensorFlow waits for some to be freed, {self._waiting:.0f} s left"
         elif self._status:

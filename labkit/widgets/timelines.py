@@ -7,7 +7,8 @@ import numpy as np
 
 from ..errors import LabkitError
 from ..memory import MIB, format_size
-from ..plots import CATEGORY_COLOURS, LAYER_COLOURS, axis_of
+from ..palette import CATEGORY_COLOURS, LAYER_COLOURS
+from ..plots import axis_of
 from ..timeline import Timeline
 from .shown import Saved, replace_earlier
 

@@ -1,0 +1,16 @@
+"""The colours of every picture, and what each stands for."""
+
+# The palette of Okabe and Ito (2008), which colour-blind readers can tell apart.
+BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#009E73"
+VERMILION, PURPLE, YELLOW, GREY, DARK = "#D55E00", "#CC79A7", "#F0E442", "#999999", "#555555"
+CATEGORY_COLOURS = {
+    "weights": BLUE,
+    "optimizer": SKY,
+    "gradients": ORANGE,
+    "activations": VERMILION,
+    "inputs": GREEN,
+    "workspace": "#C8C8C8",
+    "other": DARK,
+}
+LAYER_COLOURS = (VERMILION, BLUE, GREEN, ORANGE, SKY, PURPLE, YELLOW, DARK)
+RUN_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION)  # runs of one lab, in their order
