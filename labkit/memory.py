@@ -173,15 +173,29 @@ class Device:
 
 def _nvidia_gpus():
     """(name, bytes) of each GPU that nvidia-smi lists."""
-    if not shutil.which("nvidia-smi") or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return []
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    return [(name, int(mib) * MIB) for name, mib in _nvidia_smi("name,memory.total") if mib.isdigit()]
+
+
+def gpu_in_use():
+    """Bytes in use on the first GPU by all processes, as NVML counts them; None where that is not known."""
+    found = [used for (used,) in _nvidia_smi("memory.used") if used.isdigit()]
+    return int(found[0]) * MIB if found else None
+
+
+def _nvidia_smi(names):
+    """A list of texts for each GPU: what nvidia-smi says of `names`; sizes in MiB."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    query = ["nvidia-smi", f"--query-gpu={names}", "--format=csv,noheader,nounits"]
     try:
         listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = (line.rsplit(",", 1) for line in listed.splitlines() if "," in line)
-    return [(name.strip(), int(mib) * MIB) for name, mib in rows if mib.strip().isdigit()]
+    wanted = names.count(",")
+    return [[part.strip() for part in line.rsplit(",", wanted)]
+            for line in listed.splitlines() if line.count(",") >= wanted]  # fmt: skip
 
 
 @functools.cache

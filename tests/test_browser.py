@@ -36,9 +36,11 @@ def train(batch_size=32, activation="relu", steps=3):
         model.train_on_batch(np.zeros((batch_size, 64, 64, 3), "float32"), np.zeros(batch_size))
 """
 CELLS = [
-    "from labkit.widgets import BatchSizeLab\n\n\n" + TRAIN,
+    "import labkit\nfrom labkit.widgets import BatchSizeLab, MemoryGauge, TimelineView\n\n\n" + TRAIN,
     "lab = BatchSizeLab(train, memory_limit='100 MiB', smallest=8, largest=128)\nlab",
     "print('the kernel', 'is free')",
+    "MemoryGauge(0.2)",
+    "TimelineView(labkit.run(train, batch_size=8, profile=True).timeline)",
 ]
 
 
@@ -102,7 +104,7 @@ def page(browser, server):
     """The notebook with its first two cells run, so that the lab is there."""
     page = browser.new_page(viewport={"width": 1024, "height": 1100})
     page.goto(f"{server[0]}/lab/tree/lab.ipynb")
-    expect(page.locator(".jp-CodeCell")).to_have_count(3, timeout=60_000)
+    expect(page.locator(".jp-CodeCell")).to_have_count(len(CELLS), timeout=60_000)
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=60_000)
     for patience in (25_000, 60_000):  # a kernel that is still connecting loses the keys
         page.locator(".jp-Cell").nth(1).click(position={"x": 300, "y": 10})
@@ -121,7 +123,7 @@ def button(page, name):
 
 
 def gauge(page):
-    return page.locator(".labkit-gauge")
+    return page.locator(".labkit-box .labkit-gauge")
 
 
 def points(page):
@@ -139,6 +141,7 @@ def trials_of(server):
 
 
 def test_points_arrive_while_another_cell_runs(page):
+    expect(page.locator(".labkit-pick select")).to_have_value("no trial")
     button(page, "Run").click()
     expect(gauge(page)).to_contain_text("of 5 trials", timeout=60_000)
     page.locator(".jp-CodeCell").nth(2).click(position={"x": 300, "y": 10})
@@ -160,6 +163,15 @@ def test_out_of_memory_is_counted_down_and_explained(page):
     shoot(page, "explained")
 
 
+def test_a_click_on_a_mark_shows_its_trial(page):
+    first = page.locator(".jp-OutputArea svg[role=img] [data-trial='1']").first
+    first.click()
+    said = page.locator("[aria-label='outcome of the trial']")
+    expect(said).to_contain_text("it fits", timeout=5_000)
+    expect(page.locator(".labkit-pick select")).to_have_value(re.compile("batch_size 8 .* it fits"))
+    expect(page.locator(".jp-OutputArea svg[role=img] circle[r='10']")).to_have_count(2, timeout=5_000)
+
+
 def test_a_limit_can_be_moved_and_run_by_the_keyboard_alone(page):
     slider = page.locator("[role=slider]").first
     slider.focus()
@@ -177,9 +189,36 @@ def test_a_limit_can_be_moved_and_run_by_the_keyboard_alone(page):
 def test_it_can_be_read_in_the_dark(page):
     page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
     expect(page.locator("body[data-jp-theme-name='JupyterLab Dark']")).to_have_count(1, timeout=20_000)
+    expect(page.locator("#jupyterlab-splash")).to_have_count(0)
     shoot(page, "dark")
     ink = page.locator(".jp-OutputArea svg[role=img]").evaluate("e => getComputedStyle(e).fill")
     assert int(re.search(r"\d+", ink).group()) > 128, ink
+
+
+def run_cell(page, number):
+    page.locator(".jp-CodeCell").nth(number).scroll_into_view_if_needed()
+    page.locator(".jp-CodeCell").nth(number).locator(".jp-InputArea").click()
+    page.keyboard.press("Shift+Enter")
+
+
+def test_gauge_moves_and_a_timeline_can_be_walked_through(page):
+    run_cell(page, 3)
+    bars = page.locator(".jp-CodeCell").nth(3).locator("[role=progressbar]")
+    expect(bars.first).to_have_attribute("aria-valuetext", re.compile("this notebook and its trials"))
+    before = bars.first.get_attribute("aria-valuetext")
+    run_cell(page, 4)
+    expect(bars.first).not_to_have_attribute("aria-valuetext", before, timeout=20_000)
+    view = page.locator(".jp-CodeCell").nth(4)
+    total = view.locator(".labkit-moment b").first  # the other is in the saved table, which is hidden
+    expect(total).to_have_text(re.compile("[KM]iB"), timeout=60_000)
+    at_peak = total.inner_text()
+    view.locator("[role=slider]").focus()
+    for _ in range(30):
+        page.keyboard.press("ArrowLeft")
+    expect(total).not_to_have_text(at_peak)
+    shoot(page, "timeline")
+    view.locator("button:has-text('Peak')").click()
+    expect(total).to_have_text(at_peak)
 
 
 def test_stop_ends_a_trial_and_a_restart_leaves_no_process(page, server):

@@ -202,7 +202,7 @@ def test_what_a_control_cannot_take_is_refused(settings, complaint):
 def test_clear_takes_everything_off():
     lab = BatchSizeLab(policy, smallest=1, largest=2).run()
     lab.clear()
-    assert lab.series == [] and "No trial" in repr(lab) and lab._pick.value is None
+    assert lab.series == [] and "No trial" in repr(lab) and lab._pick.label == "no trial"
 
 
 def test_every_control_has_a_label(lab):

@@ -10,6 +10,7 @@ from ..palette import RUN_COLOURS, VERMILION
 
 SHAPES = ("circle", "square", "diamond", "triangle", "cross")
 INK = "var(--jp-ui-font-color1, #222)"
+HALO = 'paint-order="stroke" stroke="var(--jp-layout-color0, #fff)" stroke-width="4"'
 FAINT = "var(--jp-border-color2, #ccc)"
 WIDTH, HEIGHT, TOP, BOTTOM = 780, 300, 34, 44
 PANELS = {"peak": (52, 420), "speed": (526, 244)}  # left edge and width
@@ -17,7 +18,8 @@ PANELS = {"peak": (52, 420), "speed": (526, 244)}  # left edge and width
 CHOOSE = (
     "const mark = event.target.closest('[data-trial]');"
     "const list = this.closest('.labkit-box').querySelector('.labkit-pick select');"
-    "if (mark) { list.selectedIndex = mark.dataset.trial; list.dispatchEvent(new Event('change')); }"
+    "if (mark) { list.selectedIndex = mark.dataset.trial;"
+    " list.dispatchEvent(new Event('change', {bubbles: true})); }"
 )
 
 
@@ -157,7 +159,7 @@ def _failure(panel, value, outcome):
     said = SAID[outcome.status] + (f" in {layer}" if layer else "")
     return (
         f'<path d="M{at - 6:.1f} {y - 6:.1f}l12 12m0 -12l-12 12" stroke="{VERMILION}" stroke-width="3"/>'
-        f'<text x="{at - 10:.1f}" y="{y + 20:.1f}" text-anchor="end">{html.escape(said)}</text>'
+        f'<text x="{at - 10:.1f}" y="{y + 20:.1f}" text-anchor="end" {HALO}>{html.escape(said)}</text>'
     )
 
 

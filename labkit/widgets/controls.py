@@ -97,6 +97,10 @@ def number_of(name, value, most):
     )
 
 
+def tick(name, value):
+    return widgets.Checkbox(value=value, description=name, indent=False, layout={"width": "11em"})
+
+
 def parameters(train, given, over):
     """(controls, constants): of the parameters of `train`, those that a control can set, and the others.
 

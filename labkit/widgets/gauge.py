@@ -26,6 +26,8 @@ class MemoryGauge:
         if not seconds >= 0.2:
             raise LabkitError(f"seconds={seconds!r}: give at least 0.2, five looks a second.")
         self.widget = widgets.HTML()
+        device = memory.device()
+        self._gpu = device.memory_bytes if device.kind == "gpu" else None
         self._seconds, self._closed = seconds, threading.Event()
         self.widget.observe(lambda change: change["new"] is None and self._closed.set(), "comm")
         self._look()
@@ -47,6 +49,10 @@ class MemoryGauge:
             bar("this notebook", held, host.total, f"this notebook and its trials: {format_size(held)}"),
             bar("host", used, host.total, f"{host.source}: {format_size(used)} of {format_size(host.total)}"),
         ]
+        in_use = self._gpu and memory.gpu_in_use()
+        if in_use:
+            said = f"the whole GPU, by NVML: {format_size(in_use)} of {format_size(self._gpu)}"
+            parts.append(bar("whole GPU", in_use, self._gpu, said))
         own = _own_tensorflow()
         if own:
             current, peak = own["current"], own["peak"]

@@ -19,6 +19,7 @@ from .parts import Box, button, pictures
 from .shown import Saved, replace_earlier
 
 FINE = "float32"
+NO_TRIAL = ("no trial", ())  # a list whose value is None shows nothing at all
 STYLE = """<style>
 .labkit-lab-gauge { min-height: 5.4em }
 .labkit-table table { border-collapse: collapse; color: var(--jp-ui-font-color1, #222) }
@@ -53,6 +54,7 @@ class BatchSizeLab:
             )
         self.train, self.over, self.series = train, over, []
         device = memory.device()
+        self._gpu = device.memory_bytes if device.kind == "gpu" else None
         limit = None if memory_limit is None else memory.check_limit(memory_limit, device)
         self._controls, self._constants = controls.parameters(train, params, over)
         self._limit = controls.memory_limit(limit, device.memory_bytes)
@@ -75,14 +77,14 @@ class BatchSizeLab:
         self._explain_button = button(
             "Explain", "question", "Explain the last trial that failed", self.explain
         )
-        self._timelines = widgets.Checkbox(description="record timelines", indent=False)
-        self._estimated = widgets.Checkbox(description="estimate first", indent=False, value=True)
+        self._timelines = controls.tick("record timelines", False)
+        self._estimated = controls.tick("estimate first", True)
         self._gauge, self._chart, self._table, self._detail, self._printed = (
             widgets.HTML() for _ in range(5)
         )
         self._gauge.add_class("labkit-lab-gauge")
         self._pick = widgets.Dropdown(
-            description="look at", options=[], layout=controls.SHAPE, style=controls.WIDE
+            description="look at", options=[NO_TRIAL], layout=controls.SHAPE, style=controls.WIDE
         )
         self._pick.add_class("labkit-pick")
         self._pick.observe(lambda _: (self._draw_trials(), self._draw_detail()), "value")
@@ -126,10 +128,10 @@ class BatchSizeLab:
         self._before = state
         self._chart.value = board.chart(self.series, self.over, values, limit, chosen)
         self._table.value = f'<div class="labkit-table">{board.table(self.series)}</div>'
-        options = [("no trial", None), *((self._name(key), key) for key in self._keys())]
+        options = [NO_TRIAL, *((self._name(key), key) for key in self._keys())]
         if options != list(self._pick.options):
             self._pick.options = options
-            self._pick.value = chosen if chosen in self._keys() else None
+            self._pick.value = chosen if chosen in self._keys() else NO_TRIAL[1]
 
     def _keys(self):
         """(run, trial) of each trial, counted from 0."""
@@ -147,7 +149,7 @@ class BatchSizeLab:
 
     def _draw_detail(self):
         key = self._pick.value
-        if key is None:
+        if key == NO_TRIAL[1]:
             self._detail.value = ""
             return
         value, outcome = self._trial(key)
@@ -216,7 +218,7 @@ class BatchSizeLab:
 
     def _work(self):
         try:
-            self._live = Live(self._draw, self._begun)
+            self._live = Live(self._draw, self._begun, self._gpu)
             sweep, estimating = self._planned()
             self.series.append(board.Series(self._label(), sweep, self._limit.value or None))
             self._estimate(estimating)

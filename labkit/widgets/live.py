@@ -4,10 +4,12 @@ import html
 import threading
 import time
 
+from .. import memory
 from ..console import SHOWN_CHARACTERS
 from ..memory import format_size
 
 REDRAW_SECONDS = 0.2
+WHOLE_GPU_SECONDS = 1.0  # asking NVML starts a process
 STYLE = """<style>
 .labkit-gauge { line-height: 1.7; color: var(--jp-ui-font-color1, #222) }
 .labkit-row { display: flex; gap: .8em; align-items: center }
@@ -23,12 +25,14 @@ class Live:
 
     draw      called without arguments when there is something new
     begun     called as each trial begins
+    gpu       bytes of the GPU's memory if trials run on one: then its own count is shown beside TensorFlow's
     .printed  what the trials have printed
     .doing    what the trials are for, if not for the sweep: "estimating"
     """
 
-    def __init__(self, draw, begun):
+    def __init__(self, draw, begun, gpu=None):
         self._begun = begun
+        self._gpu, self._in_use, self._asked = gpu, None, 0.0
         self._draw, self._drawn, self._lock = draw, 0.0, threading.Lock()
         self._began = time.monotonic()
         self._value = self._waiting = self._seconds = None
@@ -84,7 +88,7 @@ class Live:
         said = [f"<b>{html.escape(f'{over} {self._value}')}</b>", *map(html.escape, self._news())]
         return (
             f'<div class="labkit-gauge"><div>{" · ".join(said)}</div>'
-            f"{self._memory_bar()}"
+            f"{self._memory_bar()}{self._whole_gpu()}"
             f"{bar('trials done', self._done, self._total, f'{self._done} of {self._total} trials')}</div>"
         )
 
@@ -118,6 +122,21 @@ class Live:
         of_limit = f" of {format_size(limit)}" if limit else ""
         said = f"{format_size(current)} in use, peak {format_size(peak)}{of_limit}"
         return bar("memory", current, limit or max(peak, 1), said, mark=peak)
+
+    def _whole_gpu(self):
+        """On a GPU, what all processes hold of it, and why that is more than TensorFlow's figure."""
+        if self._gpu is None:
+            return ""
+        if time.monotonic() - self._asked > WHOLE_GPU_SECONDS:
+            self._asked, self._in_use = time.monotonic(), memory.gpu_in_use()
+        if self._in_use is None:
+            return ""
+        said = f"the whole GPU, by NVML: {format_size(self._in_use)} of {format_size(self._gpu)}"
+        why = (
+            "More than the bar above: CUDA itself takes some, TensorFlow keeps what it has once taken, "
+            "and others may use the GPU too."
+        )
+        return bar("whole GPU", self._in_use, self._gpu, said) + f"<div><small>{why}</small></div>"
 
 
 def bar(name, value, most, said, mark=None):
