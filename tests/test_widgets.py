@@ -183,6 +183,11 @@ def test_controls_can_be_set_from_code():
     assert lab.set(memory_limit=None)._label().startswith("no limit")
 
 
+def test_choices_may_be_tuples():
+    lab = BatchSizeLab(train, smallest=1, largest=2, width=[64, 128], also=[(32,), (32, 64)])
+    assert lab.set(also=(32, 64))._controls["also"].value == (32, 64)
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [

@@ -140,7 +140,7 @@ def _control(name, value, hint):
     """The control for one parameter, None where nothing fits its value."""
     looks = {"description": name, "style": WIDE, "layout": SHAPE}
     if isinstance(value, list) and value:
-        return widgets.Dropdown(options=value, **looks)
+        return widgets.Dropdown(options=[(str(one), one) for one in value], **looks)
     if typing.get_origin(hint) is typing.Literal:
         return widgets.Dropdown(options=typing.get_args(hint), value=value, **looks)
     if isinstance(value, bool):
