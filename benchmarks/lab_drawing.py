@@ -32,7 +32,7 @@ def seconds(work):
 def plain():
     labkit.sweep(train, values=[8, 16, 32, 64, 128])
 
-lab = BatchSizeLab(train, smallest=8, largest=128)
+lab = BatchSizeLab(train, smallest=8, largest=128).set(estimate=False)
 display(lab)
 drawn, draw = [], lab._draw
 lab._draw = lambda: drawn.append(seconds(draw))

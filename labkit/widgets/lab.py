@@ -13,6 +13,7 @@ from ..outcome import SAID, SIGN
 from ..precision import WithPrecision
 from ..sweep import Sweep
 from . import board, controls
+from .chart import chart
 from .live import STYLE as GAUGE_STYLE
 from .live import Live
 from .parts import Box, button, pictures
@@ -126,7 +127,7 @@ class BatchSizeLab:
         if state == self._before:
             return
         self._before = state
-        self._chart.value = board.chart(self.series, self.over, values, limit, chosen)
+        self._chart.value = chart(self.series, self.over, values, limit, chosen)
         self._table.value = f'<div class="labkit-table">{board.table(self.series)}</div>'
         options = [NO_TRIAL, *((self._name(key), key) for key in self._keys())]
         if options != list(self._pick.options):
@@ -170,12 +171,13 @@ class BatchSizeLab:
                 self._worker.start()
 
     def set(self, **settings):
-        """Move controls: memory_limit, precision, repeats, spacing, or a parameter of `train`.
+        """Move controls: memory_limit, precision, repeats, spacing, estimate, timelines, and `train`'s own.
 
         Returns this lab. Raises LabkitError for what has no control, and for a value that it cannot take.
         """
         named = {"memory_limit": self._limit, "precision": self._precision, "repeats": self._repeats,
-                 "spacing": self._spacing, **self._controls}  # fmt: skip
+                 "spacing": self._spacing, "estimate": self._estimated, "timelines": self._timelines,
+                 **self._controls}  # fmt: skip
         for name, value in settings.items():
             if named.get(name) is None:
                 raise LabkitError(f"There is no control {name!r}; there are {', '.join(named)}.")
