@@ -4,6 +4,7 @@ import importlib
 import sys
 
 from .comparison import Comparison, compare
+from .diagnose import Diagnosis, diagnose
 from .errors import LabkitError
 from .estimate import Estimate, estimate
 from .memory import Device, device, format_size, parse_size
@@ -16,6 +17,7 @@ __all__ = [
     "BatchSizeSearch",
     "Comparison",
     "Device",
+    "Diagnosis",
     "Estimate",
     "LabkitError",
     "MemoryMeter",
@@ -25,6 +27,7 @@ __all__ = [
     "Trial",
     "compare",
     "device",
+    "diagnose",
     "estimate",
     "find_batch_size",
     "format_size",

@@ -1,87 +1,108 @@
-"""What an out-of-memory message says: which tensor, of which layer, asked for how much, of what was left."""
+"""diagnose(): from an error message, a log or an Outcome to the cause, the reasons for it, and what helps."""
 
-import math
-import re
-from dataclasses import dataclass, field, replace
+import codecs
+import os
+from collections import Counter
+from dataclasses import replace
 
+from . import causes, fixes, logs
+from .diagnosis import Diagnosis
+from .errors import LabkitError
 from .memory import format_size
+from .outcome import Outcome
 
-_TENSOR = re.compile(
-    r"OOM when allocating tensor (?:with shape|of shape)\s*\[?(?P<shape>[\d,\s]*)\]?"
-    r"(?:\s*and type (?P<dtype>\w+))?"
-)
-_NODE = re.compile(r"(?:Detected at node |node name: |\{\{node )(?P<node>[\w./:-]+)")
-_OP_TYPE = re.compile(r"\[Op:(?P<op>\w+)\]")
-_REQUEST = re.compile(
-    r"ran out of memory trying to allocate [\d.]+\s*[KMGT]?i?B \(rounded to (?P<bytes>\d+)\)\s*"
-    r"requested by op[^\S\n]*(?P<node>\S*)"
-)
-_DTYPE_BYTES = {
-    **dict.fromkeys(("bool", "int8", "uint8"), 1),
-    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
-    **dict.fromkeys(("float32", "int32", "uint32"), 4),
-    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
-    "complex128": 16,
-}
 HOST_ERRORS = ("MemoryError", "_ArrayMemoryError")
+_WEIGHT = {
+    "crashed": 2,
+    "driver": 2,
+    "refused": 1,
+    "killed": 1,
+}  # of several failures, the lightest is explained
+_WRAPPERS = (
+    "StatefulPartitionedCall",
+    "gradient_tape",
+    "gradients",
+    "training",
+    "loss",
+    "while",
+    "cond",
+    "body",
+)
+_SHOW = "Give labkit.diagnose the text of an error, the path of a log, or an outcome."
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """What is known of a failed allocation. Sizes in bytes; None where the text does not say.
+def diagnose(source):
+    """The Diagnosis of an error: its text, the path of a log that has it, or the Outcome of a trial.
 
-    cause: "tensor_exceeds_limit" (one tensor alone would fill the limit), "array_copied_to_device" (a
-    whole NumPy array went to the device at once), "host_memory" (the host's memory ran out, not the
-    device's) or "unknown".
+    A str that is the path of a file is read as a file, as is a Path; bytes are text. Files of any size are
+    read in constant memory.
+
+    >>> diagnose("OOM when allocating tensor with shape[64,224,224,64] and type float").cause
+    'activations'
+
+    Raises LabkitError for anything else, and for a path that is not that of a file.
     """
-
-    cause: str = "unknown"
-    layer: str | None = None
-    op: str | None = None
-    shape: tuple | None = None
-    dtype: str | None = None
-    requested_bytes: int | None = None
-    in_use_bytes: int | None = None
-    limit_bytes: int | None = None
-    largest_free_bytes: int | None = None
-    evidence: list = field(default_factory=list)
-
-    def __str__(self):
-        return "\n".join(self.evidence)
+    if isinstance(source, Outcome):
+        return _of_outcome(source)
+    return of_blocks(_blocks(source))
 
 
-def of_failure(error, log, limit, memory_map, scopes, failed_in, crashed):
+def of_blocks(blocks):
+    """The Diagnosis of a text that comes in blocks of bytes."""
+    return _of_log(logs.read(blocks))
+
+
+def of_failure(error, log, limit, memory_map, scopes, failed_in, crashed, batch=None, steps=None):
     """The Diagnosis of a trial that ran out of memory.
 
     error: its TrialError; log: what TensorFlow printed; limit: bytes or None; memory_map: a
     labkit.dump.MemoryMap or None; scopes: layers by the name scope of their ops; failed_in:
-    the layer that ran eagerly as it failed, or None; crashed: it died instead of raising.
+    the layer that ran eagerly as it failed, or None; crashed: it died instead of raising; batch: the
+    batch size, if known; steps: how many were done.
     """
     if error.type in HOST_ERRORS:
         said = f"The host's memory ran out, not the device's: {error.message or error.type}"
-        return Diagnosis("host_memory", limit_bytes=limit, evidence=[said])
-    tensor, node = _TENSOR.search(error.message), _NODE.search(error.message)
-    request = _REQUEST.search(log)
-    op = node["node"] if node else _eager_op(error.message, request)
-    dtype = tensor and {"float": "float32", "half": "float16", "double": "float64"}.get(
-        tensor["dtype"], tensor["dtype"]
-    )
-    shape = tuple(int(n) for n in re.findall(r"\d+", tensor["shape"])) if tensor else None
-    exact = math.prod(shape) * _DTYPE_BYTES[dtype] if dtype in _DTYPE_BYTES else None
-    requested = exact or (int(request["bytes"]) if request else None)
-    found = Diagnosis(
-        cause=_cause(error.message, requested, limit, crashed),
-        layer=layer_of(op, scopes) or failed_in,
+        return Diagnosis(
+            "host_memory", limit_bytes=limit, evidence=[said], fixes=fixes.for_cause("host_memory")
+        )
+    told = _subject(logs.read([error.message.encode("utf-8", "replace")]))
+    refused = _first_refusal(log)
+    case = _case(told or refused or causes.Case(), refused)
+    op = case.op or case.op_type
+    case = replace(
+        case,
         op=op,
-        shape=shape,
-        dtype=dtype,
-        requested_bytes=requested,
-        in_use_bytes=memory_map.in_use_bytes if memory_map else None,
-        limit_bytes=limit,
-        largest_free_bytes=_largest_free(memory_map, limit),
+        layer=layer_of(op, scopes) or failed_in,
+        limit=limit,
+        in_use=memory_map.in_use_bytes if memory_map else None,
+        largest_free=_largest_free(memory_map, limit),
+        available_bytes=None,
+        memory_map=memory_map,
+        sizes=Counter(c.size for c in memory_map.chunks if c.in_use) if memory_map else Counter(),
+        batch=batch,
+        steps=steps,
+        crashed=crashed,
+        marks=case.marks | {mark for mark in logs.MARKS if mark in error.traceback},
     )
     waited = [error.message] if error.type == "OutOfMemory" else []
-    return replace(found, evidence=[*_evidence(found, crashed), *waited])
+    return _from_case(case, waited)
+
+
+def with_timeline(diagnosis, timeline):
+    """The Diagnosis with what was in use by category, which makes its cause certain."""
+    if diagnosis is None or diagnosis.case is None or not timeline.events:
+        return diagnosis
+    total = timeline.total()
+    ends = [int(total[min(step, len(total) - 1)]) for step in timeline.steps]
+    more = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    grows = len(more) >= 2 and min(more) > 0 and sum(more) > 0.05 * (timeline.limit_bytes or ends[-1])
+    case = replace(
+        diagnosis.case,
+        held=timeline.by_category(len(total) - 1),
+        grows_by=sum(more) // len(more) if grows else None,
+        steps=len(timeline.steps),
+    )
+    return replace(_from_case(case), others=diagnosis.others)
 
 
 def layer_of(op, scopes):
@@ -95,11 +116,154 @@ def layer_of(op, scopes):
     return None
 
 
-def _eager_op(message, request):
-    if request and request["node"] not in ("", "<unknown>"):
-        return request["node"].removeprefix("StatefulPartitionedCall/")
-    op_type = _OP_TYPE.search(message)
-    return op_type["op"] if op_type else None
+def layer_by_name(op):
+    """The layer as the op's path names it: after the model, before the op. None if it names none.
+
+    >>> layer_by_name("gradient_tape/sequential_1/conv2d_5/Conv2D")
+    'conv2d_5'
+    """
+    parts = [part for part in (op or "").split("/") if part and not part.startswith(_WRAPPERS)]
+    if len(parts) > 2 and parts[0].startswith(("sequential", "model", "functional")):
+        parts = parts[1:]
+    return parts[0] if len(parts) > 1 and not causes.of_optimizer(op) else None
+
+
+# From what is given to bytes
+
+
+def _blocks(source):
+    if isinstance(source, bytes | bytearray):
+        return [bytes(source)]
+    if isinstance(source, os.PathLike) or isinstance(source, str) and _is_file(source):
+        return _of_file(source)
+    if isinstance(source, str):
+        return [source.encode("utf-8", "replace")]
+    raise LabkitError(f"{type(source).__name__} cannot be diagnosed. {_SHOW}")
+
+
+def _is_file(text):
+    try:
+        return len(text) < 4096 and os.path.isfile(text)
+    except ValueError:  # a character that no path has
+        return False
+
+
+def _of_file(path):
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed by the generator that reads it
+    except (OSError, ValueError) as e:
+        raise LabkitError(f"{os.fspath(path)!r} cannot be read ({e}). {_SHOW}") from None
+    return read_blocks(file)
+
+
+def read_blocks(file):
+    """Blocks of bytes of an open file; UTF-16, which PowerShell writes, becomes UTF-8."""
+    with file:
+        block = file.read(logs.BLOCK_BYTES)
+        wide = block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        decoder = codecs.getincrementaldecoder("utf-16")(errors="replace") if wide else None
+        while block:
+            yield decoder.decode(block).encode("utf-8", "replace") if decoder else block
+            block = file.read(logs.BLOCK_BYTES)
+
+
+# From a log, or an outcome, to the case
+
+
+def _of_outcome(outcome):
+    if outcome.diagnosis is not None:
+        return outcome.diagnosis
+    if outcome.ok:
+        return Diagnosis("not_oom", limit_bytes=outcome.limit_bytes, evidence=[f"{outcome.headline}."])
+    return diagnose(f"{outcome.log}\n{outcome.error}".encode("utf-8", "replace"))
+
+
+def _of_log(log):
+    failure = _subject(log)
+    if failure is None:
+        return _of_no_failure(log)
+    crashed = any(f.kind == "crashed" and f.line > failure.line for f in log.failures)
+    allocators = {f.allocator for f in log.failures if f.allocator}
+    case = _case(failure)
+    case = replace(
+        case,
+        allocator=case.allocator or (allocators.pop() if len(allocators) == 1 else None),
+        batch=log.batch_size,
+        device_bytes=log.device_bytes,
+        limit=(failure.dump and failure.dump.limit_bytes) or log.given_bytes,
+        crashed=crashed and failure.kind == "refused" and not failure.op,
+    )
+    where = [f'Line {failure.line:,} of {max(log.lines, failure.line):,}: "{_short(failure.said)}"']
+    others = [f'line {f.line:,}: {f.kind}, "{_short(f.said)}"' for f in log.failures if f is not failure]
+    if log.warnings:
+        others.append(f"{log.warnings} warnings of TensorFlow that it went on with less memory.")
+    if log.retraced:
+        others.append("TensorFlow warned of retracing: each new trace stays in the host's memory.")
+    return replace(_from_case(case, first=where), others=others)
+
+
+def _of_no_failure(log):
+    if log.warnings:
+        most = log.warning
+        said = [
+            f'Line {most.line:,}: "{_short(most.said)}"',
+            "TensorFlow tried to use more memory to be faster, and went on without. Nothing failed here.",
+        ]
+        return Diagnosis("warning_only", requested_bytes=most.requested_bytes, evidence=said)
+    if not log.bytes:
+        return Diagnosis("unknown", evidence=["There is no text."], fixes=fixes.for_cause("unknown"))
+    if log.truncated:
+        said = ["The text speaks of memory that ran out, but the error itself is missing: it is cut off."]
+        return Diagnosis("unknown", evidence=said, fixes=fixes.for_cause("unknown"))
+    said = f"In {max(log.lines, 1):,} lines there is no word of memory that ran out."
+    return Diagnosis("not_oom", evidence=[said])
+
+
+def _subject(log):
+    """The failure to explain: the first error; before it only what is no error by itself."""
+    return min(log.failures, key=lambda f: _WEIGHT.get(f.kind, 0), default=None)
+
+
+def _first_refusal(text):
+    found = logs.read([text.encode("utf-8", "replace")]).failures
+    return next((f for f in found if f.dump is not None or f.requested_bytes), None)
+
+
+def _case(failure, refused=None):
+    """The Case of a Failure, with what the allocator's refusal adds to the error."""
+    if isinstance(failure, causes.Case):
+        return failure
+    refused = refused or failure
+    dump = failure.dump or refused.dump
+    op = failure.op or (refused.op or "").removeprefix("StatefulPartitionedCall/") or None
+    limit = dump.limit_bytes if dump else None
+    device = failure.device or failure.allocator or refused.allocator or ""
+    return causes.Case(
+        kind=failure.kind,
+        shape=failure.shape,
+        dtype=failure.dtype,
+        op=op and op.removeprefix("StatefulPartitionedCall/"),
+        op_type=failure.op_type or refused.op_type,
+        layer=layer_by_name(op),
+        asked=failure.asked_bytes or refused.requested_bytes,
+        limit=limit,
+        in_use=dump.used_bytes if dump else None,
+        largest_free=_largest_in(dump),
+        available_bytes=dump.available_bytes if dump else None,
+        memory_map=dump.memory_map() if dump else None,
+        sizes=dump.sizes if dump else Counter(),
+        allocator=failure.allocator or refused.allocator,
+        on_gpu="gpu:" in device.lower() or "GPU_" in device or bool(dump and not device),
+        epoch=failure.epoch,
+        done=failure.done,
+        marks=set(failure.marks),
+    )
+
+
+def _largest_in(dump):
+    if dump is None or dump.largest_free_bytes is None:
+        return dump and dump.available_bytes
+    return max(dump.largest_free_bytes, dump.available_bytes or 0)
 
 
 def _largest_free(memory_map, limit):
@@ -109,32 +273,78 @@ def _largest_free(memory_map, limit):
     return max(memory_map.largest_free_bytes, (limit or 0) - memory_map.held_bytes)
 
 
-def _cause(message, requested, limit, crashed):
-    if (crashed and (requested or limit or 0) > 2**20) or "Dst tensor is not initialized" in message:
-        return "array_copied_to_device"
-    if requested and limit and requested >= limit:
-        return "tensor_exceeds_limit"
-    return "unknown"
+# From the case to the diagnosis
 
 
-def _evidence(found, crashed):
-    if found.op:
-        yield f"The op that failed: {found.op}" + (f", in layer {found.layer}." if found.layer else ".")
-    if found.shape is not None and found.requested_bytes:
-        yield f"Its tensor: {found.dtype}{list(found.shape)}, {format_size(found.requested_bytes)}."
-    elif found.requested_bytes:
-        yield f"It asked for {format_size(found.requested_bytes)}."
-    if found.in_use_bytes is not None and found.limit_bytes:
-        yield (
-            f"In use: {format_size(found.in_use_bytes)} of {format_size(found.limit_bytes)}; "
-            f"the largest block left: {format_size(found.largest_free_bytes)}."
+def _from_case(case, last=(), first=()):
+    cause, confidence, reasons = causes.find(case)
+    fits = (
+        _batch_that_may_fit(case) if cause in ("activations", "tensor_exceeds_limit", "attention") else None
+    )
+    return Diagnosis(
+        cause=cause,
+        layer=case.layer,
+        op=case.op or case.op_type,
+        shape=case.shape,
+        dtype=case.dtype,
+        requested_bytes=case.asked,
+        in_use_bytes=case.in_use,
+        limit_bytes=case.limit,
+        largest_free_bytes=case.largest_free,
+        evidence=[*first, *_facts(case), *reasons, *_fall(case, fits), *last],
+        confidence=confidence,
+        fixes=fixes.for_cause(cause, case.asked, _batch(case), fits, case.held),
+        memory_map=case.memory_map,
+        case=case,
+    )
+
+
+def _facts(case):
+    op = case.op or case.op_type
+    if op and op != "StatefulPartitionedCall":
+        yield f"The op that failed: {op}" + (f", in layer {case.layer}." if case.layer else ".")
+    if case.shape is not None and case.asked:
+        yield f"Its tensor: {case.dtype}{list(case.shape)}, {format_size(case.asked)}."
+    elif case.shape is not None:
+        yield f"Its tensor has the shape {list(case.shape)}; of what type the text does not say."
+    elif case.asked:
+        yield f"It asked for {format_size(case.asked)}."
+    if case.in_use is not None and case.limit:
+        left = (
+            f"; the largest block left: {format_size(case.largest_free)}"
+            if case.largest_free is not None
+            else ""
         )
-    if found.cause == "tensor_exceeds_limit":
-        yield "This one tensor alone would fill the whole limit."
-    if crashed and found.cause != "array_copied_to_device":
-        yield "The process died as it was refused that."
-    elif crashed:
+        yield f"In use: {format_size(case.in_use)} of {format_size(case.limit)}{left}."
+    alike = case.sizes.get(-(-(case.asked or 0) // 256) * 256, 0)
+    if alike > 1:
+        yield f"{alike} pieces of the very same size are in use already."
+
+
+def _batch(case):
+    return case.batch or (case.shape[0] if case.shape and len(case.shape) > 1 else None)
+
+
+def _batch_that_may_fit(case):
+    """The largest batch not yet ruled out: what was in use and asked for, scaled down to the limit."""
+    batch = _batch(case)
+    if not (batch and case.asked and case.limit):
+        return None
+    fixed = sum((case.held or {}).get(name, 0) for name in ("weights", "optimizer"))
+    need = (case.in_use or 0) + case.asked
+    if need <= case.limit or case.limit <= fixed:
+        return None
+    return batch * (case.limit - fixed) // (need - fixed) or None
+
+
+def _fall(case, fits):
+    if fits:
+        need = format_size((case.in_use or 0) + case.asked)
         yield (
-            "The process died while TensorFlow copied an array to the device in one piece: on the CPU "
-            'stand-in that copy crashes; on a GPU it raises "Dst tensor is not initialized".'
+            f"Up to there the step needs {need}: under {format_size(case.limit)} the batch can be {fits} at "
+            f"most instead of {_batch(case)}, and likely less, for the step had not come to its end."
         )
+
+
+def _short(said, most=150):
+    return said if len(said) <= most else f"{said[: most - 3]}..."

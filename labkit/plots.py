@@ -115,10 +115,12 @@ def _peak_bar(axes, row, label, outcome, reach):
 def memory_map(outcome):
     """The allocator's memory at the moment it gave up: what was in use, the holes, and what was asked for.
 
-    outcome: one that ran out of memory. Raises ValueError for one that did not.
+    outcome: one that ran out of memory, or a Diagnosis with a memory map. Raises ValueError for another.
     """
+    found = getattr(outcome, "diagnosis", outcome)
     if outcome.memory_map is None:
-        raise ValueError(f"no memory was refused in this trial (its status is {outcome.status!r})")
+        why = f"its status is {outcome.status!r}" if found is not outcome else "the text has no whole dump"
+        raise ValueError(f"there is no map of the memory ({why})")
     picture = Figure(figsize=(WIDTH, 1.9), layout="constrained")
     axes = picture.add_subplot()
     at = 0
@@ -130,21 +132,21 @@ def memory_map(outcome):
     limit = (outcome.limit_bytes or outcome.memory_map.held_bytes) / MIB
     if limit > at:
         axes.barh(1, limit - at, left=at, height=0.6, color="white", edgecolor=GREY, linestyle=":")
-    asked = outcome.diagnosis.requested_bytes
+    asked = found.requested_bytes
     if asked:
         axes.barh(0, asked / MIB, height=0.6, color=VERMILION, hatch="//", edgecolor="white")
     axes.axvline(limit, color="black", linestyle="--", linewidth=1.2)
     axes.set_xlim(0, 1.05 * max(limit, (asked or 0) / MIB))
     axes.set_yticks([1, 0], ["memory: in use / free", "asked for"])
     axes.set_xlabel("MiB")
-    axes.set_title(_map_title(outcome), loc="left")
+    axes.set_title(_map_title(found), loc="left")
     _plain(axes)
     return picture
 
 
-def _map_title(outcome):
-    asked, free = outcome.diagnosis.requested_bytes, outcome.diagnosis.largest_free_bytes
-    limit = format_size(outcome.limit_bytes)
+def _map_title(diagnosis):
+    asked, free = diagnosis.requested_bytes, diagnosis.largest_free_bytes
+    limit = format_size(diagnosis.limit_bytes)
     if not asked:
         return f"Refused under a limit of {limit}"
     return f"{format_size(asked)} asked for, {format_size(free)} at most to be had, limit {limit}"

@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from . import diagnose, dump
+from . import dump
+from .diagnose import of_failure, with_timeline
 from .outcome import Outcome, TrialError
 
 KILLERS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -59,7 +60,9 @@ def _timeline(watch, limit, facts):
     diagnosis = facts.get("diagnosis")
     timeline = Timeline(pickle.loads(path.read_bytes()), limit, diagnosis and diagnosis.requested_bytes)
     refusal = dump.newest_of_first_refusal(watch.dumps()) if diagnosis else None
-    return {"timeline": timeline.until(dump.when(refusal)) if refusal else timeline}
+    if refusal:
+        timeline = timeline.until(dump.when(refusal))
+    return {"timeline": timeline, "diagnosis": with_timeline(diagnosis, timeline)}
 
 
 def _status(watch):
@@ -117,7 +120,18 @@ def _out_of_memory(trial, watch, error, log, facts):
         memory_map = path and dump.read(path)
     crashed = not watch.done
     scopes, failed_in = watch.done.get("scopes", {}), watch.done.get("failed_in")
-    diagnosis = diagnose.of_failure(error, log, trial.limit, memory_map, scopes, failed_in, crashed)
+    batch, steps = trial.params.get("batch_size"), len(facts["step_seconds"])
+    diagnosis = of_failure(
+        error,
+        log,
+        trial.limit,
+        memory_map,
+        scopes,
+        failed_in,
+        crashed,
+        batch if isinstance(batch, int) else None,
+        steps,
+    )
     peak = max((b for b in (facts["peak_bytes"], memory_map and memory_map.peak_bytes) if b), default=None)
     return {"memory_map": memory_map, "diagnosis": diagnosis, "peak_bytes": peak}
 

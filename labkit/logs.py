@@ -1,0 +1,259 @@
+"""A reader of logs: the failures that a text tells of, with what surrounds them.
+
+A log of any length is read in blocks and constant memory. A block is searched for fixed pieces of text first;
+only a line that has one meets a regular expression, and those have no nested repetition.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from . import bfctext
+from .messages import FORMS, Failure, failure
+
+BLOCK_BYTES = 2**20
+LINE_CHARACTERS = 3000  # of a longer line, what is around the piece of text that was found
+MOST_HITS = 200_000  # lines with one and the same piece of text; those after are not read
+MOST_FAILURES = 50
+NEAR_LINES = 400  # a traceback belongs to the error that it ends in
+_NODE = re.compile(
+    r"\{\{node ([^\s{}]{1,400})\}\}|\[\[[Nn]ode:? ([^\s\]{]{1,400})"
+    r"|Detected at node '?([\w./:-]{1,400})|Caused by op u?'([^'\s]{1,400})'"
+)
+_OP_TYPE = re.compile(
+    r"\[Op:([A-Za-z]\w{0,80})\]|__wrapped__([A-Za-z0-9]{1,80}?)(?:_N_\d{1,6})?_device|= ([A-Z]\w{1,80})\[T"
+)
+_EPOCH = re.compile(r"Epoch (\d{1,7})(?:/(\d{1,7}))?\b")
+_DONE = re.compile(r"(?:^|\s)(\d{1,7})/\1 (?:- \d{1,7}s|\[=|\S{0,4}━)")
+_BATCH = re.compile(r"[Bb]atch[_ ]size\W{1,4}(\d{1,7})\b")
+_GIVEN = re.compile(r"with (\d{1,9}) MB memory")
+_TOTAL = re.compile(r"[Tt]otal ?[Mm]emory: ([\d.]{1,12}[MG]iB)(?: freeMemory: ([\d.]{1,12}[KMG]iB))?")
+_ANSI = re.compile(r"\x1b\[[0-9;]{0,20}[A-Za-z]")
+_THREAD = re.compile(r"[IWEF]\d{4} [\d:.]{8,40} {1,9}(\d{1,9}) ")
+_TRACEBACK = ("Traceback (most", "Detected at node", "Caused by op")
+# Pieces of a traceback, or of the name of an op, by which the causes are told apart.
+MARKS = (
+    "in predict",
+    "def predict",
+    ".predict(",
+    "_resource_apply",
+    "/optimizers/",
+    "optimizer",
+    "get_updates",
+    "add_weight",
+    "/initializers/",
+    "init_ops",
+    "in build",
+    "build_wrapper",
+    "load_weights",
+    "batch_set_value",
+    "from_tensor_slices",
+    "convert_to_tensor",
+    "mbedding",
+    "ttention",
+)
+_HINTS = ("RESOURCE_EXHAUSTED", "esource exhausted", "ResourceExhausted", "OOM ")
+_CONTEXT = (
+    *_HINTS,
+    *("{{node", "[[Node", "[[node", *_TRACEBACK, "[Op:", "__wrapped__", "Epoch ", "/step", "retracing"),
+    *("atch_size", "atch size", " MB memory", "otalMemory", "otal memory", *MARKS),
+)
+_NEEDLES = dict.fromkeys((*(n for _, needles, _ in FORMS for n in needles), *bfctext.NEEDLES, *_CONTEXT))
+
+
+@dataclass
+class Log:
+    """All that a text says of memory: failures in their order, warnings, and what surrounds them.
+
+    given_bytes: what TensorFlow took the device to have for it; device_bytes, free_bytes: what the device
+    has, and what of it was free as TensorFlow came; epoch: the last that began; done: progress bars that came
+    to their end; retraced: how often tf.function warned of retracing; truncated: it speaks of memory that
+    ran out, whether or not the error itself is there.
+    """
+
+    failures: list = field(default_factory=list)
+    warnings: int = 0
+    warning: object = None
+    given_bytes: int | None = None
+    device_bytes: int | None = None
+    free_bytes: int | None = None
+    batch_size: int | None = None
+    epoch: int | None = None
+    done: int = 0
+    retraced: int = 0
+    truncated: bool = False
+    lines: int = 0
+    bytes: int = 0
+
+
+def read(blocks):
+    """The Log of a text that comes in blocks of bytes, cut anywhere."""
+    reader, rest = _Reader(), b""
+    for block in blocks:
+        reader.log.bytes += len(block)
+        whole, newline, rest = (rest + block).rpartition(b"\n")
+        if not newline and len(rest) > 4 * BLOCK_BYTES:  # one endless line
+            whole, rest = rest[: -2 * LINE_CHARACTERS], rest[-2 * LINE_CHARACTERS :]
+        if whole:
+            reader.read(whole + newline)
+    reader.read(rest)
+    return reader.end()
+
+
+class _Reader:
+    def __init__(self):
+        self.log = Log()
+        self._hits = dict.fromkeys((needle.encode() for needle in _NEEDLES), 0)
+        self._dumps, self._dump = {}, None
+        self._forget(-NEAR_LINES)
+
+    def _forget(self, line):
+        """A traceback begins: what was seen before is of no use for its error."""
+        self._traceback_at = self._marks_at = line
+        self._marks, self._node, self._op_type = set(), None, None
+
+    def read(self, block):
+        """Read those lines of one block that have a piece of text which we look for."""
+        number, counted = self.log.lines, 0
+        for start, end in self._windows(block):
+            number += block.count(b"\n", counted, start)
+            counted = start
+            text = block[start:end].decode("utf-8", "replace")
+            self._line(number + 1, _ANSI.sub("", text) if "\x1b" in text else text)
+        self.log.lines = number + block.count(b"\n", counted)
+
+    def end(self):
+        """The Log. A dump without its error is a refusal too."""
+        if not self.log.failures and self._dump and self._dump.used_bytes is not None:
+            self.log.failures.append(
+                Failure("refused", max(1, self.log.lines), "(a dump without its error)", dump=self._dump)
+            )
+        return self.log
+
+    def _windows(self, block):
+        """(start, end) of each line to look at, in order; of long lines only a part."""
+        found = set()
+        for needle, hits in self._hits.items():
+            at = block.find(needle)
+            while at >= 0 and hits < MOST_HITS:
+                hits += 1
+                start, end = block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at)
+                end = end if end >= 0 else len(block)
+                if end - start > LINE_CHARACTERS:
+                    start = max(start, at - LINE_CHARACTERS // 3)
+                    end = min(end, start + LINE_CHARACTERS)
+                found.add((start, end))
+                at = block.find(needle, end)
+            self._hits[needle] = hits
+        return sorted(found)
+
+    def _line(self, number, text):
+        if self._reads_dump(text):
+            return
+        self._surroundings(number, text)
+        found = failure(number, text)
+        if found is None:
+            self._names(number, text)
+        elif found.kind == "warning":
+            self.log.warnings += 1
+            if self.log.warning is None or (found.requested_bytes or 0) > self.log.warning.requested_bytes:
+                self.log.warning = found
+        else:
+            self._failed(self._merged(found), text)
+
+    def _merged(self, new):
+        """The failure that `new` is another word of, or else `new` itself."""
+        for old in reversed(self.log.failures[-8:]):
+            if _same(old, new):
+                old.times += 1
+                old.last_line = new.line
+                if old.kind == "refused":
+                    old.kind, old.said, old.line = new.kind, new.said, new.line
+                for name in ("shape", "dtype", "device", "allocator", "op", "op_type", "requested_bytes"):
+                    if getattr(old, name) is None:
+                        setattr(old, name, getattr(new, name))
+                return old
+        new.epoch, new.done = self.log.epoch, self.log.done
+        if len(self.log.failures) < MOST_FAILURES:
+            self.log.failures.append(new)
+        return new
+
+    def _failed(self, failure, text):
+        """Give a failure what was seen shortly before: its place in the code, and the dump."""
+        if failure.last_line - max(self._traceback_at, self._marks_at) < NEAR_LINES:
+            failure.marks |= self._marks
+            failure.op = failure.op or self._node
+            failure.op_type = failure.op_type or self._op_type
+        if failure.dump is None and self._dump and not self._dump.claimed:
+            failure.dump, self._dump.claimed = self._dump, True
+        self._names(failure.last_line, text)
+
+    def _names(self, number, text):
+        """Op and node, of the failure just told or of the one to come."""
+        node, op_type = _NODE.search(text), _OP_TYPE.search(text)
+        node = node and next(filter(None, node.groups()))
+        op_type = op_type and next(filter(None, op_type.groups()))
+        near = self._near(number)
+        if node and not re.search(r"(?:^|/)_\d*", node):
+            self._node = self._node or node
+            if near and near.op is None:
+                near.op = node
+        if op_type:
+            self._op_type = self._op_type or op_type
+            if near and near.op_type is None:
+                near.op_type = op_type
+
+    def _near(self, number):
+        last = self.log.failures[-1] if self.log.failures else None
+        return last if last and number - last.last_line < NEAR_LINES else None
+
+    def _surroundings(self, number, text):
+        log = self.log
+        if any(start in text for start in _TRACEBACK):
+            self._forget(number)
+        log.truncated = log.truncated or any(hint in text for hint in _HINTS)
+        marks = (
+            {mark for mark in MARKS if mark in text} if ".py" in text or text.startswith("    ") else set()
+        )
+        if marks:
+            self._marks, self._marks_at = self._marks | marks, number
+        if marks and (near := self._near(number)) and self._traceback_at > near.line:
+            near.marks |= marks
+        log.retraced += "retracing" in text
+        if epoch := _EPOCH.search(text):
+            log.epoch = int(epoch[1])
+        log.done += "/" in text and _DONE.search(text) is not None
+        if log.batch_size is None and (batch := _BATCH.search(text)):
+            log.batch_size = int(batch[1]) or None
+        if log.given_bytes is None and (given := _GIVEN.search(text)):
+            log.given_bytes = int(given[1]) * 2**20
+        if log.device_bytes is None and (total := _TOTAL.search(text)):
+            log.device_bytes, log.free_bytes = bfctext.size(total[1]), bfctext.size(total[2] or "")
+
+    def _reads_dump(self, text):
+        """Whether this line is of a dump. Those of several processes at once are told apart by the thread."""
+        thread = _THREAD.match(text)
+        key = thread and thread[1]
+        name = bfctext.heading(text)
+        dump = self._dumps.get(key) or (self._dump if key is None else None)
+        if name or ((dump is None or dump.ended) and bfctext.is_inside(text)):
+            dump = self._begin(key, name)
+        return dump is not None and not dump.ended and (dump.read(text) or name is not None)
+
+    def _begin(self, key, allocator):
+        dump = self._dumps[key] = self._dump = bfctext.TextDump(allocator)
+        while len(self._dumps) > 8:
+            del self._dumps[next(iter(self._dumps))]
+        refused = [f for f in self.log.failures[-8:] if f.kind == "refused" and f.dump is None]
+        if refused:
+            refused[-1].dump, dump.claimed = dump, True
+        return dump
+
+
+def _same(old, new):
+    """Whether two failures are two words of one: the refusal and the error, or the error said again."""
+    if old.kind == "refused" and new.kind in ("oom", "copy", "xla"):
+        a, b = old.requested_bytes, new.asked_bytes
+        return a is None or b is None or abs(a - b) <= max(256, 0.01 * a)
+    if old.kind != new.kind or old.kind == "refused":
+        return False
+    return new.shape is None or (old.shape, old.dtype) == (new.shape, new.dtype)

@@ -1,0 +1,184 @@
+"""diagnose(): texts, files, outcomes, the command line, and what is no text at all."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import labkit
+from labkit import causes, fixes, logs, plots
+from labkit.__main__ import main
+
+CORPUS = Path(__file__).parent / "corpus"
+EXPECTED = json.loads((CORPUS / "expected.json").read_text())
+ACTIVATIONS = CORPUS / "real" / "activations_a.txt"
+GPU = "/job:localhost/replica:0/task:0/device:GPU:0"
+
+
+def differences(name):
+    """How the diagnosis of a file of the corpus differs from what is expected: {field: (is, should be)}."""
+    expected = {k: v for k, v in EXPECTED[name].items() if k not in ("source", "held_out", "missed")}
+    found = labkit.diagnose(CORPUS / name).to_dict()
+    return {field: (found[field], value) for field, value in expected.items() if found[field] != value}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_corpus(name):
+    if "missed" in EXPECTED[name]:
+        pytest.xfail(EXPECTED[name]["missed"])
+    assert differences(name) == {}
+
+
+def test_every_file_of_the_corpus_is_expected_and_has_a_source():
+    files = {str(path.relative_to(CORPUS)) for path in CORPUS.glob("*/*.txt") if path.parent.name != "fuzz"}
+    assert files == set(EXPECTED)
+    assert all(entry["source"] for entry in EXPECTED.values())
+    assert {entry["cause"] for entry in EXPECTED.values()} == set(causes.MEANINGS)
+
+
+def variants():
+    text = ACTIVATIONS.read_bytes()
+    yield "as it is", text
+    yield "Windows line ends", text.replace(b"\n", b"\r\n")
+    coloured = text.replace(b"OOM when", b"\x1b[31mOOM when").replace(b"float on", b"float\x1b[0m on")
+    yield "colours", coloured
+    lines = text.split(b"\n")
+    yield "time stamps of a container", b"\n".join(b"2024-01-01T00:00:00Z stdout F " + x for x in lines)
+    yield "quoted", b"\n".join(b"> " + line for line in text.split(b"\n"))
+    yield "UTF-16, as PowerShell writes it", text.decode().encode("utf-16")
+    yield "an endless line before", b"x" * 9_000_000 + b"\n" + text
+
+
+@pytest.mark.parametrize(("text"), [pytest.param(text, id=name) for name, text in variants()])
+def test_the_same_text_in_other_clothes(text, tmp_path):
+    (tmp_path / "train.log").write_bytes(text)
+    found = labkit.diagnose(tmp_path / "train.log")
+    assert (found.cause, found.shape) == ("activations", (64, 64, 64, 32))
+    assert found.in_use_bytes == pytest.approx(193.29 * 2**20, rel=1e-4)
+
+
+def test_text_path_and_bytes_are_all_taken(monkeypatch):
+    monkeypatch.chdir(ACTIVATIONS.parent)
+    text = ACTIVATIONS.read_text()
+    answers = [labkit.diagnose(given) for given in (text, text.encode(), ACTIVATIONS, str(ACTIVATIONS))]
+    assert [answer.evidence for answer in answers] == 4 * [labkit.diagnose("activations_a.txt").evidence]
+
+
+@pytest.mark.parametrize("given", [None, 42, ["OOM"], Path("no/such.log"), Path(__file__).parent, object()])
+def test_what_cannot_be_diagnosed_is_refused_with_what_to_give(given):
+    with pytest.raises(labkit.LabkitError, match="Give labkit.diagnose"):
+        labkit.diagnose(given)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n" * 1000, "\0" * 100, "no such file.log", b"\xff\xfe\x00OOM"])
+def test_nothing_in_it(text):
+    assert not labkit.diagnose(text).found
+
+
+@pytest.mark.parametrize("at", range(0, 30_000, 1234))
+def test_cut_off_anywhere_no_number_is_made_up(at):
+    whole = ACTIVATIONS.read_text()
+    for part in (whole[:at], whole[at:]):
+        found = labkit.diagnose(part)
+        assert found.shape in (None, (64, 64, 64, 32))
+        assert found.requested_bytes in (None, 32 * 2**20)
+        assert found.cause in ("activations", "unknown", "not_oom")
+
+
+def test_a_shape_that_is_cut_off_is_not_taken():
+    text = "OOM when allocating tensor with shape[64,224,22"
+    assert labkit.diagnose(text).shape is None
+
+
+def test_all_failures_are_listed_and_the_first_that_matters_is_explained():
+    text = (
+        "W bfc_allocator.cc:1] Allocator (GPU_0_bfc) ran out of memory trying to allocate 1.00GiB with "
+        "freed_by_count=0. The caller indicates that this is not a failure, but ...\n"
+        f"OOM when allocating tensor with shape[64,100,100,32] and type float on {GPU} by allocator G\n"
+        f"OOM when allocating tensor with shape[32,100,100,32] and type float on {GPU} by allocator G\n"
+        "Killed\n"
+    )
+    found = labkit.diagnose(text)
+    assert found.shape == (64, 100, 100, 32)
+    assert [other.partition(",")[0] for other in found.others[:2]] == ["line 3: oom", "line 4: killed"]
+    assert "1 warning" in found.others[2]
+
+
+def test_two_processes_writing_at_once_are_told_apart_by_their_threads():
+    def process(thread, size):
+        head = f"I0000 00:00:1.5  {thread} bfc_allocator.cc:1] "
+        yield f"{head}BFCAllocator dump for GPU_0_bfc"
+        for place in range(4):
+            yield f"{head}InUse at {place * size:x} of size {size} next {place}"
+        yield f"{head}Sum Total of in-use chunks: {4 * size}B"
+        yield f"{head}{100 * '*'}"
+
+    mixed = zip(process(11, 1024), process(22, 4096), strict=True)
+    log = logs.read(["".join(f"{a}\n{b}\n" for a, b in mixed).encode()])
+    assert log.failures[0].dump.used_bytes in (4096, 16384)
+    assert log.failures[0].dump.whole
+
+
+def test_the_dump_in_the_text_is_the_allocators_own_count():
+    found = labkit.diagnose(ACTIVATIONS)
+    assert sum(c.size for c in found.memory_map.chunks if c.in_use) == found.memory_map.in_use_bytes
+    assert found.memory_map.held_bytes == 200 * 2**20
+    assert plots.memory_map(found)._repr_png_().startswith(b"\x89PNG")
+    assert "data:image/png" in found._repr_mimebundle_()["text/html"]
+    with pytest.raises(ValueError, match="no whole dump"):
+        plots.memory_map(labkit.diagnose("OOM when allocating tensor with shape[8,9] and type float"))
+
+
+def test_html_is_escaped():
+    found = labkit.diagnose("OOM when allocating tensor with shape[8,9] <script>alert(1)</script>")
+    assert "<script>" not in found._repr_mimebundle_()["text/html"]
+
+
+@pytest.mark.parametrize("cause", causes.MEANINGS)
+def test_each_cause_has_fixes_with_lessons_that_exist_and_the_docs_name_it(cause):
+    answers = fixes.for_cause(cause, 2**30, 64, 16, {"optimizer": 2**20})
+    assert bool(answers) == (cause not in ("warning_only", "not_oom"))
+    notebooks = Path(__file__).parent.parent / "notebooks"
+    assert all((notebooks / fix.lesson).exists() for fix in answers)
+    for fix in answers:
+        assert fix.saves is None or fix.saves > 0
+    page = (Path(__file__).parent.parent / "docs" / "reading-an-oom.md").read_text()
+    assert f"| `{cause}` | {causes.MEANINGS[cause]}" in page
+
+
+def test_the_batch_that_may_fit_is_worked_out():
+    found = labkit.diagnose(ACTIVATIONS)
+    assert 64 * 200 // 225 == 56
+    assert any("56 at most instead of 64" in sentence for sentence in found.evidence)
+    assert found.fixes[0].code == "model.fit(X, y, batch_size=56)"
+
+
+def test_outcomes_are_diagnosed_too():
+    fine = labkit.Outcome("ok", peak_bytes=2**20)
+    assert labkit.diagnose(fine).cause == "not_oom"
+    failed = labkit.Outcome("error", log="Killed\n")
+    assert labkit.diagnose(failed).cause == "host_memory"
+    known = labkit.Outcome("oom", diagnosis=labkit.Diagnosis("attention"))
+    assert labkit.diagnose(known).cause == "attention"
+
+
+def run_command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "labkit", *arguments], capture_output=True, text=True, **options
+    )
+
+
+def test_the_command_reads_files_and_stdin_and_its_status_tells(capsys):
+    assert main(["diagnose", str(ACTIVATIONS)]) == 0
+    assert "activations (likely)" in capsys.readouterr().out
+    assert main(["diagnose", "--json", str(ACTIVATIONS)]) == 0
+    assert json.loads(capsys.readouterr().out) == labkit.diagnose(ACTIVATIONS).to_dict()
+    assert main(["diagnose", str(CORPUS / "real" / "not_oom_a_done.txt")]) == 1
+    assert main(["diagnose", "no/such/file"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    piped = run_command("diagnose", input=ACTIVATIONS.read_text())
+    assert (piped.returncode, piped.stderr) == (0, "") and "activations" in piped.stdout
+    assert run_command().returncode == 2
+    assert "example" in run_command("diagnose", "--help").stdout
