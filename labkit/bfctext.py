@@ -17,7 +17,7 @@ _POOL = re.compile(
 )
 _SUM = re.compile(r"Sum Total of in-use chunks: ([\d.]{1,25}[KMGT]?i?B)")
 _ALIKE = re.compile(r"(\d{1,9}) Chunks of size (\d{1,18}) totalling")
-_STARS = re.compile(r"([*_x]{100})\s*$")
+_STARS = re.compile(r"\] ([*_x]{100})\s*$")
 _SIZE = re.compile(r"([\d.]+)\s?([KMGTP]?)(?:i?B)?")
 _HEADING = re.compile(r"BFCAllocator dump for (\S{1,80})")
 NEEDLES = (
@@ -121,8 +121,13 @@ class TextDump:
         if self.whole:
             return max((c.size for c in self.chunks if not c.in_use), default=0)
         if self.stars and self.pool_bytes:
-            return max(map(len, re.findall("_+", self.stars)), default=0) * self.pool_bytes // 100
+            return round(self.free_share * self.pool_bytes)
         return self._largest_free
+
+    @property
+    def free_share(self):
+        """The longest free stretch of the pool, of 1, by the line of stars."""
+        return max(map(len, re.findall("_+", self.stars)), default=0) / 100
 
     def memory_map(self):
         """The labkit.dump.MemoryMap of a dump that is whole, else None. `requested` is not in the text."""
@@ -134,9 +139,9 @@ class TextDump:
 
 def is_inside(line):
     """Whether the line can only be of a dump: a text may begin in the middle of one."""
-    if " of size " not in line and "memory_limit_: " not in line and "Sum Total" not in line:
+    if not any(piece in line for piece in (" of size ", "memory_limit_: ", "Sum Total", "] *", "] _")):
         return False
-    return any(pattern.search(line) for pattern in (_CHUNK, _ALIKE, _POOL, _SUM))
+    return any(pattern.search(line) for pattern in (_CHUNK, _ALIKE, _POOL, _SUM, _STARS))
 
 
 def heading(line):

@@ -40,6 +40,7 @@ _MAKES_WEIGHTS = {
     "init_ops",
     "in build",
     "build_wrapper",
+    "self.add(layer)",
     "load_weights",
     "batch_set_value",
 }
@@ -53,8 +54,9 @@ class Case:
     """What is known of one failure. Sizes in bytes; None where it is not said.
 
     available_bytes: what the allocator may still take up to its limit; held: bytes by category as it failed;
-    sizes: how many pieces of each size are in use; crashed: the process died instead of raising; epoch: the
-    last that had begun; done: epochs that had ended; steps: steps that were done.
+    free_share: the longest free stretch of the pool, of 1; sizes: how many pieces of each size are in use;
+    crashed: the process died instead of raising; epoch: the last that had begun; done: epochs that had ended;
+    steps: steps that were done.
     """
 
     kind: str = "oom"
@@ -69,6 +71,7 @@ class Case:
     largest_free: int | None = None
     available_bytes: int | None = None
     memory_map: object = None
+    free_share: float = 0
     sizes: Counter = field(default_factory=Counter)
     allocator: str | None = None
     on_gpu: bool = False
@@ -142,7 +145,7 @@ def _array_copied_to_device(case):
             "The process died while TensorFlow copied an array to the device in one piece: on the CPU "
             'stand-in that copy crashes; on a GPU it raises "Dst tensor is not initialized".'
         ]
-    if case.kind == "copy" and not (case.marks & _MAKES_WEIGHTS or _OPTIMIZER.search(case.op or "")):
+    if case.kind == "copy" and not (case.marks & _MAKES_WEIGHTS or of_optimizer(case.op)):
         said = ["It failed as an array was copied from the host to the device."]
         if case.largest_chunk > 0.5 * (case.limit or case.largest_chunk + 1):
             said.append(_one_chunk(case))
@@ -170,16 +173,20 @@ def _memory_taken_before_start(case):
         return LIKELY, [
             f"The driver itself refused: {format_size(case.asked)} of the device were not to be had."
         ]
+    if case.on_gpu and case.asked and case.free_share > 0.9 and case.asked / case.free_share < 512 * MIB:
+        pool = format_size(case.asked / case.free_share)
+        return LIKELY, [
+            f"Of all that TensorFlow has, {100 * case.free_share:.0f} % are free in one piece, and yet that is "
+            f"too small: it has less than {pool} of the GPU. Another program holds the rest."
+        ]
     if not case.on_gpu or not case.limit:
         return None
     if case.device_bytes and case.limit < 0.5 * case.device_bytes:
         got = f"{format_size(case.limit)} of a device of {format_size(case.device_bytes)}"
         return LIKELY, [f"TensorFlow got {got}: another program holds the rest, or a limit was set."]
     if case.limit < 512 * MIB:
-        got = format_size(case.limit)
-        return LIKELY, [
-            f"TensorFlow got only {got} of the GPU: it is a tiny one, or another program holds the rest."
-        ]
+        got = f"only {format_size(case.limit)} of the GPU"
+        return LIKELY, [f"TensorFlow got {got}: a tiny one, or another program holds the rest."]
     if case.asked and case.available_bytes and case.available_bytes >= case.asked:
         return LIKELY, [
             f"TensorFlow might have taken {format_size(case.available_bytes)} more by its own limit, "
@@ -207,6 +214,8 @@ def _embedding(case):
     wide = case.shape is not None and len(case.shape) == 2 and case.shape[0] >= 10_000
     named = case.has_words("mbed")
     if not wide or not (named or _is_of_weights(case)) or case.shape[0] < 8 * case.shape[1]:
+        return None
+    if case.shape[1] > 2048 and not named:
         return None
     rows, width = case.shape
     said = [f"Its {rows:,} rows of {width} look like a table with a row for each word or item."]
@@ -273,7 +282,7 @@ _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on it."
 
 def of_optimizer(op):
     """Whether an op's path is inside an optimizer."""
-    return _OPTIMIZER.search(op or "") is not None
+    return _OPTIMIZER.search(op or "") is not None and not _GRADIENT.search(op)
 
 
 def _weights_or_optimizer(case):
@@ -288,7 +297,7 @@ def _weights_or_optimizer(case):
         return None
     if not _is_of_weights(case):
         return None
-    if _OPTIMIZER.search(case.op or "") or case.marks & _MAKES_SLOTS:
+    if of_optimizer(case.op) or case.marks & _MAKES_SLOTS:
         why = "The op belongs to the optimizer: it was making or updating its slots."
     elif _WEIGHT_GRADIENT.search(case.op or ""):
         why = "The op computes the gradient of a layer's weights, which is as large as they are."
@@ -302,10 +311,10 @@ def _weights_or_optimizer(case):
 def _is_of_weights(case):
     """Whether op, traceback or shape say that the tensor is a weight, its gradient or its slot."""
     op, shape = case.op or "", case.shape or ()
-    if _OPTIMIZER.search(op):
-        return True
     if _GRADIENT.search(op):
         return _WEIGHT_GRADIENT.search(op) is not None
+    if of_optimizer(op):
+        return True
     if "/" in op:
         return False
     kernel = len(shape) == 4 and shape[0] == shape[1] <= 11 and min(shape[2:]) > shape[0]

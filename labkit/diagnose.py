@@ -213,7 +213,7 @@ def _of_no_failure(log):
     if not log.bytes:
         return Diagnosis("unknown", evidence=["There is no text."], fixes=fixes.for_cause("unknown"))
     if log.truncated:
-        said = ["The text speaks of memory that ran out, but the error itself is missing: it is cut off."]
+        said = ["It speaks of memory that ran out, but in no form known here: cut off, or not TensorFlow's."]
         return Diagnosis("unknown", evidence=said, fixes=fixes.for_cause("unknown"))
     said = f"In {max(log.lines, 1):,} lines there is no word of memory that ran out."
     return Diagnosis("not_oom", evidence=[said])
@@ -252,6 +252,7 @@ def _case(failure, refused=None):
         available_bytes=dump.available_bytes if dump else None,
         memory_map=dump.memory_map() if dump else None,
         sizes=dump.sizes if dump else Counter(),
+        free_share=dump.free_share if dump else 0,
         allocator=failure.allocator or refused.allocator,
         on_gpu="gpu:" in device.lower() or "GPU_" in device or bool(dump and not device),
         epoch=failure.epoch,

@@ -27,6 +27,7 @@ _DONE = re.compile(r"(?:^|\s)(\d{1,7})/\1 (?:- \d{1,7}s|\[=|\S{0,4}━)")
 _BATCH = re.compile(r"[Bb]atch[_ ]size\W{1,4}(\d{1,7})\b")
 _GIVEN = re.compile(r"with (\d{1,9}) MB memory")
 _TOTAL = re.compile(r"[Tt]otal ?[Mm]emory: ([\d.]{1,12}[MG]iB)(?: freeMemory: ([\d.]{1,12}[KMG]iB))?")
+_FRAME = re.compile(r" {4}|-{1,4}> |.{0,300}\.py")  # a line of a traceback, Python's or IPython's
 _ANSI = re.compile(r"\x1b\[[0-9;]{0,20}[A-Za-z]")
 _THREAD = re.compile(r"[IWEF]\d{4} [\d:.]{8,40} {1,9}(\d{1,9}) ")
 _TRACEBACK = ("Traceback (most", "Detected at node", "Caused by op")
@@ -44,6 +45,7 @@ MARKS = (
     "init_ops",
     "in build",
     "build_wrapper",
+    "self.add(layer)",
     "load_weights",
     "batch_set_value",
     "from_tensor_slices",
@@ -51,7 +53,7 @@ MARKS = (
     "mbedding",
     "ttention",
 )
-_HINTS = ("RESOURCE_EXHAUSTED", "esource exhausted", "ResourceExhausted", "OOM ")
+_HINTS = ("RESOURCE_EXHAUSTED", "esource exhausted", "ResourceExhausted", "OOM ", "CUDA out of memory")
 _CONTEXT = (
     *_HINTS,
     *("{{node", "[[Node", "[[node", *_TRACEBACK, "[Op:", "__wrapped__", "Epoch ", "/step", "retracing"),
@@ -211,9 +213,7 @@ class _Reader:
         if any(start in text for start in _TRACEBACK):
             self._forget(number)
         log.truncated = log.truncated or any(hint in text for hint in _HINTS)
-        marks = (
-            {mark for mark in MARKS if mark in text} if ".py" in text or text.startswith("    ") else set()
-        )
+        marks = {mark for mark in MARKS if mark in text} if _FRAME.match(text) else set()
         if marks:
             self._marks, self._marks_at = self._marks | marks, number
         if marks and (near := self._near(number)) and self._traceback_at > near.line:

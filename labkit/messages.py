@@ -59,12 +59,13 @@ FORMS = (
             "cudnn handle",
             "cublas handle",
             "cuDNN failed to initialize",
+            "launch failed",
             "cusolver",
             "cuSolver",
             "_STATUS_ALLOC",
         ),
         r"(?:[Cc]ould not create|[Ff]ailed to create) (?:cudnn|cublas|cusolver|cuSolver)\w* handle"
-        r"|cuDNN failed to initialize|(?i:cusolver)\S{0,40} (?:call )?failed"
+        r"|cuDNN failed to initialize|Blas \w{4,10} launch failed|(?i:cusolver)\S{0,40} (?:call )?failed"
         r"|(?:CUDNN|CUBLAS|CUSOLVER)_STATUS_ALLOC_FAILED",
     ),
     (
