@@ -176,8 +176,8 @@ def _memory_taken_before_start(case):
     if case.on_gpu and case.asked and case.free_share > 0.9 and case.asked / case.free_share < 512 * MIB:
         pool = format_size(case.asked / case.free_share)
         return LIKELY, [
-            f"{100 * case.free_share:.0f} % of what TensorFlow has are free in one piece, and yet that is too "
-            f"small: it has less than {pool} of the GPU. Another program holds the rest."
+            f"{100 * case.free_share:.0f} % of what TensorFlow has are free in one piece, and yet that is "
+            f"too small: it has less than {pool} of the GPU. Another program holds the rest."
         ]
     if not case.on_gpu or not case.limit:
         return None
