@@ -50,8 +50,11 @@ class Console:
             self._updated = time.monotonic()
             self._line.write(text)
 
-    def progress(self, seconds, limit=None, steps=None, current=None, peak=None):
-        """The trial has run for so many seconds; sizes in bytes, as far as they are known."""
+    def progress(self, seconds, limit=None, steps=None, current=None, peak=None, host=None):
+        """The trial has run for so many seconds; sizes in bytes, as far as they are known.
+
+        host   what its process holds of the host's memory; a line has no room for it
+        """
         if seconds < QUIET_SECONDS:
             return
         parts = [f"running for {seconds:.0f} s"]

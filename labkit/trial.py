@@ -18,6 +18,8 @@ import time
 import traceback
 from pathlib import Path
 
+import psutil
+
 from . import execute, memory
 
 SAMPLE_SECONDS = 0.1
@@ -124,9 +126,11 @@ class Child:
 
     def _sample(self):
         """Report the memory now and then; end the trial where TensorFlow would wait on and on."""
+        process = psutil.Process()
         while True:
             with contextlib.suppress(Exception):
-                self.events.send("sample", steps=len(self.clock.seconds), **self.memory.glance())
+                held = {"host": process.memory_info().rss, **self.memory.glance()}
+                self.events.send("sample", steps=len(self.clock.seconds), **held)
             if self.refusals.hopeless():
                 self.finish(self.refusals.story())
             time.sleep(SAMPLE_SECONDS)

@@ -106,6 +106,7 @@ def test_stop_ends_an_estimate_and_nothing_else_is_run():
     lab = BatchSizeLab(train, smallest=8, largest=64, steps=10**9)
     lab.start()
     wait_for(lambda: "estimating" in lab._gauge.value)
+    wait_for(lambda: re.search(r"[\d.]+ MiB of the host's memory", lab._gauge.value))
     lab.stop()
     wait_for(lambda: not lab.running)
     assert lab.series == [] and lab._detail.value == ""

@@ -22,7 +22,7 @@ from .shown import Saved, replace_earlier
 FINE = "float32"
 NO_TRIAL = ("no trial", ())  # a list whose value is None shows nothing at all
 STYLE = """<style>
-.labkit-lab-gauge { min-height: 5.4em }
+.labkit-lab-gauge { min-height: 7.2em }
 .labkit-table table { border-collapse: collapse; color: var(--jp-ui-font-color1, #222) }
 .labkit-table td, .labkit-table th { padding: .1em .9em; text-align: right }
 .labkit-table pre { max-height: 16em; overflow: auto }

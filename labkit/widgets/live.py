@@ -88,7 +88,7 @@ class Live:
         said = [f"<b>{html.escape(f'{over} {self._value}')}</b>", *map(html.escape, self._news())]
         return (
             f'<div class="labkit-gauge"><div>{" · ".join(said)}</div>'
-            f"{self._memory_bar()}{self._whole_gpu()}"
+            f"{self._memory_bar()}{self._whole_gpu()}{self._host_bar()}"
             f"{bar('trials done', self._done, self._total, f'{self._done} of {self._total} trials')}</div>"
         )
 
@@ -105,7 +105,7 @@ class Live:
             yield f"running for {self._seconds:.0f} s"
         if self._sample.get("steps"):
             yield f"step {self._sample['steps']}"
-        if self._left() is not None:
+        if self._left() is not None and self._waiting is None:
             yield f"about {self._left():.0f} s left"
 
     def _left(self):
@@ -122,6 +122,11 @@ class Live:
         of_limit = f" of {format_size(limit)}" if limit else ""
         said = f"{format_size(current)} in use, peak {format_size(peak)}{of_limit}"
         return bar("memory", current, limit or max(peak, 1), said, mark=peak)
+
+    def _host_bar(self):
+        total, held = memory.host_memory().total, self._sample.get("host")
+        said = f"{format_size(held)} of the host's memory" if held else "host memory"
+        return bar("host memory", held or 0, total, said)
 
     def _whole_gpu(self):
         """On a GPU, what all processes hold of it, and why that is more than TensorFlow's figure."""
