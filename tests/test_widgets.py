@@ -293,7 +293,7 @@ def test_what_is_no_timeline_is_refused(given, said):
 
 def test_gauge_sees_what_the_notebook_takes():
     def shown():
-        return labkit.parse_size(re.search(r"and its trials: ([\d.]+ \w+)", gauge.widget.value)[1])
+        return labkit.parse_size(re.search(r"and its trials: ([\d.]+ \w+)", gauge._shown.value)[1])
 
     gauge = MemoryGauge(0.2)
     before = _held()

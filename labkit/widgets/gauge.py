@@ -11,6 +11,7 @@ from .. import memory
 from ..errors import LabkitError
 from ..memory import format_size
 from .live import STYLE, bar
+from .parts import Box
 from .shown import replace_earlier
 
 
@@ -25,7 +26,8 @@ class MemoryGauge:
     def __init__(self, seconds=1.0):
         if not seconds >= 0.2:
             raise LabkitError(f"seconds={seconds!r}: give at least 0.2, five looks a second.")
-        self.widget = widgets.HTML()
+        self._shown = widgets.HTML()
+        self.widget = Box([self._shown])
         device = memory.device()
         self._gpu = device.memory_bytes if device.kind == "gpu" else None
         self._seconds, self._closed = seconds, threading.Event()
@@ -58,7 +60,7 @@ class MemoryGauge:
             current, peak = own["current"], own["peak"]
             said = f"TensorFlow in this notebook: {format_size(current)}, peak {format_size(peak)}"
             parts.append(bar("TensorFlow", current, max(peak, 1), said))
-        self.widget.value = STYLE + f'<div class="labkit-gauge">{"".join(parts)}</div>'
+        self._shown.value = STYLE + f'<div class="labkit-gauge">{"".join(parts)}</div>'
 
     def _ipython_display_(self):
         from IPython.display import display

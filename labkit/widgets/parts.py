@@ -9,7 +9,7 @@ class Box(widgets.VBox):
     """A box that says, where widgets are not shown, what to do about it."""
 
     def __repr__(self):
-        return "A live lab: run this cell to use it. Its last state is below."
+        return "This part is live: run the cell to use it."
 
 
 def button(name, icon, hint, action):

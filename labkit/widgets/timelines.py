@@ -10,6 +10,7 @@ from ..memory import MIB, format_size
 from ..palette import CATEGORY_COLOURS, LAYER_COLOURS
 from ..plots import axis_of
 from ..timeline import Timeline
+from .parts import Box
 from .shown import Saved, replace_earlier
 
 INK = "var(--jp-ui-font-color1, #222)"
@@ -50,7 +51,7 @@ class TimelineView:
         self._panes = [_Pane(label, one, self._top, by) for label, one in timelines.items()]
         self._by.observe(lambda change: [pane.colour(change["new"]) for pane in self._panes], "value")
         panes = widgets.HBox([pane.widget for pane in self._panes], layout={"flex_flow": "row wrap"})
-        self.widget = widgets.VBox([widgets.HTML(STYLE), self._by, panes])
+        self.widget = Box([widgets.HTML(STYLE), self._by, panes])
 
     def plot(self):
         """The timelines as a figure."""
