@@ -36,12 +36,15 @@ def train(batch_size=32, activation="relu", steps=3):
         model.train_on_batch(np.zeros((batch_size, 64, 64, 3), "float32"), np.zeros(batch_size))
 """
 CELLS = [
-    "import labkit\nfrom labkit.widgets import BatchSizeLab, MemoryGauge, TimelineView\n\n\n" + TRAIN,
+    "import labkit\nfrom labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView\n\n\n"
+    + TRAIN,
     "lab = BatchSizeLab(train, memory_limit='100 MiB', smallest=8, largest=128)\nlab",
     "print('the kernel', 'is free')",
     "MemoryGauge(0.2)",
     "TimelineView(labkit.run(train, batch_size=8, profile=True).timeline)",
+    "LogDoctor()",
 ]
+LOG = Path(__file__).parent / "corpus" / "real" / "activations_a.txt"
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +222,18 @@ def test_gauge_moves_and_a_timeline_can_be_walked_through(page):
     shoot(page, "timeline")
     view.locator("button:has-text('Peak')").click()
     expect(total).to_have_text(at_peak)
+
+
+def test_a_log_is_pasted_and_explained_with_its_picture(page):
+    run_cell(page, 5)
+    doctor = page.locator(".jp-CodeCell").nth(5)
+    doctor.locator("textarea").fill(LOG.read_text(), timeout=20_000)
+    doctor.locator("button:has-text('Explain')").click()
+    said = doctor.locator("[aria-label=diagnosis]").first
+    expect(said).to_contain_text("activations", timeout=20_000)
+    expect(said.locator("img")).to_be_visible()
+    said.scroll_into_view_if_needed()
+    shoot(page, "doctor")
 
 
 def test_stop_ends_a_trial_and_a_restart_leaves_no_process(page, server):

@@ -1,16 +1,18 @@
 """The labs from code: real trials, the chart that they make, and everything one can do wrong."""
 
+import datetime
 import re
 import threading
 import time
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Literal
 
 import psutil
 import pytest
 
 import labkit
-from labkit.widgets import BatchSizeLab, MemoryGauge, TimelineView
+from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView
 from labkit.widgets.controls import spaced
 from labkit.widgets.gauge import _held
 
@@ -309,6 +311,51 @@ def test_gauge_refuses_to_look_too_often():
         MemoryGauge(0)
 
 
+LOG = Path(__file__).parent / "corpus" / "real" / "activations_a.txt"
+
+
+def press_explain(doctor, text):
+    doctor._text.value = text
+    doctor._explain.click()
+    wait_for(lambda: doctor.diagnosis is not None, 20)
+    return doctor.diagnosis.cause
+
+
+def test_doctor_explains_what_is_pasted_uploaded_or_named():
+    doctor = LogDoctor()
+    assert press_explain(doctor, LOG.read_text()) == "activations"
+    assert "too large" in doctor._said.value and "<img" in doctor._said.value
+    doctor.clear()
+    assert doctor.diagnosis is None and doctor._text.value == "" and "<img" not in doctor._said.value
+    doctor._file.value = ({"name": "a.log", "type": "", "size": 1, "content": memoryview(LOG.read_bytes()),
+                           "last_modified": datetime.datetime.now()},)  # fmt: skip
+    wait_for(lambda: doctor.diagnosis is not None, 20)
+    doctor.clear()
+    doctor._path.value = str(LOG)
+    wait_for(lambda: doctor.diagnosis is not None, 20)
+    assert doctor.diagnosis.cause == "activations"
+
+
+def test_doctor_keeps_a_picture_and_a_table():
+    doctor = LogDoctor(LOG)
+    assert doctor.plot() is not None and "too large" in doctor.table() and "<img" not in doctor.table()
+    assert "too large" in repr(doctor)
+    assert LogDoctor().plot() is None and "Paste an error" in repr(LogDoctor())
+
+
+def test_doctor_says_what_it_cannot_read_and_what_means_nothing():
+    doctor = LogDoctor()
+    doctor._path.value = "no/such.log"
+    wait_for(lambda: 'role="alert"' in doctor._said.value, 20)
+    assert "no/such.log" in doctor._said.value
+    assert press_explain(doctor, "all is well\n") == "not_oom"
+
+
+def test_doctor_escapes_what_it_quotes():
+    doctor = LogDoctor("<script>alert(1)</script> OOM when allocating tensor with shape[8,9] and type float")
+    assert "<script>" not in doctor._said.value
+
+
 def test_threads_end():
-    ours = ("BatchSizeLab", "MemoryGauge")
+    ours = ("BatchSizeLab", "LogDoctor", "MemoryGauge")
     wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name in ours], 5)
