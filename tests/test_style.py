@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 ROOT = Path(__file__).parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
 TAGS = {"nbval-check-output", "nbval-ignore-output", "raises-exception"}
+TRIAL = re.compile(r"%%trial|labkit\.(run|sweep|estimate|find_batch_size)\(|\blab\.run\(|\.resume\(")
 SECTIONS = ["## Predict", "## Exercise", "## Take home"]
 
 
@@ -93,6 +94,8 @@ def code_problems(cell):
         yield "not run: it has no execution count"
     if "nbval-check-output" in tags and not cell.outputs:
         yield "nbval-check-output, but no output to check"
+    if "nbval-check-output" in tags and TRIAL.search(cell.source):
+        yield "checked, but it runs a trial, whose progress may stay in the output"
     failed = any(output.output_type == "error" for output in cell.outputs)
     if failed and "raises-exception" not in tags:
         yield "saved with an error, without the tag raises-exception"
@@ -153,8 +156,8 @@ def test_code_in_trial_cells_passes_ruff(path, tmp_path):
 def good_lesson():
     badges = "[![B](b)](https://mybinder.org/v2) [![C](c)](https://colab.research.google.com/x)"
     aims = "**Objectives**: ...\n\n**Prerequisites**: none. 15 minutes to read."
-    trial = new_code_cell(
-        "%%trial --memory-limit 64MiB\nprint(1 + 1)",
+    checked = new_code_cell(
+        "print(1 + 1)",
         outputs=[new_output("stream", text="2\n")],
         metadata={"tags": ["nbval-check-output"]},
     )
@@ -164,7 +167,7 @@ def good_lesson():
             new_markdown_cell(aims),
             new_code_cell("import labkit"),
             new_markdown_cell("## Predict first\n\nWill it fit?"),
-            trial,
+            checked,
             new_markdown_cell("## Exercise 1\n\nMake it fit."),
             new_code_cell("q1.check()"),
             new_code_cell("# q1.hint()\n# q1.solution()"),
@@ -221,7 +224,7 @@ WAYS_TO_SPOIL = [
     ("no section ## Exercise", replace(5, "## Exercise", "## Task")),
     ("no section ## Take home", replace(8, "## Take home", "## End")),
     ("out of order", lambda lesson: lesson.cells.insert(1, lesson.cells.pop(8))),
-    ("before the prediction", lambda lesson: lesson.cells.insert(2, lesson.cells.pop(4))),
+    ("before the prediction", replace(2, "import labkit", "%%trial\nimport labkit")),
     ("no .check()", replace(6, "check", "look")),
     ("no .hint()", replace(7, "hint", "help")),
     ("no .solution()", replace(7, "solution", "answer")),
@@ -233,6 +236,8 @@ WAYS_TO_SPOIL = [
     ("no execution count", in_cell(2, execution_count=None)),
     ("not run in order", in_cell(2, execution_count=9)),
     ("no output to check", in_cell(4, outputs=[])),
+    ("runs a trial", replace(4, "print(1 + 1)", "labkit.run(train)")),
+    ("runs a trial", replace(4, "print", "%%trial\nprint")),
     ("saved with an error", in_cell(4, outputs=[ERROR])),
     ("unknown tag", tag(2, "nbval-check-outputs")),
     ("unknown tag", tag(3, "raise-exception")),
