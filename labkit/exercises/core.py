@@ -1,6 +1,7 @@
 """What every exercise has: check, hint, solution."""
 
 import html
+import re
 import types
 from dataclasses import dataclass
 
@@ -62,6 +63,9 @@ class Exercise:
         """The Verdict on the reader's answers."""
         if any(map(is_blank, answers)):
             return Verdict(None, "Not attempted yet: replace ____ with your answer and run the cell again.")
+        asked = re.match(r"def (\w+)\(", self._code)
+        if asked and not callable(answers[0]):
+            return Verdict(False, f"Give the function itself, {asked[1]}, not {answers[0]!r}.")
         wrong = self._judge(*answers)
         return Verdict(False, wrong) if wrong else Verdict(True, self.praise)
 

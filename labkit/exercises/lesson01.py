@@ -76,8 +76,6 @@ def predict(answer, rows):
 
 
 def _judge_pieces(answer):
-    if not callable(answer):
-        return f"Give the function itself: q2.check(predict_in_pieces), not {answer!r}."
     for rows, limit in ((3_000, None), (PREDICTED_ROWS, PIECES_LIMIT)):
         tried = run(predict, memory_limit=limit, answer=answer, rows=rows)
         wrong = _predicted_wrong(tried, rows)

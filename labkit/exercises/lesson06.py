@@ -40,8 +40,6 @@ def _fit(answer):
 
 
 def _judge_class(answer):
-    if not callable(answer):
-        return f"Give the function itself: q1.check(complete), not {answer!r}."
     tried = run(feed_epochs, answer=answer)
     if not tried.ok:
         return f"It ended with the status {tried.status!r}: {tried.error}"
@@ -108,8 +106,6 @@ def orders(answer):
 
 
 def _judge_orders(answer):
-    if not callable(answer):
-        return f"Give the function itself: q2.check(new_order), not {answer!r}."
     tried = run(orders, answer=answer)
     if not tried.ok:
         return f"It ended with the status {tried.status!r}: {tried.error}"

@@ -73,8 +73,6 @@ def inspected(build):
 
 
 def _judge_model(build):
-    if not callable(build):
-        return f"Give the function itself: q2.check(mixed_model), not {build!r}."
     tried = run(inspected, build=build)
     if not tried.ok:
         return f"It ended with the status {tried.status!r}: {tried.error}"
