@@ -221,6 +221,7 @@ class BatchSizeLab:
     def _work(self):
         try:
             self._live = Live(self._draw, self._begun, self._gpu)
+            self._draw_detail()
             sweep, estimating = self._planned()
             self.series.append(board.Series(self._label(), sweep, self._limit.value or None))
             self._estimate(estimating)
@@ -263,6 +264,9 @@ class BatchSizeLab:
         try:
             estimate = estimating.run()
             self.series[-1].predicted = {value: estimate.peak_bytes(value) for value in self._values()}
+            if estimate.notes:
+                said = html.escape(" ".join(estimate.notes))
+                self._detail.value = f'<div role="status">Of the estimate: {said}</div>'
         except Stopped:
             pass
         except LabkitError as e:
