@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from .diagnose import diagnose, of_blocks, read_blocks
+from .doctor import doctor
 from .errors import LabkitError
 
 
@@ -14,6 +15,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m labkit", description="Why Keras runs out of memory.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_diagnose(commands)
+    _add_doctor(commands)
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -53,6 +55,22 @@ def _diagnose(arguments):
         found = diagnose(Path(arguments.log))
     print(json.dumps(found.to_dict(), indent=2) if arguments.json else found)
     return 0 if found.found else 1
+
+
+def _add_doctor(commands):
+    said = "Look whether this machine is set up well for the course. Status 1: something stops the labs."
+    _add_command(commands, "doctor", _doctor, said, "python -m labkit doctor")
+
+
+def _doctor(arguments):
+    findings = []
+    for finding in doctor():
+        findings.append(finding)
+        if not arguments.json:
+            print(finding, flush=True)
+    if arguments.json:
+        print(json.dumps([vars(finding) for finding in findings], indent=2))
+    return int(any(finding.status == "wrong" for finding in findings))
 
 
 if __name__ == "__main__":

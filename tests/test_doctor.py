@@ -1,0 +1,135 @@
+"""doctor: findings from made-up facts, and the command here, as it is and without TensorFlow."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from labkit import doctor
+from labkit.memory import HostMemory
+
+GIB = 2**30
+CARD = {"name": "Tesla T4", "driver": "535.104", "total": 15 * GIB, "used": GIB}
+
+
+def installed(**versions):
+    return {"jupyterlab": "4.4", "ipykernel": "7", "ipywidgets": "8.1", "matplotlib": "3.10", **versions}.get
+
+
+@pytest.mark.parametrize(
+    ("versions", "statuses", "said"),
+    [
+        ({"tensorflow-cpu": "2.21.0", "keras": "3.15"}, ["fine", "fine"], "tensorflow-cpu 2.21.0"),
+        ({"keras": "3.15"}, ["wrong", "fine"], "not installed"),
+        ({"tensorflow": "2.21.0", "tensorflow-cpu": "2.21.0", "keras": "3.1"}, ["wrong", "fine"], "Both"),
+        ({"tensorflow": "2.15.0", "keras": "2.15.0"}, ["look", "wrong"], "2.18 to 2.21"),
+        ({"tensorflow": "2.22.0rc1", "keras": "3.15"}, ["look", "fine"], "2.22.0rc1"),
+        ({"tensorflow": "2.20", "keras": "3.9", "jupyterlab": None}, ["fine", "fine", "look"], "jupyterlab"),
+    ],
+)
+def test_packages(versions, statuses, said, monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    found = list(doctor.package_findings(installed(**versions)))
+    assert [finding.status for finding in found] == statuses
+    assert said in " ".join(map(str, found))
+
+
+@pytest.mark.parametrize(
+    ("told", "cards", "status", "said"),
+    [
+        ({"error": "ImportError: no AVX"}, [], "wrong", "no AVX"),
+        ({"gpu_build": False, "gpus": 0}, [], "fine", "CPU stand-in"),
+        ({"gpu_build": False, "gpus": 0}, [CARD], "look", "and-cuda"),
+        ({"gpu_build": True, "cuda": "12.5.1", "cudnn": "9", "gpus": 0}, [CARD], "look", "535.104"),
+        ({"gpu_build": True, "cuda": "12.5.1", "cudnn": "9", "gpus": 1}, [CARD], "fine", "uses 1 GPU"),
+    ],
+)
+def test_tensorflow(told, cards, status, said, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (found,) = doctor.tensorflow_findings(told, cards)
+    assert found.status == status and said in str(found)
+
+
+def test_a_hidden_gpu_is_told(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    (found,) = doctor.tensorflow_findings({"gpu_build": True, "cuda": "12", "cudnn": "9", "gpus": 0}, [CARD])
+    assert found.status == "look" and "hides" in found.said
+
+
+def test_who_holds_the_gpu():
+    full = CARD | {"used": 14 * GIB}
+    (found,) = doctor.holder_findings([full], [(4711, "python3", 13 * GIB)])
+    assert found.status == "look" and "4711 python3 (13.0 GiB)" in found.said
+    (found,) = doctor.holder_findings([full], [])
+    assert "cannot be seen" in found.said
+    (found,) = doctor.holder_findings([CARD], [])
+    assert found.status == "fine"
+
+
+def test_the_answers_of_nvidia_smi_are_read():
+    def run(command, **options):
+        query = command[1]
+        text = (
+            "Tesla T4, 535.104, 15360, 1024\nA100, 535.104, [N/A], 3\n"
+            if "gpu=" in query
+            else "7, python, 12\n"
+        )
+        return SimpleNamespace(stdout=text)
+
+    def fails(command, **options):
+        raise FileNotFoundError(command[0])
+
+    assert doctor.gpus(run) == [CARD]
+    assert doctor.gpu_processes(run) == [(7, "python", 12 * 2**20)]
+    assert doctor.gpus(fails) == doctor.gpu_processes(fails) == []
+
+
+@pytest.mark.parametrize(
+    ("total", "available", "limit", "statuses"),
+    [
+        (16 * GIB, 8 * GIB, None, ["fine"]),
+        (16 * GIB, GIB, None, ["look"]),
+        (GIB, GIB, None, ["wrong"]),
+        (16 * GIB, 8 * GIB, 4 * GIB, ["fine", "look"]),
+    ],
+)
+def test_memory(total, available, limit, statuses, monkeypatch):
+    monkeypatch.delenv("BINDER_SERVICE_HOST", raising=False)
+    found = doctor.memory_findings(HostMemory(total, available, "container"), limit)
+    assert [finding.status for finding in found if "Binder" not in finding.said] == statuses
+
+
+def test_other_versions_systems_and_disks():
+    assert doctor.python_finding((3, 9, 1)).status == doctor.python_finding((3, 14, 0)).status == "wrong"
+    assert doctor.python_finding((3, 12, 1)).status == "fine"
+    systems = [doctor.system_finding(name, "x").status for name in ("Linux", "Darwin", "Windows")]
+    assert systems == ["fine", "look", "wrong"]
+    assert doctor.disk_finding(2**20).status == "look"
+
+
+def test_every_finding_that_is_not_fine_says_what_to_do_or_what_it_means():
+    found = doctor.Finding("wrong", "TensorFlow is not installed.", doctor.INSTALL)
+    assert str(found).splitlines() == ["✗ TensorFlow is not installed.", f"    {doctor.INSTALL}"]
+
+
+def test_the_command_here_and_where_no_tensorflow_is(tmp_path):
+    command = [sys.executable, "-m", "labkit", "doctor", "--json"]
+    here = subprocess.run(command, capture_output=True, text=True)
+    findings = json.loads(here.stdout)
+    assert here.returncode == int(any(finding["status"] == "wrong" for finding in findings))
+    assert any("TensorFlow is built" in finding["said"] for finding in findings)
+
+    hide = (
+        "import importlib.metadata as m, runpy, sys; real = m.version\n"
+        "def version(name):\n"
+        "    if name.startswith('tensorflow'): raise m.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "m.version = version; sys.modules['tensorflow'] = None\n"
+        "sys.argv = ['labkit', 'doctor']; runpy.run_module('labkit', run_name='__main__')"
+    )
+    root = Path(doctor.__file__).parent.parent
+    bare = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, cwd=root)
+    assert bare.returncode == 1 and "✗ TensorFlow is not installed." in bare.stdout, bare.stderr
