@@ -1,10 +1,6 @@
 """From what is known of a failure to its cause: rules, tried in order, each with its reasons in sentences."""
 
-import math
-import re
-from collections import Counter
-from dataclasses import dataclass, field
-
+from .case import FORWARD_TYPES, MAKES_SLOTS, MAKES_WEIGHTS, WEIGHT_GRADIENT, is_of_weights, of_optimizer
 from .memory import MIB, format_size
 
 MEANINGS = {
@@ -24,93 +20,7 @@ MEANINGS = {
     "unknown": "Memory ran out, and the text does not say enough to tell why.",
 }
 CERTAIN, LIKELY, GUESS = "certain", "likely", "a guess"
-_OPTIMIZER = re.compile(
-    r"(?:^|/)(?:training(?:_\d+)?/)?(?:adam\w*|sgd|rmsprop|nadam|adagrad|adadelta|ftrl|lion|lamb|adafactor|"
-    r"momentum|optimizer\w*|\w*optimizer|update)(?:_\d+)?/|/Assign$|/Initializer/|_momentum|_velocity",
-    re.IGNORECASE,
-)
-_GRADIENT = re.compile(r"gradient_tape/|(?:^|/)gradients?/")
-_WEIGHT_GRADIENT = re.compile(
-    r"(?:MatMul/MatMul_1|_grad/MatMul_1|MatMul_1|BackpropFilter\w*)$|^gradients/concat"
-)
-_FORWARD_TYPES = ("Conv", "Relu", "MaxPool", "AvgPool", "FusedBatchNorm", "BiasAdd", "Softmax", "Einsum")
-_MAKES_WEIGHTS = {
-    "add_weight",
-    "/initializers/",
-    "init_ops",
-    "in build",
-    "build_wrapper",
-    "self.add(layer)",
-    "load_weights",
-    "batch_set_value",
-}
-_MAKES_SLOTS = {"_resource_apply", "get_updates"}
-_COPYING_OPS = {"_EagerConst", "GatherV2", "TensorSliceDataset", "EagerPyFunc"}
 _HOST_ALLOCATORS = {"cpu", "mklcpu", "cuda_host_bfc", "gpu_host_bfc", "gpu_host_allocator"}
-
-
-@dataclass
-class Case:
-    """What is known of one failure. Sizes in bytes; None where it is not said.
-
-    available_bytes: what the allocator may still take up to its limit; held: bytes by category as it failed;
-    free_share: the longest free stretch of the pool, of 1; sizes: how many pieces of each size are in use;
-    crashed: the process died instead of raising; epoch: the last that had begun; done: epochs that had ended;
-    steps: steps that were done.
-    """
-
-    kind: str = "oom"
-    shape: tuple | None = None
-    dtype: str | None = None
-    op: str | None = None
-    op_type: str | None = None
-    layer: str | None = None
-    asked: int | None = None
-    limit: int | None = None
-    in_use: int | None = None
-    largest_free: int | None = None
-    available_bytes: int | None = None
-    memory_map: object = None
-    free_share: float = 0
-    sizes: Counter = field(default_factory=Counter)
-    allocator: str | None = None
-    on_gpu: bool = False
-    batch: int | None = None
-    crashed: bool = False
-    epoch: int | None = None
-    done: int = 0
-    steps: int | None = None
-    held: dict | None = None
-    grows_by: int | None = None
-    device_bytes: int | None = None
-    marks: set = field(default_factory=set)
-
-    @property
-    def last_part(self):
-        """The op itself: the last part of its path, or its type."""
-        return (self.op or "").rpartition("/")[2] or self.op_type or ""
-
-    @property
-    def free_total(self):
-        """All that is free, in however many pieces."""
-        if self.memory_map is None or self.limit is None:
-            return None
-        return self.limit - self.memory_map.in_use_bytes
-
-    @property
-    def largest_chunk(self):
-        """The largest piece in use."""
-        return max(self.sizes, default=0)
-
-    @property
-    def most_equal(self):
-        """(how many, bytes of one) of those pieces in use of one size that together take the most."""
-        return max(((n, size) for size, n in self.sizes.items()), key=math.prod, default=(0, 0))
-
-    def has_words(self, *words):
-        """Whether the op, the layer, or the traceback's frames have one of the words in them."""
-        text = f"{self.op or ''} {self.layer or ''} {' '.join(self.marks)}".lower()
-        return any(word in text for word in words)
 
 
 def find(case):
@@ -145,12 +55,12 @@ def _array_copied_to_device(case):
             "The process died while TensorFlow copied an array to the device in one piece: on the CPU "
             'stand-in that copy crashes; on a GPU it raises "Dst tensor is not initialized".'
         ]
-    if case.kind == "copy" and not (case.marks & _MAKES_WEIGHTS or of_optimizer(case.op)):
+    if case.kind == "copy" and not (case.marks & MAKES_WEIGHTS or of_optimizer(case.op)):
         said = ["It failed as an array was copied from the host to the device."]
         if case.largest_chunk > 0.5 * (case.limit or case.largest_chunk + 1):
             said.append(_one_chunk(case))
         return LIKELY, said
-    other = not _is_of_weights(case) and (case.asked or 0) < 0.5 * case.largest_chunk
+    other = not is_of_weights(case) and (case.asked or 0) < 0.5 * case.largest_chunk
     if other and case.limit and case.largest_chunk > 0.6 * case.limit:
         return LIKELY, [_one_chunk(case)]
     return None
@@ -213,7 +123,7 @@ def _predict_output(case):
 def _embedding(case):
     wide = case.shape is not None and len(case.shape) == 2 and case.shape[0] >= 10_000
     named = case.has_words("mbed")
-    if not wide or not (named or _is_of_weights(case)) or case.shape[0] < 8 * case.shape[1]:
+    if not wide or not (named or is_of_weights(case)) or case.shape[0] < 8 * case.shape[1]:
         return None
     if case.shape[1] > 2048 and not named:
         return None
@@ -280,46 +190,27 @@ def _fragmentation(case):
 _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on it."
 
 
-def of_optimizer(op):
-    """Whether an op's path is inside an optimizer."""
-    return _OPTIMIZER.search(op or "") is not None and not _GRADIENT.search(op)
-
-
 def _weights_or_optimizer(case):
     if case.held:
         fixed = sum(case.held.get(name, 0) for name in ("weights", "optimizer"))
         in_use = sum(case.held.values())
-        if fixed > 0.5 * in_use or _is_of_weights(case) and fixed > case.held.get("activations", 0):
+        if fixed > 0.5 * in_use or is_of_weights(case) and fixed > case.held.get("activations", 0):
             share = (
                 f"{format_size(fixed)} of the {format_size(in_use)} in use were weights and optimizer slots."
             )
             return CERTAIN, [share, _NO_SMALLER_BATCH]
         return None
-    if not _is_of_weights(case):
+    if not is_of_weights(case):
         return None
-    if of_optimizer(case.op) or case.marks & _MAKES_SLOTS:
+    if of_optimizer(case.op) or case.marks & MAKES_SLOTS:
         why = "The op belongs to the optimizer: it was making or updating its slots."
-    elif _WEIGHT_GRADIENT.search(case.op or ""):
+    elif WEIGHT_GRADIENT.search(case.op or ""):
         why = "The op computes the gradient of a layer's weights, which is as large as they are."
-    elif case.marks & _MAKES_WEIGHTS:
+    elif case.building:
         why = "It failed while a layer made or loaded its weights, before any batch came."
     else:
         why = f"Its shape {list(case.shape)} is that of a kernel, not of a batch."
     return LIKELY, [why, _NO_SMALLER_BATCH]
-
-
-def _is_of_weights(case):
-    """Whether op, traceback or shape say that the tensor is a weight, its gradient or its slot."""
-    op, shape = case.op or "", case.shape or ()
-    if _GRADIENT.search(op):
-        return _WEIGHT_GRADIENT.search(op) is not None
-    if of_optimizer(op):
-        return True
-    if "/" in op:
-        return False
-    kernel = len(shape) == 4 and shape[0] == shape[1] <= 11 and min(shape[2:]) > shape[0]
-    moving = case.last_part.startswith(_FORWARD_TYPES)
-    return not moving and (kernel or bool(case.marks & (_MAKES_WEIGHTS | _MAKES_SLOTS)))
 
 
 def _activations(case):
@@ -336,14 +227,14 @@ def _activations(case):
     if case.kind not in ("oom", "refused"):
         return None
     if case.shape is None or len(case.shape) < 2:
-        named = "/" in (case.op or "") and not _is_of_weights(case)
+        named = "/" in (case.op or "") and not is_of_weights(case)
         return (GUESS, ["The op is one of a layer, not of the optimizer."]) if named else None
     said = [_batch_sentence(case)]
-    if _is_of_weights(case):
+    if is_of_weights(case):
         return GUESS, said
     if (case.batch or 1) > 1 and case.shape[0] % case.batch == 0:
         return LIKELY, said
-    path = "/" in (case.op or "") or case.last_part.startswith(_FORWARD_TYPES)
+    path = "/" in (case.op or "") or case.last_part.startswith(FORWARD_TYPES)
     return (LIKELY if path or len(case.shape) >= 3 else GUESS), said
 
 

@@ -5,10 +5,10 @@ import os
 from collections import Counter
 from dataclasses import replace
 
-from . import causes, fixes, logs
-from .diagnosis import Diagnosis
+from . import fixes, logs
+from .case import Case, of_optimizer
+from .diagnosis import Diagnosis, from_case
 from .errors import LabkitError
-from .memory import format_size
 from .outcome import Outcome
 
 HOST_ERRORS = ("MemoryError", "_ArrayMemoryError")
@@ -67,7 +67,7 @@ def of_failure(error, log, limit, memory_map, scopes, failed_in, crashed, batch=
         )
     told = _subject(logs.read([error.message.encode("utf-8", "replace")]))
     refused = _first_refusal(log)
-    case = _case(told or refused or causes.Case(), refused)
+    case = _case(told or refused or Case(), refused)
     op = case.op or case.op_type
     case = replace(
         case,
@@ -85,7 +85,7 @@ def of_failure(error, log, limit, memory_map, scopes, failed_in, crashed, batch=
         marks=case.marks | {mark for mark in logs.MARKS if mark in error.traceback},
     )
     waited = [error.message] if error.type == "OutOfMemory" else []
-    return _from_case(case, waited)
+    return from_case(case, waited)
 
 
 def with_timeline(diagnosis, timeline):
@@ -102,7 +102,7 @@ def with_timeline(diagnosis, timeline):
         grows_by=sum(more) // len(more) if grows else None,
         steps=len(timeline.steps),
     )
-    return replace(_from_case(case), others=diagnosis.others)
+    return replace(from_case(case), others=diagnosis.others)
 
 
 def layer_of(op, scopes):
@@ -125,7 +125,7 @@ def layer_by_name(op):
     parts = [part for part in (op or "").split("/") if part and not part.startswith(_WRAPPERS)]
     if len(parts) > 2 and parts[0].startswith(("sequential", "model", "functional")):
         parts = parts[1:]
-    return parts[0] if len(parts) > 1 and not causes.of_optimizer(op) else None
+    return parts[0] if len(parts) > 1 and not of_optimizer(op) else None
 
 
 # From what is given to bytes
@@ -199,7 +199,7 @@ def _of_log(log):
         others.append(f"{log.warnings} warnings of TensorFlow that it went on with less memory.")
     if log.retraced:
         others.append("TensorFlow warned of retracing: each new trace stays in the host's memory.")
-    return replace(_from_case(case, first=where), others=others)
+    return replace(from_case(case, first=where), others=others)
 
 
 def _of_no_failure(log):
@@ -231,14 +231,14 @@ def _first_refusal(text):
 
 def _case(failure, refused=None):
     """The Case of a Failure, with what the allocator's refusal adds to the error."""
-    if isinstance(failure, causes.Case):
+    if isinstance(failure, Case):
         return failure
     refused = refused or failure
     dump = failure.dump or refused.dump
     op = failure.op or (refused.op or "").removeprefix("StatefulPartitionedCall/") or None
     limit = dump.limit_bytes if dump else None
     device = failure.device or failure.allocator or refused.allocator or ""
-    return causes.Case(
+    return Case(
         kind=failure.kind,
         shape=failure.shape,
         dtype=failure.dtype,
@@ -272,79 +272,6 @@ def _largest_free(memory_map, limit):
     if memory_map is None:
         return None
     return max(memory_map.largest_free_bytes, (limit or 0) - memory_map.held_bytes)
-
-
-# From the case to the diagnosis
-
-
-def _from_case(case, last=(), first=()):
-    cause, confidence, reasons = causes.find(case)
-    fits = (
-        _batch_that_may_fit(case) if cause in ("activations", "tensor_exceeds_limit", "attention") else None
-    )
-    return Diagnosis(
-        cause=cause,
-        layer=case.layer,
-        op=case.op or case.op_type,
-        shape=case.shape,
-        dtype=case.dtype,
-        requested_bytes=case.asked,
-        in_use_bytes=case.in_use,
-        limit_bytes=case.limit,
-        largest_free_bytes=case.largest_free,
-        evidence=[*first, *_facts(case), *reasons, *_fall(case, fits), *last],
-        confidence=confidence,
-        fixes=fixes.for_cause(cause, case.asked, _batch(case), fits, case.held),
-        memory_map=case.memory_map,
-        case=case,
-    )
-
-
-def _facts(case):
-    op = case.op or case.op_type
-    if op and op != "StatefulPartitionedCall":
-        yield f"The op that failed: {op}" + (f", in layer {case.layer}." if case.layer else ".")
-    if case.shape is not None and case.asked:
-        yield f"Its tensor: {case.dtype}{list(case.shape)}, {format_size(case.asked)}."
-    elif case.shape is not None:
-        yield f"Its tensor has the shape {list(case.shape)}; of what type the text does not say."
-    elif case.asked:
-        yield f"It asked for {format_size(case.asked)}."
-    if case.in_use is not None and case.limit:
-        left = (
-            f"; the largest block left: {format_size(case.largest_free)}"
-            if case.largest_free is not None
-            else ""
-        )
-        yield f"In use: {format_size(case.in_use)} of {format_size(case.limit)}{left}."
-    alike = case.sizes.get(-(-(case.asked or 0) // 256) * 256, 0)
-    if alike > 1:
-        yield f"{alike} pieces of the very same size are in use already."
-
-
-def _batch(case):
-    return case.batch or (case.shape[0] if case.shape and len(case.shape) > 1 else None)
-
-
-def _batch_that_may_fit(case):
-    """The largest batch not yet ruled out: what was in use and asked for, scaled down to the limit."""
-    batch = _batch(case)
-    if not (batch and case.asked and case.limit):
-        return None
-    fixed = sum((case.held or {}).get(name, 0) for name in ("weights", "optimizer"))
-    need = (case.in_use or 0) + case.asked
-    if need <= case.limit or case.limit <= fixed:
-        return None
-    return batch * (case.limit - fixed) // (need - fixed) or None
-
-
-def _fall(case, fits):
-    if fits:
-        need = format_size((case.in_use or 0) + case.asked)
-        yield (
-            f"Up to there the step needs {need}: under {format_size(case.limit)} the batch can be {fits} at "
-            f"most instead of {_batch(case)}, and likely less, for the step had not come to its end."
-        )
 
 
 def _short(said, most=150):

@@ -4,7 +4,7 @@ import base64
 import html
 from dataclasses import dataclass, field
 
-from . import causes
+from . import causes, fixes
 from .memory import format_size
 
 
@@ -74,6 +74,77 @@ class Diagnosis:
         facts = {name: value for name, value in vars(self).items() if name not in ("memory_map", "case")}
         shape = None if self.shape is None else list(self.shape)
         return facts | {"shape": shape, "fixes": [fix.to_dict() for fix in self.fixes]}
+
+
+def from_case(case, last=(), first=()):
+    """The Diagnosis of a labkit.case.Case. first, last: sentences before and after its own evidence."""
+    cause, confidence, reasons = causes.find(case)
+    fits = (
+        _batch_that_may_fit(case) if cause in ("activations", "tensor_exceeds_limit", "attention") else None
+    )
+    return Diagnosis(
+        cause=cause,
+        layer=case.layer,
+        op=case.op or case.op_type,
+        shape=case.shape,
+        dtype=case.dtype,
+        requested_bytes=case.asked,
+        in_use_bytes=case.in_use,
+        limit_bytes=case.limit,
+        largest_free_bytes=case.largest_free,
+        evidence=[*first, *_facts(case), *reasons, *_fall(case, fits), *last],
+        confidence=confidence,
+        fixes=fixes.for_cause(cause, case.asked, _batch(case), fits, case.held, case.building),
+        memory_map=case.memory_map,
+        case=case,
+    )
+
+
+def _facts(case):
+    op = case.op or case.op_type
+    if op and op != "StatefulPartitionedCall":
+        yield f"The op that failed: {op}" + (f", in layer {case.layer}." if case.layer else ".")
+    if case.shape is not None and case.asked:
+        yield f"Its tensor: {case.dtype}{list(case.shape)}, {format_size(case.asked)}."
+    elif case.shape is not None:
+        yield f"Its tensor has the shape {list(case.shape)}; of what type the text does not say."
+    elif case.asked:
+        yield f"It asked for {format_size(case.asked)}."
+    if case.in_use is not None and case.limit:
+        left = (
+            f"; the largest block left: {format_size(case.largest_free)}"
+            if case.largest_free is not None
+            else ""
+        )
+        yield f"In use: {format_size(case.in_use)} of {format_size(case.limit)}{left}."
+    alike = case.sizes.get(-(-(case.asked or 0) // 256) * 256, 0)
+    if alike > 1:
+        yield f"{alike} pieces of the very same size are in use already."
+
+
+def _batch(case):
+    return case.batch or (case.shape[0] if case.shape and len(case.shape) > 1 else None)
+
+
+def _batch_that_may_fit(case):
+    """The largest batch not yet ruled out: what was in use and asked for, scaled down to the limit."""
+    batch = _batch(case)
+    if not (batch and case.asked and case.limit):
+        return None
+    fixed = sum((case.held or {}).get(name, 0) for name in ("weights", "optimizer"))
+    need = (case.in_use or 0) + case.asked
+    if need <= case.limit or case.limit <= fixed:
+        return None
+    return batch * (case.limit - fixed) // (need - fixed) or None
+
+
+def _fall(case, fits):
+    if fits:
+        need = format_size((case.in_use or 0) + case.asked)
+        yield (
+            f"Up to there the step needs {need}: under {format_size(case.limit)} the batch can be {fits} at "
+            f"most instead of {_batch(case)}, and likely less, for the step had not come to its end."
+        )
 
 
 def _fix_text(number, fix):

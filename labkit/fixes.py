@@ -35,12 +35,14 @@ def _fix(sentence, code, lesson, saves=None):
     return Fix(sentence, code, LESSONS.get(lesson, ""), saves)
 
 
-def for_cause(cause, asked=None, batch=None, fits=None, held=None):
+def for_cause(cause, asked=None, batch=None, fits=None, held=None, building=False):
     """The fixes of a cause, the most effective first.
 
     asked: bytes of the refused tensor; batch: the batch size; fits: the batch size that has a chance; held:
-    bytes by category at the failure. Each may be None: then the fix says no number.
+    bytes by category at the failure; building: no batch had come yet. Where one is None, no number is said.
     """
+    if cause == "weights_or_optimizer" and building:
+        return _weights_alone(asked, batch, fits, held or {})
     return _FIXES[cause](asked, batch, fits, held or {}) if cause in _FIXES else []
 
 
@@ -94,22 +96,36 @@ def _exceeds(asked, batch, fits, held):
 
 
 def _weights(asked, batch, fits, held):
-    slots = held.get("optimizer")
     return [
         _fix(
             "Use an optimizer with fewer slots: Adam keeps two more copies of the weights, plain SGD none.",
             'model.compile(keras.optimizers.SGD(0.01), loss="mse")',
             "09",
-            slots or None,
+            held.get("optimizer") or None,
         ),
         _fix(
             "Train fewer layers: a frozen layer has no gradients and no slots.",
             "layer.trainable = False  # before compile()",
             "09",
         ),
-        _fix("Make the widest layer narrower: of a dense layer, half the units are half the weights.",
-             "", "02", asked and asked // 2),
-    ]  # fmt: skip
+        *_weights_alone(asked, batch, fits, held),
+    ]
+
+
+def _weights_alone(asked, batch, fits, held):
+    return [
+        _fix(
+            "Make the widest layer narrower: of a dense layer, half the units are half the weights.",
+            "",
+            "02",
+            asked and asked // 2,
+        ),
+        _fix(
+            "Let less go into a dense layer: it has a row of weights for each number that Flatten gives it.",
+            "keras.layers.GlobalAveragePooling2D()  # instead of Flatten()",
+            "04",
+        ),
+    ]
 
 
 def _embedding(asked, batch, fits, held):
@@ -129,7 +145,7 @@ def _embedding(asked, batch, fits, held):
 def _attention(asked, batch, fits, held):
     return [
         _fix("Make the sequences shorter: half the length is a quarter of the scores.",
-             "X = X[:, :length]", "09", asked and asked - asked // 4),
+             "X = X[:, :length]", "03", asked and asked - asked // 4),
         _smaller_batch(asked, batch, fits),
         _fix("Compute in 16 bits: the scores take half.",
              'keras.mixed_precision.set_global_policy("mixed_float16")', "08", asked and asked // 2),
@@ -165,7 +181,6 @@ def _predict(asked, batch, fits, held):
             "Take the outputs to the host batch by batch: predict() joins all of them on the device.",
             "outputs = [model.predict_on_batch(x) for x in batches]  # NumPy arrays",
             "10",
-            asked,
         ),
         _fix("Predict in several calls, each over a part of the data.",
              "parts = [model.predict(X[i : i + 1000]) for i in range(0, len(X), 1000)]", "10"),

@@ -1,7 +1,8 @@
 """A reader of logs: the failures that a text tells of, with what surrounds them.
 
 A log of any length is read in blocks and constant memory. A block is searched for fixed pieces of text first;
-only a line that has one meets a regular expression, and those have no nested repetition.
+only a line that has one meets a regular expression, and those have no nested repetition. What surrounds a
+failure (names of ops, tracebacks, epochs) is looked for only near lines that speak of memory.
 """
 
 import re
@@ -10,9 +11,10 @@ from dataclasses import dataclass, field
 from . import bfctext
 from .messages import FORMS, Failure, failure
 
-BLOCK_BYTES = 2**20
+BLOCK_BYTES = 2**18
+CONTEXT_BYTES = 2**15  # of a block that was passed over, what is read after all if the next one matters
 LINE_CHARACTERS = 3000  # of a longer line, what is around the piece of text that was found
-MOST_HITS = 200_000  # lines with one and the same piece of text; those after are not read
+MOST_LINES = 100_000  # read closely; of a log with more, only the end
 MOST_FAILURES = 50
 NEAR_LINES = 400  # a traceback belongs to the error that it ends in
 _NODE = re.compile(
@@ -59,7 +61,28 @@ _CONTEXT = (
     *("{{node", "[[Node", "[[node", *_TRACEBACK, "[Op:", "__wrapped__", "Epoch ", "/step", "retracing"),
     *("atch_size", "atch size", " MB memory", "otalMemory", "otal memory", *MARKS),
 )
-_NEEDLES = dict.fromkeys((*(n for _, needles, _ in FORMS for n in needles), *bfctext.NEEDLES, *_CONTEXT))
+_NEEDLES = tuple(
+    needle.encode()
+    for needle in dict.fromkeys((*(n for form in FORMS for n in form[1]), *bfctext.NEEDLES, *_CONTEXT))
+)
+# A block that has none of these is passed over. (Its last lines, and the log's, are read all the same: they
+# tell of a process that was killed, in other languages and as an exit status.)
+_FIRST_NEEDLES = tuple(
+    needle.encode()
+    for needle in (
+        *(
+            "llocat",
+            "ut of memory",
+            "CUDA_ERROR_OUT_OF_MEMORY",
+            "xhaustedError",
+            "illed",
+            "SIGKILL",
+            "SIGSEGV",
+        ),
+        *("Dst tensor is not initialized", "MemoryError", "bad_alloc", " 2GB", " of size ", "_STATUS_"),
+        *("egmentation fault", "launch failed", "cuDNN failed to initialize"),
+    )
+)
 
 
 @dataclass
@@ -89,23 +112,33 @@ class Log:
 
 def read(blocks):
     """The Log of a text that comes in blocks of bytes, cut anywhere."""
-    reader, rest = _Reader(), b""
-    for block in blocks:
+    reader, before = _Reader(), b""
+    for block in _whole_lines(blocks):
         reader.log.bytes += len(block)
-        whole, newline, rest = (rest + block).rpartition(b"\n")
-        if not newline and len(rest) > 4 * BLOCK_BYTES:  # one endless line
-            whole, rest = rest[: -2 * LINE_CHARACTERS], rest[-2 * LINE_CHARACTERS :]
-        if whole:
-            reader.read(whole + newline)
-    reader.read(rest)
+        if before:
+            reader.read(before)
+        before = block
+    reader.read(before, closely=True)
     return reader.end()
+
+
+def _whole_lines(blocks):
+    """The same bytes in blocks of about one size; a line is cut only if it is longer than that."""
+    rest = b""
+    for block in blocks:
+        rest += block
+        while len(rest) > BLOCK_BYTES:
+            end = rest.rfind(b"\n", 0, BLOCK_BYTES) + 1 or BLOCK_BYTES
+            yield rest[:end]
+            rest = rest[end:]
+    yield rest
 
 
 class _Reader:
     def __init__(self):
         self.log = Log()
-        self._hits = dict.fromkeys((needle.encode() for needle in _NEEDLES), 0)
         self._dumps, self._dump = {}, None
+        self._skipped, self._follow, self._lines_left = b"", True, MOST_LINES
         self._forget(-NEAR_LINES)
 
     def _forget(self, line):
@@ -113,15 +146,44 @@ class _Reader:
         self._traceback_at = self._marks_at = line
         self._marks, self._node, self._op_type = set(), None, None
 
-    def read(self, block):
-        """Read those lines of one block that have a piece of text which we look for."""
-        number, counted = self.log.lines, 0
+    def read(self, block, closely=False):
+        """Read a block: closely if it speaks of memory, or is the first, the last, or after one that does."""
+        speaks = self._lines_left > 0 and any(needle in block for needle in _FIRST_NEEDLES)
+        if closely or self._follow or speaks:
+            self._read_closely(block)
+            self._skipped = b""
+        else:
+            self.log.lines += block.count(b"\n")
+            self._skipped = block[-CONTEXT_BYTES:]
+        self._follow = speaks
+
+    def _read_closely(self, block):
+        """Those lines that have a piece of text which we look for, after the end of a block passed over."""
+        context = self._skipped.partition(b"\n")[2]
+        number, counted = self.log.lines - context.count(b"\n"), 0
+        block = context + block
         for start, end in self._windows(block):
             number += block.count(b"\n", counted, start)
             counted = start
             text = block[start:end].decode("utf-8", "replace")
             self._line(number + 1, _ANSI.sub("", text) if "\x1b" in text else text)
         self.log.lines = number + block.count(b"\n", counted)
+
+    def _windows(self, block):
+        """(start, end) of each line to look at, in order; of long lines only a part."""
+        found = set()
+        for needle in _NEEDLES:
+            at = block.find(needle)
+            while at >= 0:
+                start, end = block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at)
+                end = end if end >= 0 else len(block)
+                if end - start > LINE_CHARACTERS:
+                    start = max(start, at - LINE_CHARACTERS // 3)
+                    end = min(end, start + LINE_CHARACTERS)
+                found.add((start, end))
+                at = block.find(needle, end)
+        self._lines_left -= len(found)
+        return sorted(found)
 
     def end(self):
         """The Log. A dump without its error is a refusal too."""
@@ -130,23 +192,6 @@ class _Reader:
                 Failure("refused", max(1, self.log.lines), "(a dump without its error)", dump=self._dump)
             )
         return self.log
-
-    def _windows(self, block):
-        """(start, end) of each line to look at, in order; of long lines only a part."""
-        found = set()
-        for needle, hits in self._hits.items():
-            at = block.find(needle)
-            while at >= 0 and hits < MOST_HITS:
-                hits += 1
-                start, end = block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at)
-                end = end if end >= 0 else len(block)
-                if end - start > LINE_CHARACTERS:
-                    start = max(start, at - LINE_CHARACTERS // 3)
-                    end = min(end, start + LINE_CHARACTERS)
-                found.add((start, end))
-                at = block.find(needle, end)
-            self._hits[needle] = hits
-        return sorted(found)
 
     def _line(self, number, text):
         if self._reads_dump(text):

@@ -58,6 +58,22 @@ def test_the_same_text_in_other_clothes(text, tmp_path):
     assert found.in_use_bytes == pytest.approx(193.29 * 2**20, rel=1e-4)
 
 
+@pytest.mark.parametrize("before", [0, 300_000, 3_000_000])
+def test_in_a_long_log_the_failure_is_found_with_its_line_and_surroundings(before):
+    noise = "step 1 loss 0.5\n" * (before // 16)
+    text = f"{noise}Epoch 7/9\n{ACTIVATIONS.read_text()}{noise}"
+    found = labkit.diagnose(text)
+    alone = labkit.diagnose(ACTIVATIONS)
+    lines = before // 16 + 1
+    assert found.evidence[0].startswith(f"Line {210 + lines:,} of {lines + 285 + before // 16:,}")
+    assert (found.op, found.memory_map, found.cause) == (alone.op, alone.memory_map, "growth")
+
+
+def test_killed_at_the_end_of_a_long_log_in_any_language():
+    for word in ("Killed", "Getötet", "Processus arrêté", "已杀死"):
+        assert labkit.diagnose("step 1 loss 0.5\n" * 200_000 + word + "\n").cause == "host_memory"
+
+
 def test_text_path_and_bytes_are_all_taken(monkeypatch):
     monkeypatch.chdir(ACTIVATIONS.parent)
     text = ACTIVATIONS.read_text()

@@ -1,0 +1,116 @@
+"""Case: what is known of one failure, from a trial or from a text, before anything is concluded from it."""
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+_OPTIMIZER = re.compile(
+    r"(?:^|/)(?:training(?:_\d+)?/)?(?:adam\w*|sgd|rmsprop|nadam|adagrad|adadelta|ftrl|lion|lamb|adafactor|"
+    r"momentum|optimizer\w*|\w*optimizer|update)(?:_\d+)?/|/Assign$|/Initializer/|_momentum|_velocity",
+    re.IGNORECASE,
+)
+_GRADIENT = re.compile(r"gradient_tape/|(?:^|/)gradients?/")
+WEIGHT_GRADIENT = re.compile(
+    r"(?:MatMul/MatMul_1|_grad/MatMul_1|MatMul_1|BackpropFilter\w*)$|^gradients/concat"
+)
+FORWARD_TYPES = ("Conv", "Relu", "MaxPool", "AvgPool", "FusedBatchNorm", "BiasAdd", "Softmax", "Einsum")
+MAKES_WEIGHTS = {
+    "add_weight",
+    "/initializers/",
+    "init_ops",
+    "in build",
+    "build_wrapper",
+    "self.add(layer)",
+    "load_weights",
+    "batch_set_value",
+}
+MAKES_SLOTS = {"_resource_apply", "get_updates"}
+
+
+@dataclass
+class Case:
+    """What is known of one failure. Sizes in bytes; None where it is not said.
+
+    available_bytes: what the allocator may still take up to its limit; held: bytes by category as it failed;
+    free_share: the longest free stretch of the pool, of 1; sizes: how many pieces of each size are in use;
+    crashed: the process died instead of raising; epoch: the last that had begun; done: epochs that had ended;
+    steps: steps that were done.
+    """
+
+    kind: str = "oom"
+    shape: tuple | None = None
+    dtype: str | None = None
+    op: str | None = None
+    op_type: str | None = None
+    layer: str | None = None
+    asked: int | None = None
+    limit: int | None = None
+    in_use: int | None = None
+    largest_free: int | None = None
+    available_bytes: int | None = None
+    memory_map: object = None
+    free_share: float = 0
+    sizes: Counter = field(default_factory=Counter)
+    allocator: str | None = None
+    on_gpu: bool = False
+    batch: int | None = None
+    crashed: bool = False
+    epoch: int | None = None
+    done: int = 0
+    steps: int | None = None
+    held: dict | None = None
+    grows_by: int | None = None
+    device_bytes: int | None = None
+    marks: set = field(default_factory=set)
+
+    @property
+    def last_part(self):
+        """The op itself: the last part of its path, or its type."""
+        return (self.op or "").rpartition("/")[2] or self.op_type or ""
+
+    @property
+    def building(self):
+        """Whether weights were being made or loaded: no batch had come yet."""
+        return bool(self.marks & MAKES_WEIGHTS)
+
+    @property
+    def free_total(self):
+        """All that is free, in however many pieces."""
+        if self.memory_map is None or self.limit is None:
+            return None
+        return self.limit - self.memory_map.in_use_bytes
+
+    @property
+    def largest_chunk(self):
+        """The largest piece in use."""
+        return max(self.sizes, default=0)
+
+    @property
+    def most_equal(self):
+        """(how many, bytes of one) of those pieces in use of one size that together take the most."""
+        return max(((n, size) for size, n in self.sizes.items()), key=math.prod, default=(0, 0))
+
+    def has_words(self, *words):
+        """Whether the op, the layer, or the traceback's frames have one of the words in them."""
+        text = f"{self.op or ''} {self.layer or ''} {' '.join(self.marks)}".lower()
+        return any(word in text for word in words)
+
+
+def of_optimizer(op):
+    """Whether an op's path is inside an optimizer."""
+    return _OPTIMIZER.search(op or "") is not None and not _GRADIENT.search(op)
+
+
+def is_of_weights(case):
+    """Whether op, traceback or shape say that the tensor is a weight, its gradient or its slot."""
+    op, shape = case.op or "", case.shape or ()
+    if _GRADIENT.search(op):
+        return WEIGHT_GRADIENT.search(op) is not None
+    if of_optimizer(op):
+        return True
+    if "/" in op:
+        return False
+    kernel = len(shape) == 4 and shape[0] == shape[1] <= 11 and min(shape[2:]) > shape[0]
+    moving = case.last_part.startswith(FORWARD_TYPES)
+    return not moving and (kernel or bool(case.marks & (MAKES_WEIGHTS | MAKES_SLOTS)))
