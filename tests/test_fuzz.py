@@ -145,12 +145,6 @@ def _told(log):
     return [(f.kind, f.line, f.shape, f.op, f.requested_bytes, f.times) for f in log.failures], log.warnings
 
 
-@pytest.mark.parametrize("path", sorted(CORPUS.glob("fuzz/*")), ids=lambda path: path.name)
-def test_what_was_found_once_stays_mended(path):
-    check(path.read_bytes())
-    check(path)
-
-
 def patterns():
     for module in (bfctext, case, logs, messages):
         for name, value in vars(module).items():
