@@ -1,12 +1,12 @@
 """compare(): outcomes before and after a fix, in one table and one picture."""
 
-import html
 import numbers
 import statistics
 
+from . import tables
 from .errors import LabkitError
 from .memory import format_size
-from .outcome import SAID, SIGN, Outcome
+from .outcome import Outcome
 
 NOTHING = "·"
 
@@ -56,24 +56,18 @@ class Comparison:
         return plots.compare_outcomes(self.outcomes, title)
 
     def __str__(self):
-        table = [list(self.rows[0]), *(list(row.values()) for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return "\n".join(_line(cells, widths) for cells in table)
+        return tables.text(self.rows)
 
     __repr__ = __str__
 
     def _repr_html_(self):
-        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in self.rows[0])
-        body = "".join(_html_row(row) for row in self.rows)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return tables.html(self.rows)
 
 
 def _cells(outcome, first, result):
     """The table's cells for one outcome."""
-    asked = outcome.diagnosis.requested_bytes if outcome.diagnosis else None
     shown = {
-        "outcome": f"{SIGN[outcome.status]} {SAID[outcome.status]}"
-        + (f", asked for {format_size(asked)}" if asked else ""),
+        "outcome": outcome.ending,
         "peak": NOTHING if outcome.peak_bytes is None else format_size(outcome.peak_bytes),
         "to first": NOTHING,
         "ms per step": NOTHING,
@@ -98,21 +92,3 @@ def _cells(outcome, first, result):
     elif isinstance(outcome.result, numbers.Real):
         shown[result] = f"{outcome.result:.4g}"
     return shown
-
-
-def _line(cells, widths):
-    """One line of text: the labels and outcomes to the left, numbers to the right."""
-    sides = [cell.ljust(width) for cell, width in zip(cells[:2], widths, strict=False)]
-    return "  ".join(sides + [c.rjust(w) for c, w in zip(cells[2:], widths[2:], strict=True)]).rstrip()
-
-
-def _html_row(row):
-    label, *cells = (html.escape(cell) for cell in row.values())
-    return (
-        f'<tr><th scope="row" style="text-align:left">{label}</th>'
-        + "".join(
-            f'<td style="text-align:{"left" if place == 0 else "right"}">{cell}</td>'
-            for place, cell in enumerate(cells)
-        )
-        + "</tr>"
-    )

@@ -86,6 +86,16 @@ class Outcome:
         """One line: the status, the peak against the limit."""
         return f"{SIGN[self.status]} {SAID[self.status]}" + (f" · {self._memory()}" if self._memory() else "")
 
+    @property
+    def ending(self):
+        """What became of it in a few words: where it failed, and what it asked for."""
+        said, found = f"{SIGN[self.status]} {SAID[self.status]}", self.diagnosis
+        if found is not None and found.layer:
+            said += f" in {found.layer}"
+        if found is not None and found.requested_bytes:
+            said += f", asked for {format_size(found.requested_bytes)}"
+        return said
+
     def _memory(self):
         if self.peak_bytes is None:
             return ""

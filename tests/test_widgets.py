@@ -74,7 +74,7 @@ def test_chart_is_drawn_from_the_outcomes(lab):
 def test_table_has_every_trial(lab):
     trials = sum(len(one.tried) for one in lab.series)
     assert lab._table.value.count("<tr>") == trials + 1
-    assert len(repr(lab).splitlines()) == trials
+    assert len(repr(lab).splitlines()) == trials + 1
     assert labkit.format_size(lab.series[1].sweep[0].peak_bytes) in repr(lab)
 
 

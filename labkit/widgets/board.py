@@ -1,10 +1,11 @@
 """What a lab has measured: its runs, as a table and as text. Knows no widgets and no threads."""
 
-import html
 from dataclasses import dataclass, field
 
+from .. import tables
 from ..memory import format_size
-from ..outcome import SAID, SIGN
+
+NOTHING = "No trial has been run yet."
 
 
 @dataclass
@@ -31,14 +32,13 @@ def rows(series):
 
 
 def _row(number, one, value, outcome):
-    layer = outcome.diagnosis.layer if outcome.diagnosis else None
     fits = outcome.peak_bytes is not None
     share = fits and outcome.limit_bytes
     predicted = one.predicted.get(value)
     return {
         "run": str(number),
         one.sweep.over: str(value),
-        "outcome": f"{SIGN[outcome.status]} {SAID[outcome.status]}" + (f" in {layer}" if layer else ""),
+        "outcome": outcome.ending,
         "estimate": format_size(predicted) if predicted else "",
         "peak": format_size(outcome.peak_bytes) if fits else "",
         "of the limit": f"{100 * outcome.peak_bytes / outcome.limit_bytes:.0f} %" if share else "",
@@ -49,14 +49,10 @@ def _row(number, one, value, outcome):
 def table(series):
     """The trials as an HTML table; the text equivalent of the chart."""
     shown = rows(series)
-    if not shown:
-        return "<p>No trial has been run yet.</p>"
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in shown[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row.values()) + "</tr>"
-                   for row in shown)  # fmt: skip
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return tables.html(shown) if shown else f"<p>{NOTHING}</p>"
 
 
 def text(series):
     """The trials as lines of text."""
-    return "\n".join("  ".join(row.values()) for row in rows(series)) or "No trial has been run yet."
+    shown = rows(series)
+    return tables.text(shown) if shown else NOTHING

@@ -9,7 +9,6 @@ from .. import memory
 from ..errors import LabkitError, Stopped
 from ..estimate import Estimating
 from ..memory import format_size
-from ..outcome import SAID, SIGN
 from ..precision import WithPrecision
 from ..sweep import Sweep
 from . import board, controls
@@ -140,7 +139,7 @@ class BatchSizeLab:
 
     def _name(self, key):
         value, outcome = self._trial(key)
-        return f"run {key[0] + 1} · {self.over} {value} · {SIGN[outcome.status]} {SAID[outcome.status]}"
+        return f"run {key[0] + 1} · {self.over} {value} · {outcome.ending}"
 
     def _trial(self, key):
         return self.series[key[0]].tried[key[1]]
