@@ -142,8 +142,8 @@ def _fall(case, fits):
     if fits:
         need = format_size((case.in_use or 0) + case.asked)
         yield (
-            f"Up to there the step needs {need}: under {format_size(case.limit)} the batch can be {fits} at "
-            f"most instead of {_batch(case)}, and likely less, for the step had not come to its end."
+            f"Up to there the step needs {need}: {format_size(case.limit)} hold no more than {fits} of its "
+            f"{_batch(case)} samples, and likely far fewer, for the step had not come to its end."
         )
 
 

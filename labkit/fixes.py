@@ -38,7 +38,7 @@ def _fix(sentence, code, lesson, saves=None):
 def for_cause(cause, asked=None, batch=None, fits=None, held=None, building=False):
     """The fixes of a cause, the most effective first.
 
-    asked: bytes of the refused tensor; batch: the batch size; fits: the batch size that has a chance; held:
+    asked: bytes of the refused tensor; batch: the batch size; fits: more than that cannot fit; held:
     bytes by category at the failure; building: no batch had come yet. Where one is None, no number is said.
     """
     if cause == "weights_or_optimizer" and building:
@@ -54,11 +54,13 @@ def _smaller_batch(asked, batch, fits):
             "02",
             asked and asked // 2,
         )
+    start = max(1, 2 ** (int(fits / 1.5).bit_length() - 1))
     return _fix(
-        f"Make the batch smaller: with {fits} instead of {batch} this tensor shrinks in proportion.",
-        f"model.fit(X, y, batch_size={fits})",
+        f"Make the batch smaller: {start} instead of {batch} is a start; labkit.find_batch_size() finds the "
+        "largest that fits.",
+        f"model.fit(X, y, batch_size={start})",
         "02",
-        asked and asked - asked * fits // batch,
+        asked and asked - asked * start // batch,
     )
 
 
@@ -157,7 +159,7 @@ def _copied(asked, batch, fits, held):
         _fix(
             "Bring the data batch by batch: a PyDataset or a generator over the array.",
             "class Batches(keras.utils.PyDataset):\n"
-            "    def __len__(self): return len(X) // 32\n"
+            "    def __len__(self): return -(-len(X) // 32)  # rounded up\n"
             "    def __getitem__(self, i): return X[32 * i : 32 * i + 32], y[32 * i : 32 * i + 32]\n"
             "model.fit(Batches())",
             "06",

@@ -163,11 +163,11 @@ def test_each_cause_has_fixes_with_lessons_that_exist_and_the_docs_name_it(cause
     assert f"| `{cause}` | {causes.MEANINGS[cause]}" in page
 
 
-def test_the_batch_that_may_fit_is_worked_out():
+def test_the_batch_that_cannot_fit_is_worked_out_and_a_start_is_named_well_below():
     found = labkit.diagnose(ACTIVATIONS)
     assert 64 * 200 // 225 == 56
-    assert any("56 at most instead of 64" in sentence for sentence in found.evidence)
-    assert found.fixes[0].code == "model.fit(X, y, batch_size=56)"
+    assert any("no more than 56 of its 64" in sentence for sentence in found.evidence)
+    assert found.fixes[0].code == "model.fit(X, y, batch_size=32)"
 
 
 def test_outcomes_are_diagnosed_too():
