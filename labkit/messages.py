@@ -1,5 +1,6 @@
 """What TensorFlow, Keras, NumPy, CUDA and the system print as memory runs out: the forms of message."""
 
+import functools
 import math
 import re
 from dataclasses import dataclass, field
@@ -110,7 +111,12 @@ FORMS = (
         r"(?i:Segmentation fault|SIGSEGV|exit(?:ed)?(?: with)?(?: (?:status|code))?:? (?:139|-11)\b)",
     ),
 )
-_FORMS = [(name, needles, re.compile(pattern)) for name, needles, pattern in FORMS]
+
+
+@functools.cache
+def compiled_forms():
+    """FORMS with compiled patterns: made when first needed, for `import labkit` must be quick."""
+    return [(name, needles, re.compile(pattern)) for name, needles, pattern in FORMS]
 
 
 @dataclass
@@ -153,7 +159,7 @@ class Failure:
 
 def failure(number, text):
     """The Failure that a line tells of, or None. number: of the line, from 1."""
-    for name, needles, pattern in _FORMS:
+    for name, needles, pattern in compiled_forms():
         if any(needle in text for needle in needles):
             match = pattern.search(text)
             if match:

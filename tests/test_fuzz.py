@@ -150,7 +150,7 @@ def patterns():
         for name, value in vars(module).items():
             if isinstance(value, re.Pattern):
                 yield f"{module.__name__}.{name}", value
-    for name, _, pattern in messages._FORMS:
+    for name, _, pattern in messages.compiled_forms():
         yield name, pattern
 
 
