@@ -62,7 +62,7 @@ def _array_copied_to_device(case):
         return LIKELY, said
     other = not is_of_weights(case) and (case.asked or 0) < 0.5 * case.largest_chunk
     if other and case.limit and case.largest_chunk > 0.6 * case.limit:
-        return LIKELY, [_one_chunk(case)]
+        return GUESS if "/" in (case.op or "") else LIKELY, [_one_chunk(case)]
     return None
 
 

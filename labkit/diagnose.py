@@ -44,7 +44,11 @@ def diagnose(source):
     """
     if isinstance(source, Outcome):
         return _of_outcome(source)
-    return of_blocks(_blocks(source))
+    found = of_blocks(_blocks(source))
+    if found.cause == "not_oom" and isinstance(source, str) and "\n" not in source and not _is_file(source):
+        said = "It was read as text: there is no file of this name."
+        found = replace(found, evidence=[*found.evidence, said])
+    return found
 
 
 def of_blocks(blocks):
@@ -79,6 +83,7 @@ def of_failure(error, log, limit, memory_map, scopes, failed_in, crashed, batch=
         available_bytes=None,
         memory_map=memory_map,
         sizes=Counter(c.size for c in memory_map.chunks if c.in_use) if memory_map else Counter(),
+        on_gpu=False,  # the limit is the trial's own, and says nothing of the GPU
         batch=batch,
         steps=steps,
         crashed=crashed,
@@ -173,8 +178,10 @@ def read_blocks(file):
 def _of_outcome(outcome):
     if outcome.diagnosis is not None:
         return outcome.diagnosis
-    if outcome.ok:
-        return Diagnosis("not_oom", limit_bytes=outcome.limit_bytes, evidence=[f"{outcome.headline}."])
+    ended = outcome.status in ("timeout", "stopped")
+    if outcome.ok or ended or outcome.status == "killed" and "Another process" in str(outcome.error):
+        said = f"{outcome.headline}."
+        return Diagnosis("not_oom", limit_bytes=outcome.limit_bytes, evidence=[said])
     return diagnose(f"{outcome.log}\n{outcome.error}".encode("utf-8", "replace"))
 
 
@@ -196,7 +203,7 @@ def _of_log(log):
     where = [f'Line {failure.line:,} of {max(log.lines, failure.line):,}: "{_short(failure.said)}"']
     others = [f'line {f.line:,}: {f.kind}, "{_short(f.said)}"' for f in log.failures if f is not failure]
     if log.warnings:
-        others.append(f"{log.warnings} warnings of TensorFlow that it went on with less memory.")
+        others.append(f"warnings of TensorFlow that it went on with less memory: {log.warnings}.")
     if log.retraced:
         others.append("TensorFlow warned of retracing: each new trace stays in the host's memory.")
     return replace(from_case(case, first=where), others=others)

@@ -105,18 +105,15 @@ def _facts(case):
     if op and op != "StatefulPartitionedCall":
         yield f"The op that failed: {op}" + (f", in layer {case.layer}." if case.layer else ".")
     if case.shape is not None and case.asked:
-        yield f"Its tensor: {case.dtype}{list(case.shape)}, {format_size(case.asked)}."
+        yield f"Its tensor: {case.dtype or ''}{list(case.shape)}, {format_size(case.asked)}."
     elif case.shape is not None:
         yield f"Its tensor has the shape {list(case.shape)}; of what type the text does not say."
     elif case.asked:
         yield f"It asked for {format_size(case.asked)}."
     if case.in_use is not None and case.limit:
-        left = (
-            f"; the largest block left: {format_size(case.largest_free)}"
-            if case.largest_free is not None
-            else ""
-        )
-        yield f"In use: {format_size(case.in_use)} of {format_size(case.limit)}{left}."
+        used = f"In use: {format_size(case.in_use)} of {format_size(case.limit)}"
+        left = case.largest_free
+        yield f"{used}." if left is None else f"{used}; the largest block left: {format_size(left)}."
     alike = case.sizes.get(-(-(case.asked or 0) // 256) * 256, 0)
     if alike > 1:
         yield f"{alike} pieces of the very same size are in use already."

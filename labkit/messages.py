@@ -15,10 +15,7 @@ DTYPE_BYTES = {
     "complex128": 16,
 }
 _LONG_NAMES = {"float": "float32", "half": "float16", "double": "float64"}
-_KILLED_IN = (  # what a shell prints for signal 9, in the languages of the C library
-    "Killed|killed|Getötet|Processus arrêté|Tué|已杀死|Убито|Terminado \\(killed\\)|Ucciso|Morto"
-    "|強制終了|Unicestwiony"
-)
+_KILLED_IN = "Killed|killed|Getötet|Processus arrêté|已杀死|Terminado \\(killed\\)"  # what shells print
 
 # name of the form, pieces of text of which a line has one, what is read from it
 FORMS = (

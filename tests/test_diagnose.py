@@ -10,6 +10,7 @@ import pytest
 import labkit
 from labkit import causes, fixes, logs, plots
 from labkit.__main__ import main
+from labkit.diagnose import of_failure
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPECTED = json.loads((CORPUS / "expected.json").read_text())
@@ -102,6 +103,19 @@ def test_cut_off_anywhere_no_number_is_made_up(at):
         assert found.cause in ("activations", "unknown", "not_oom")
 
 
+def test_a_path_that_is_no_file_is_text_and_that_is_said():
+    assert "there is no file of this name" in labkit.diagnose("train.log").evidence[-1]
+
+
+def test_a_limit_of_a_trial_on_a_gpu_is_not_taken_for_a_gpu_that_is_full():
+    message = (
+        f"OOM when allocating tensor with shape[64,64,64,32] and type float on {GPU} by allocator GPU_0_bfc"
+    )
+    error = labkit.outcome.TrialError("ResourceExhaustedError", message)
+    found = of_failure(error, ACTIVATIONS.read_text(), 200 * 2**20, None, {}, None, False, batch=64)
+    assert found.cause == "activations"
+
+
 def test_a_shape_that_is_cut_off_is_not_taken():
     text = "OOM when allocating tensor with shape[64,224,22"
     assert labkit.diagnose(text).shape is None
@@ -118,7 +132,7 @@ def test_all_failures_are_listed_and_the_first_that_matters_is_explained():
     found = labkit.diagnose(text)
     assert found.shape == (64, 100, 100, 32)
     assert [other.partition(",")[0] for other in found.others[:2]] == ["line 3: oom", "line 4: killed"]
-    assert "1 warning" in found.others[2]
+    assert found.others[2].endswith("less memory: 1.")
 
 
 def test_two_processes_writing_at_once_are_told_apart_by_their_threads():
@@ -173,6 +187,9 @@ def test_the_batch_that_cannot_fit_is_worked_out_and_a_start_is_named_well_below
 def test_outcomes_are_diagnosed_too():
     fine = labkit.Outcome("ok", peak_bytes=2**20)
     assert labkit.diagnose(fine).cause == "not_oom"
+    for status, said in {"timeout": "", "stopped": "", "killed": "Another process killed it."}.items():
+        ended = labkit.Outcome(status, error=labkit.outcome.TrialError("SIGKILL", said))
+        assert labkit.diagnose(ended).cause == "not_oom"
     failed = labkit.Outcome("error", log="Killed\n")
     assert labkit.diagnose(failed).cause == "host_memory"
     known = labkit.Outcome("oom", diagnosis=labkit.Diagnosis("attention"))
