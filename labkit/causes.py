@@ -215,11 +215,10 @@ def _weights_or_optimizer(case):
 
 def _activations(case):
     if case.held:
+        in_use = sum(case.held.values())
         moving = sum(case.held.get(name, 0) for name in ("activations", "inputs", "workspace", "gradients"))
-        return CERTAIN, [
-            f"{format_size(moving)} of the {format_size(sum(case.held.values()))} in use were activations, "
-            "gradients, inputs and workspace."
-        ]
+        said = f"{format_size(moving)} of the {format_size(in_use)} in use were activations, gradients, "
+        return (CERTAIN, [said + "inputs and workspace."]) if moving > 0.5 * in_use else None
     if case.kind == "xla":
         return LIKELY, [
             "XLA asks for the buffers of a whole compiled step at once: the batch decides how large."

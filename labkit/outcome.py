@@ -123,9 +123,12 @@ class Outcome:
         return " · ".join(parts)
 
     def _evidence(self):
-        """Sentences for a person: the diagnosis where there is one, and the note."""
-        found = self.diagnosis.evidence if self.diagnosis is not None else []
-        return [*found, *filter(None, [self.note])]
+        """Sentences for a person: the diagnosis where there is one, what helps most, and the note."""
+        found = self.diagnosis
+        if found is None:
+            return [self.note] if self.note else []
+        helps = [f"What helps most: {fix.sentence}" for fix in found.fixes[:1]]
+        return [found.headline, *found.evidence, *helps, *filter(None, [self.note])]
 
     def _trace(self):
         """The reader's lines that led to the failure, and the error where no diagnosis tells it."""

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import labkit
 from labkit import causes, fixes, logs, plots
 from labkit.__main__ import main
+from labkit.case import Case
 from labkit.diagnose import of_failure
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -214,3 +216,24 @@ def test_the_command_reads_files_and_stdin_and_its_status_tells(capsys):
     assert (piped.returncode, piped.stderr) == (0, "") and "activations" in piped.stdout
     assert run_command().returncode == 2
     assert "example" in run_command("diagnose", "--help").stdout
+
+
+HELD = {"weights": 300, "optimizer": 600, "gradients": 50, "activations": 40, "inputs": 5, "workspace": 5}
+
+
+@pytest.mark.parametrize(
+    ("op", "held", "cause"),
+    [
+        ("sequential/dense/MatMul", HELD, "weights_or_optimizer"),
+        ("sequential/dense/MatMul", HELD | {"activations": 4000}, "activations"),
+        ("adam/Square_8", HELD | {"activations": 500, "optimizer": 300}, "weights_or_optimizer"),
+    ],
+)
+def test_what_was_in_use_by_category_makes_it_certain(op, held, cause):
+    known = Case(shape=(64, 100), op=op, asked=25_600, limit=10_000, in_use=9_000, held=held)
+    assert causes.find(replace(known, limit=30_000))[:2] == (cause, causes.CERTAIN)
+
+
+def test_the_card_of_a_failed_trial_names_the_cause_and_what_helps_most():
+    card = str(labkit.Outcome("oom", diagnosis=labkit.diagnose(ACTIVATIONS)))
+    assert "activations (likely)" in card and "What helps most: Make the batch smaller" in card

@@ -36,7 +36,7 @@ def _judge(batch_size):
         return f"There are {PICTURES} pictures, so {batch_size} in a batch is more than there are."
     tried = run(train, memory_limit=LIMIT, batch_size=batch_size)
     if tried.status == "oom":
-        return f"{batch_size} does not fit in {LIMIT}. {tried.diagnosis}"
+        return f"{batch_size} does not fit in {LIMIT}. {' '.join(tried.diagnosis.evidence[:2])}"
     if not tried.ok:
         return f"The trial with {batch_size} ended with the status {tried.status!r}: {tried.error}"
     if batch_size < PICTURES and run(train, memory_limit=LIMIT, batch_size=2 * batch_size).ok:
