@@ -121,23 +121,25 @@ def memory_map(outcome):
     if outcome.memory_map is None:
         why = f"its status is {outcome.status!r}" if found is not outcome else "the text has no whole dump"
         raise ValueError(f"there is no map of the memory ({why})")
-    picture = Figure(figsize=(WIDTH, 1.9), layout="constrained")
+    picture = Figure(figsize=(WIDTH, 2.3), layout="constrained")
     axes = picture.add_subplot()
     at = 0
     for chunk in outcome.memory_map.chunks:
         size = chunk.size / MIB
         colour, hatch = (BLUE, None) if chunk.in_use else ("white", "...")
-        axes.barh(1, size, left=at, height=0.6, color=colour, hatch=hatch, edgecolor=GREY, linewidth=0.3)
+        axes.barh(2, size, left=at, height=0.6, color=colour, hatch=hatch, edgecolor=GREY, linewidth=0.3)
         at += size
     limit = (outcome.limit_bytes or outcome.memory_map.held_bytes) / MIB
     if limit > at:
-        axes.barh(1, limit - at, left=at, height=0.6, color="white", edgecolor=GREY, linestyle=":")
+        axes.barh(2, limit - at, left=at, height=0.6, color="white", edgecolor=GREY, linestyle=":")
     asked = found.requested_bytes
     if asked:
-        axes.barh(0, asked / MIB, height=0.6, color=VERMILION, hatch="//", edgecolor="white")
+        axes.barh(1, asked / MIB, height=0.6, color=VERMILION, hatch="//", edgecolor="white")
+    largest = (found.largest_free_bytes or 0) / MIB
+    axes.barh(0, largest, height=0.6, color="white", hatch="...", edgecolor=GREY, linewidth=0.3)
     axes.axvline(limit, color="black", linestyle="--", linewidth=1.2)
     axes.set_xlim(0, 1.05 * max(limit, (asked or 0) / MIB))
-    axes.set_yticks([1, 0], ["memory: in use / free", "asked for"])
+    axes.set_yticks([2, 1, 0], ["memory: in use / free", "asked for", "largest piece left"])
     axes.set_xlabel("MiB")
     axes.set_title(_map_title(found), loc="left")
     _plain(axes)
