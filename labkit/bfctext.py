@@ -92,9 +92,8 @@ class TextDump:
 
     @property
     def used_bytes(self):
-        """What was in use: as counted by the allocator, or the sum of its chunks."""
-        said = self.in_use_bytes if self.in_use_bytes is not None else self._summed
-        return said if said is not None else self._chunks_in_use()
+        """What was in use, by one of the allocator's own two counts; chunks alone may be cut off."""
+        return self._summed if self.in_use_bytes is None else self.in_use_bytes
 
     def _chunks_in_use(self):
         return sum(c.size for c in self.chunks if c.in_use) if self.chunks else None
@@ -108,7 +107,7 @@ class TextDump:
     def whole(self):
         """Whether all chunks are there: their sum is what the allocator counts, but for its rounding."""
         used, counted = self.used_bytes, self._chunks_in_use()
-        return bool(counted) and abs(counted - used) <= max(0.006 * used, 16)
+        return bool(counted and used) and abs(counted - used) <= max(0.006 * used, 16)
 
     @property
     def free_bytes(self):

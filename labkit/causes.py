@@ -17,7 +17,7 @@ MEANINGS = {
     "host_memory": "The host's memory ran out, not the device's.",
     "warning_only": "TensorFlow asked for more than there was, and went on without: not a failure.",
     "not_oom": "The text tells of no lack of memory.",
-    "unknown": "Memory ran out, and the text does not say enough to tell why.",
+    "unknown": "The text does not say enough to tell why memory ran out.",
 }
 CERTAIN, LIKELY, GUESS = "certain", "likely", "a guess"
 _HOST_ALLOCATORS = {"cpu", "mklcpu", "cuda_host_bfc", "gpu_host_bfc", "gpu_host_allocator"}
@@ -27,7 +27,7 @@ def find(case):
     """(cause, confidence, sentences) of a Case; a second cause that fits too is in the sentences."""
     found = [(rule.__name__[1:], *answer) for rule in _RULES if (answer := rule(case))]
     if not found:
-        return "unknown", CERTAIN, ["The text does not say enough to tell why."]
+        return "unknown", CERTAIN, []
     found.sort(key=lambda answer: answer[1] == GUESS)  # a guess gives way to what has reasons
     cause, confidence, sentences = found[0]
     others = [f"Also possible, {name}: {said[0]}" for name, sure, said in found[1:] if sure != GUESS]

@@ -187,7 +187,7 @@ class _Reader:
 
     def end(self):
         """The Log. A dump without its error is a refusal too."""
-        if not self.log.failures and self._dump and self._dump.used_bytes is not None:
+        if not self.log.failures and self._dump and (self._dump.chunks or self._dump.used_bytes is not None):
             self.log.failures.append(
                 Failure("refused", max(1, self.log.lines), "(a dump without its error)", dump=self._dump)
             )

@@ -92,16 +92,18 @@ def test_what_cannot_be_diagnosed_is_refused_with_what_to_give(given):
 
 @pytest.mark.parametrize("text", ["", " ", "\n" * 1000, "\0" * 100, "no such file.log", b"\xff\xfe\x00OOM"])
 def test_nothing_in_it(text):
-    assert not labkit.diagnose(text).found
+    found = labkit.diagnose(text)
+    assert not found.found and "emory ran out, and" not in found.headline
 
 
 @pytest.mark.parametrize("at", range(0, 30_000, 1234))
 def test_cut_off_anywhere_no_number_is_made_up(at):
     whole = ACTIVATIONS.read_text()
-    for part in (whole[:at], whole[at:]):
+    for part in (whole[:at], whole[at:], whole[at:].replace("\n", " ")):
         found = labkit.diagnose(part)
         assert found.shape in (None, (64, 64, 64, 32))
         assert found.requested_bytes in (None, 32 * 2**20)
+        assert found.in_use_bytes in (None, labkit.diagnose(ACTIVATIONS).in_use_bytes)
         assert found.cause in ("activations", "unknown", "not_oom")
 
 
