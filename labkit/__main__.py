@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from . import commands as largest
 from .diagnose import diagnose, of_blocks, read_blocks
 from .doctor import doctor
 from .errors import LabkitError
@@ -16,7 +17,8 @@ def main(argv=None):
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_diagnose(commands)
     _add_doctor(commands)
-    arguments = parser.parse_args(argv)
+    largest.add(lambda *how: _add_command(commands, *how))
+    arguments = _parsed(parser, argv)
     try:
         return arguments.run(arguments)
     except LabkitError as e:
@@ -25,6 +27,17 @@ def main(argv=None):
     except BrokenPipeError:  # the reader of our output had enough: ... | head
         sys.stderr.close()
         return 0
+
+
+def _parsed(parser, argv):
+    """As parse_args, but name=value may also come after options."""
+    arguments, more = parser.parse_known_args(argv)
+    values = [text for text in more if "=" in text and not text.startswith("-")]
+    if more and (values != more or not hasattr(arguments, "parameters")):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        arguments.parameters += more
+    return arguments
 
 
 def _add_command(commands, name, run, said, example):

@@ -7,3 +7,7 @@ class LabkitError(ValueError):
 
 class Stopped(LabkitError):
     """It was stopped, by an interrupt or from another thread, before there was anything to return."""
+
+
+class NothingFits(LabkitError):
+    """No value that may be tried fits the memory limit."""

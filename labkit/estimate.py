@@ -5,6 +5,12 @@ time that op comes by. Its size is then taken to be affine in the batch size: so
 a sample; one that has no like is taken to grow with the batch if its first dimension is a multiple of it.
 The sequence of allocations and deallocations is replayed at the batch size asked for, through a model of
 the allocator (labkit.bfc), which adds what the allocator gives beyond what was asked.
+
+One thing small trials cannot show: TensorFlow rewrites sums of three gradients and more, as batch
+normalization brings them, once it thinks that a step takes over 80 % of the device's memory
+(SchedulingPass in tensorflow/core/grappler/optimizers/memory_optimizer.cc); of its CPU device it believes
+that it has 256 MiB, whatever the limit. The rewritten sums take more. A model that has such sums gets a
+third trial beyond that.
 """
 
 import collections
@@ -14,8 +20,14 @@ from .errors import LabkitError, Stopped
 from .memory import check_limit, device, format_size
 from .run import Trial
 
+UNLIMITED = 2**46  # bytes
 STEPS = 3  # building; the first step, at whose end optimizers make their slots; and two like all that follow
 WIDEST = 2**24
+WANDER = 0.02  # by which repeated trials differ and no sequence tells
+REWRITES_AT = 0.8 * 256 * 2**20
+SURELY_REWRITTEN = 1.5  # times that: in four models it happened at a peak of 0.87 to 1.3 times
+LIKELY, POSSIBLY = 0.7, 0.55  # of the value at which sums are surely rewritten
+MATTERS = 0.03  # the share of a sum in what a sample takes
 
 
 def estimate(train, *, at=(4, 8), over="batch_size", timeout=120, seed=0, **params):
@@ -44,15 +56,20 @@ class Estimating:
         self.over, self.at = over, _two_values(at)
         if over in options["params"]:
             raise LabkitError(f"{over!r} is what the estimate is over: give its values in at=(4, 8) alone.")
-        self._show, self._stopped, self._running = show or _Line(over), False, None
-        self._trials = [self._trial(train, value, options) for value in self.at]  # refused before any is run
+        self.show, self._stopped, self._running = show or _Line(over), False, None
+        self._train, self._options = train, options
+        self._trial(self.at[0])  # what cannot start is refused before anything is run
 
     def run(self):
         """Make the trials; returns the Estimate. Raises Stopped if it was stopped, at whatever moment."""
         try:
-            return Estimate(self.over, self.at, list(map(self._probe, self.at, self._trials)))
+            probes = [self._probe(place, value) for place, value in enumerate(self.at)]
+            found = Estimate(self.over, self.at, probes)
+            if found.further is not None:
+                self._look_further(found)
+            return found
         finally:
-            self._show.end()
+            self.show.end()
 
     def stop(self):
         """End it, from any thread."""
@@ -60,16 +77,24 @@ class Estimating:
         if self._running:
             self._running.stop()
 
-    def _trial(self, train, value, options):
-        options = {**options, "params": {**options["params"], self.over: value}}
-        return Trial(train, profile=STEPS, end_after_steps=STEPS, show=self._show, **options)
+    def _look_further(self, found):
+        try:
+            found.add(self._probe(2, found.further))
+        except Stopped:
+            raise
+        except LabkitError as e:
+            found.notes.append(f"Beyond {self.over}={found.further} all is less certain. {e}")
 
-    def _probe(self, value, trial):
-        self._running = trial
-        self._show.begin(value, self.at.index(value), len(self.at))
+    def _trial(self, value):
+        options = {**self._options, "params": {**self._options["params"], self.over: value}}
+        return Trial(self._train, profile=STEPS, end_after_steps=STEPS, show=self.show, **options)
+
+    def _probe(self, place, value):
+        self._running = self._trial(value)
+        self.show.begin(value, place, max(2, place + 1))
         if self._stopped:
-            trial.stop()
-        outcome = trial.run()
+            self._running.stop()
+        outcome = self._running.run()
         if outcome.status == "stopped":
             raise Stopped("The estimate was stopped.")
         _check(outcome, f"{self.over}={value}")
@@ -112,9 +137,10 @@ class Estimate:
     """A prediction of the peak for values of one parameter that were not run.
 
     over, at   the parameter, and the two values that were run
-    measured   the peaks of those two trials, in bytes
+    measured   {value: peak in bytes} of the trials
     seconds    how long they took
     notes      sentences on what makes this prediction doubtful; empty if nothing does
+    further    a value beyond that, at which another trial would show what small ones do not; or None
     """
 
     def __init__(self, over, at, probes):
@@ -124,44 +150,46 @@ class Estimate:
         from .replay import plans  # it brings NumPy, which importing labkit does not wait for
 
         self._plans = plans(at, [probe.timeline for probe in probes])
+        self._rewritten = None
         self.notes = list(self._doubts())
+        self.further = self._further() if probes[0].device == "cpu" else None
 
-    def peak_bytes(self, value):
-        """The predicted peak in bytes at `over` = value."""
-        return self._plans[-1].replay(value).peak
+    def peak_bytes(self, value, memory_limit=None):
+        """The predicted peak in bytes at `over` = value; under a limit it can differ, as blocks do."""
+        limit = check_limit(memory_limit, device()) if memory_limit else UNLIMITED
+        return self._plan(value).replay(value, limit).peak
 
     def interval(self, value):
-        """(low, high) in bytes: the peaks of the two trials' sequences, both replayed at that value.
+        """(low, high) in bytes between which the peak should lie.
 
-        The order of ops differs a little from run to run, and with it the peak; this is that difference.
+        They are the least and the largest of what the trials' sequences come to at that value: the order of
+        ops differs a little from run to run, and with it the peak. 2 % are added either way.
         """
-        peaks = [plan.replay(value).peak for plan in self._plans]
-        return min(peaks), max(peaks)
+        peaks = [plan.replay(value).peak for plan in self._plans_near(value)]
+        return round(min(peaks) * (1 - WANDER)), round(max(peaks) * (1 + WANDER))
 
-    def largest(self, memory_limit):
+    def largest(self, memory_limit, sure=False):
         """The largest whole value that is predicted to fit the limit, None if not even 1 does.
+
+        sure   go by the sequences of all trials that may hold there, as `interval` does
 
         Raises LabkitError for a limit that cannot be read or is more than the machine has.
         """
         limit = check_limit(memory_limit, device())
-        if not self._fits(1, limit):
-            return None
-        low = 1
-        while low < WIDEST and self._fits(2 * low, limit):
-            low *= 2
-        step = low // 2
-        while step:
-            low += step if self._fits(low + step, limit) else 0
-            step //= 2
-        return low
+
+        def fits(value):
+            plans = self._plans_near(value) if sure else [self._plan(value)]
+            return all(plan.replay(value, limit).fits for plan in plans)
+
+        return _largest(fits)
 
     def breakdown(self, value):
         """{"category": {...}, "layer": {...}}: bytes of each at the predicted peak."""
-        plan = self._plans[-1]
+        plan = self._plan(value)
         from .timeline import CATEGORIES
 
         by_category, by_layer = dict.fromkeys(CATEGORIES, 0), collections.Counter()
-        for i, size in plan.replay(value).at_peak:
+        for i, size in plan.at_peak(value):
             row = plan.timeline.row(i)
             by_category[row.category] += size
             by_layer[row.layer] += size
@@ -178,8 +206,46 @@ class Estimate:
         points = ", ".join(f"{v}: {format_size(self.peak_bytes(v))}" for v in (high, 4 * high, 16 * high))
         return "\n".join([f"Estimate of the peak over {self.over} · {points}", *self.notes])
 
-    def _fits(self, value, limit):
-        return self._plans[-1].replay(value, limit).fits
+    def add(self, probe):
+        """Take in the outcome of a trial at the value `further`."""
+        from .replay import plans
+
+        if probe.peak_bytes < 0.9 * self.peak_bytes(self.further):
+            self.notes.append(
+                f"At {self.over}={self.further} the peak was {format_size(probe.peak_bytes)}, less than "
+                "predicted: perhaps there are not so many rows."
+            )
+            return
+        self.seconds += probe.wall_seconds
+        self.measured[self.further] = probe.peak_bytes
+        self._rewritten = plans((self.at[1], self.further), [self._plans[-1].timeline, probe.timeline])[-1]
+
+    def _further(self):
+        """A value at which sums are rewritten, if there are any that matter."""
+        plan, value = self._plans[-1], self.at[1]
+        here, there = (plan.replay(v).peak for v in (value, 32 * value))
+        row = max(1, there - here) / (31 * value)
+        if here > REWRITES_AT or plan.timeline.record["widest_sum"] < MATTERS * row:
+            return None
+        return self._value_at(SURELY_REWRITTEN * REWRITES_AT)
+
+    def _value_at(self, peak):
+        """About where the peak is so many bytes."""
+        plan, value = self._plans[-1], self.at[1]
+        for _ in range(3):
+            here, there = plan.replay(value).peak, plan.replay(2 * value).peak
+            value = max(1, round(value + value * (peak - here) / max(1, there - here)))
+        return min(value, WIDEST)
+
+    def _plan(self, value):
+        beyond = self._rewritten and value > LIKELY * self.further
+        return self._rewritten if beyond else self._plans[-1]
+
+    def _plans_near(self, value):
+        """The plans that may hold at that value: just where sums are rewritten is not known."""
+        if not self._rewritten or value < POSSIBLY * self.further:
+            return self._plans
+        return [self._rewritten] if value >= self.further else [*self._plans, self._rewritten]
 
     def _doubts(self):
         plan = self._plans[-1]
@@ -188,3 +254,17 @@ class Estimate:
         share = plan.unknown_bytes() / plan.timeline.peak_bytes
         if share > 0.02:
             yield f"How {100 * share:.0f} % of the memory at the peak grows is not known."
+
+
+def _largest(fits):
+    """The largest whole number that fits; None if 1 does not."""
+    if not fits(1):
+        return None
+    low = 1
+    while low < WIDEST and fits(2 * low):
+        low *= 2
+    step = low // 2
+    while step:
+        low += step if fits(low + step) else 0
+        step //= 2
+    return low

@@ -1,13 +1,13 @@
 """%%trial: a cell that runs as a trial."""
 
 import argparse
-import ast
 import shlex
 import sys
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class
 
+from .commands import parameter
 from .errors import LabkitError
 from .run import Trial
 
@@ -82,11 +82,7 @@ class TrialMagics(Magics):
 
 
 def _parameter(text):
-    """A name=value of the command line; a value that is no Python literal is text."""
-    name, sign, value = text.partition("=")
-    if not sign or not name.isidentifier():
-        raise UsageError(f"%%trial: {text!r} is not name=value")
     try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
+        return parameter(text)
+    except LabkitError as e:
+        raise UsageError(f"%%trial: {e}") from None

@@ -321,8 +321,11 @@ def _margins(values, stretched):
     return low - room, high + room
 
 
-def estimate(estimate, limit=None, title=""):
-    """The predicted peak over the parameter, stacked by category; the two trials as points, and the limit."""
+def estimate(estimate, limit=None, title="", tried=()):
+    """The predicted peak over the parameter, stacked by category; its trials as points, and the limit.
+
+    tried: (value, Outcome) of further trials; those that did not fit are crosses at the limit.
+    """
     small, large = estimate.at
     largest = estimate.largest(limit) if limit else None
     reach = max(2 * large, 1.3 * (largest or 0)) if limit else 32 * large
@@ -340,6 +343,10 @@ def estimate(estimate, limit=None, title=""):
     )
     peaks = [peak / MIB for peak in estimate.measured.values()]
     axes.plot(list(estimate.measured), peaks, "o", color="black", label="measured")
+    fits = [(value, outcome.peak_bytes / MIB) for value, outcome in tried if outcome.ok]
+    axes.plot([value for value, _ in fits], [peak for _, peak in fits], "o", color="black")
+    for value in (value for value, outcome in tried if not outcome.ok):
+        axes.plot([value], [limit / MIB], "x", color=VERMILION, markersize=10, markeredgewidth=2.5)
     said = f"estimated from {estimate.over} {small} and {large}"
     if limit:
         axes.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)

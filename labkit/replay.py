@@ -9,7 +9,7 @@ from . import bfc
 
 UNLIMITED = 2**46
 _RUN_DEPENDENT = re.compile(r"(__inference_|__forward_|__backward_)\w+?_\d+$")
-Replay = collections.namedtuple("Replay", "fits peak at_peak")
+Replay = collections.namedtuple("Replay", "fits peak place")
 
 
 def plans(at, timelines):
@@ -72,31 +72,34 @@ class Plan:
         self._order = what[np.argsort(when)].tolist()
 
     def replay(self, value, limit=UNLIMITED):
-        """What the allocator would do at that value: whether all fits, the peak, and what makes it up."""
-        sizes = np.maximum(1, np.rint(self._asked + self.per_unit * (value - self._own_value)))
-        sizes = sizes.astype(np.int64).tolist()
-        allocator, held = bfc.Allocator(limit), {}
-        given = np.zeros(len(sizes), dtype=np.int64)
+        """What the allocator would do at that value: whether all fits, the peak, and where in the order."""
+        sizes, allocator, held = self._sizes(value), bfc.Allocator(limit), {}
         peak, peak_at = 0, 0
         try:
             for place, i in enumerate(self._order):
                 if i < 0:
                     allocator.release(held.pop(~i))
                     continue
-                chunk = held[i] = allocator.allocate(sizes[i])
-                given[i] = chunk.size
+                held[i] = allocator.allocate(sizes[i])
                 if allocator.in_use > peak:
                     peak, peak_at = allocator.in_use, place
         except bfc.OutOfMemory:
-            return Replay(False, peak, [])
-        return Replay(True, peak, self._alive(peak_at, given))
+            return Replay(False, peak, peak_at)
+        return Replay(True, peak, peak_at)
 
-    def _alive(self, place, given):
-        """(place of the allocation, bytes) of what is in use after so much of the sequence."""
-        alive = set()
-        for i in self._order[: place + 1]:
-            alive.add(i) if i >= 0 else alive.remove(~i)
-        return [(i, int(given[i])) for i in alive]
+    def at_peak(self, value):
+        """(place of the allocation, bytes) of what is in use at the peak."""
+        sizes, allocator, held = self._sizes(value), bfc.Allocator(UNLIMITED), {}
+        for i in self._order[: self.replay(value).place + 1]:
+            if i >= 0:
+                held[i] = allocator.allocate(sizes[i])
+            else:
+                allocator.release(held.pop(~i))
+        return [(i, chunk.size) for i, chunk in held.items()]
+
+    def _sizes(self, value):
+        sizes = np.maximum(1, np.rint(self._asked + self.per_unit * (value - self._own_value)))
+        return sizes.astype(np.int64).tolist()
 
     def unknown_bytes(self):
         """Bytes at the peak of allocations of which it is not known how they grow."""

@@ -1,56 +1,93 @@
 """find_batch_size(): the largest batch size that fits, predicted first and then proved."""
 
+import html
 import time
 from dataclasses import dataclass
 
 from .console import Progress
-from .errors import LabkitError, Stopped
-from .estimate import Estimating
+from .errors import LabkitError, NothingFits, Stopped
+from .estimate import Estimate, Estimating
 from .memory import check_limit, device, format_size
 from .run import Trial
 
-BACK_OFF = 0.93  # after a size that did not fit
+PATIENCE = 2  # seconds of waiting for memory with nothing going on, after which a trial is taken not to fit
+SHY = 0.98  # of the size that is predicted to fit just so: what is returned must fit again and again
+WORTH = 1.02  # a size so much larger than one that fits is worth another trial
+BACK_OFF = 0.9  # of the memory, and of the size, after one that did not fit
+PROOFS = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BatchSizeSearch:
     """What the search found.
 
-    batch_size  the largest value proved to fit by a real trial; None if nothing fits
-    trials      how many trials it took, the two of the estimate included
+    batch_size  the largest value proved to fit by a real trial
+    trials      how many trials it took, those of the estimate included
     ooms        how many of them ran out of memory
     seconds     how long it all took
-    history     (value, Outcome) of each trial at a candidate
+    history     (value, Outcome) of each trial at a candidate, in order
+    estimate    the Estimate that led there
     """
 
-    batch_size: int | None
+    over: str
+    limit_bytes: int
+    batch_size: int
     trials: int
     ooms: int
     seconds: float
     history: list
+    estimate: Estimate
+
+    def plot(self, title=""):
+        """The figure: the predicted peak with the limit, and the trials on it."""
+        from . import plots
+
+        return plots.estimate(self.estimate, self.limit_bytes, title, self.history)
 
     def __repr__(self):
+        lines = [self._headline(), *(f"  {self.over}={v}: {outcome.headline}" for v, outcome in self.history)]
+        return "\n".join(lines)
+
+    def _headline(self):
+        ooms = f"{self.ooms} out of memory" if self.ooms else "none out of memory"
         return (
-            f"batch size {self.batch_size} fits, found in {self.seconds:.1f} s: "
-            f"{self.trials} trials, {self.ooms} out of memory"
+            f"{self.over} {self.batch_size} fits {format_size(self.limit_bytes)} · "
+            f"{self.trials} trials, {ooms}, {self.seconds:.1f} s"
         )
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        rows = "".join(
+            f"<tr><td>{value}</td><td style='text-align:left'>{html.escape(outcome.headline)}</td></tr>"
+            for value, outcome in self.history
+        )
+        table = f"<table><tr><th>{html.escape(self.over)}</th><th>outcome</th></tr>{rows}</table>"
+        return {"text/plain": repr(self), "text/html": f"<b>{html.escape(self._headline())}</b>{table}"}
 
 
 def find_batch_size(
-    train, *, memory_limit, over="batch_size", maximum=65536, multiple_of=1, timeout=600, seed=0, **params
+    train, *, memory_limit, over="batch_size", at=(4, 8), maximum=65536, multiple_of=1, powers_of_two=False,
+    margin=0.0, timeout=600, seed=0, **params,
 ):  # fmt: skip
     """The largest value of `over` under which `train` fits the memory limit; returns a BatchSizeSearch.
 
-    maximum      the largest value worth having
-    multiple_of  only such values, 8 for instance
+    at             the two values that the prediction is made from
+    maximum        the largest value worth having
+    multiple_of    only such values, 8 for instance
+    powers_of_two  only 1, 2, 4, 8, ...
+    margin         share of the limit to keep free, for what is not in `train`
 
-    Two small trials predict it (see labkit.estimate), then `train` is run in full at what they predict.
-    If that does not fit after all, the search goes down by 7 % at a time until it does.
-    Raises LabkitError where nothing can be predicted, and for what run() refuses.
+    Two small trials, or three, predict it (see labkit.estimate). Then `train` is run in full at what they
+    are sure of, and what that run takes corrects the prediction; the search goes up while that promises 2 %
+    more. After a size that does not fit it goes down, or is content with the one that did.
+    Raises LabkitError where nothing can be predicted, where not even 1 fits, for a trial that fails
+    otherwise, and for what run() refuses.
+
+    >>> labkit.find_batch_size(train, memory_limit="256 MiB", multiple_of=8).batch_size
+    96
     """
     search = Searching(
-        train, memory_limit, over, maximum=maximum, multiple_of=multiple_of,
-        timeout=timeout, seed=seed, params=params,
+        train, memory_limit, over, at=at, maximum=maximum, multiple_of=multiple_of,
+        powers_of_two=powers_of_two, margin=margin, timeout=timeout, seed=seed, params=params,
     )  # fmt: skip
     return search.run()
 
@@ -59,65 +96,126 @@ class Searching:
     """A search that can be watched and stopped from outside; find_batch_size() is the short form.
 
     show, options   as for labkit.estimate.Estimating
+
+    While it runs, `estimate` is the Estimate once there is one, and `history` the candidates tried.
     """
 
     def __init__(
-        self, train, memory_limit, over="batch_size", show=None, maximum=65536, multiple_of=1, **options
+        self, train, memory_limit, over="batch_size", show=None, *, at=(4, 8), maximum=65536, multiple_of=1,
+        powers_of_two=False, margin=0.0, **options,
     ):  # fmt: skip
         self.over, self.limit = over, check_limit(memory_limit, device())
-        if not (multiple_of >= 1 and maximum >= multiple_of):
-            raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: no value is left to try.")
-        self._maximum, self._multiple_of = maximum, multiple_of
-        self._show, self._stopped, self._train, self._options = show or _Line(self), False, train, options
+        self._running = Estimating(train, at, over, show=show or _Line(self), **options)
+        _check(self._running.at, maximum, multiple_of, powers_of_two, margin)
+        self._free = check_limit(int(self.limit * (1 - margin)), device())
+        self._maximum, self._multiple_of, self._powers = maximum, multiple_of, powers_of_two
+        self._show, self._train, self._options, self._stopped = self._running.show, train, options, False
         self.estimate, self.history = None, []
-        self._running = Estimating(train, (4, 8), over, show=self._show, **options)
 
     def run(self):
         """Search; returns the BatchSizeSearch. Raises Stopped if it was stopped, at whatever moment."""
         start = time.monotonic()
         try:
             self.estimate = self._running.run()
-            value = self._first_candidate()
-            while value and not self._fits(value):
-                value = self._allowed(int(value * BACK_OFF))
+            value = self._allowed(self._predicted(self._free))
+            while value and len(self.history) < PROOFS:
+                outcome = self._try(value)
+                value = self._higher(value, outcome) if outcome.ok else self._lower(value)
         finally:
             self._show.end()
-        ooms = sum(outcome.status == "oom" for _, outcome in self.history)
-        return BatchSizeSearch(
-            value or None, 2 + len(self.history), ooms, time.monotonic() - start, self.history
-        )
+        return self._found(time.monotonic() - start)
 
     def stop(self):
         """End it, from any thread."""
         self._stopped = True
         self._running.stop()
 
-    def _first_candidate(self):
-        predicted = self.estimate.largest(self.limit)
-        if predicted is None:
-            raise LabkitError(
-                f"Not even {self.over}=1 is predicted to fit {format_size(self.limit)}: the rest is larger."
+    @property
+    def _fitting(self):
+        return max((value for value, outcome in self.history if outcome.ok), default=0)
+
+    @property
+    def _failing(self):
+        return min((value for value, outcome in self.history if not outcome.ok), default=self._maximum + 1)
+
+    def _predicted(self, limit, sure=True):
+        """A little less than what is predicted to fit."""
+        largest = self.estimate.largest(limit, sure=sure)
+        if largest is None:
+            at_one = format_size(self.estimate.peak_bytes(1))
+            raise NothingFits(
+                f"Not even {self.over}=1 is predicted to fit {format_size(limit)}: it takes {at_one}. "
+                "Give more memory, or make the model smaller."
             )
-        return self._allowed(min(predicted, self._maximum))
+        return max(1, int(SHY * largest))
 
     def _allowed(self, value):
+        """The largest value that may be tried, up to this one."""
+        value = min(value, self._maximum)
+        if self._powers:
+            return 2 ** (value.bit_length() - 1) if value else 0
         return value // self._multiple_of * self._multiple_of
 
-    def _fits(self, value):
-        """Whether a real trial at that value fits; it is added to the history."""
+    def _higher(self, value, outcome):
+        """The next candidate after one that fits, from how much it took; None if none promises more."""
+        failures = sum(not tried.ok for _, tried in self.history)
+        if failures > 1:  # enough of them
+            return None
+        correction = outcome.peak_bytes / self.estimate.peak_bytes(value, self._free)
+        limit = min(self._free / correction, device().memory_bytes)
+        larger = self._allowed(min(self._predicted(int(limit), sure=failures), self._failing - 1))
+        return larger if larger > WORTH * value else None
+
+    def _lower(self, value):
+        """The next candidate after one that does not fit; None if another does."""
+        if self._fitting:
+            return None
+        if len(self.history) > 1:  # there is more in `train` than was predicted from
+            return self._allowed(value // 2)
+        return self._allowed(min(int(value * BACK_OFF), self._predicted(int(self._free * BACK_OFF))))
+
+    def _try(self, value):
+        """A real trial at that value; it is added to the history."""
         options = {**self._options, "params": {**self._options["params"], self.over: value}}
-        self._running = Trial(self._train, memory_limit=self.limit, show=self._show, **options)
-        done = 2 + len(self.history)
+        limits = {"memory_limit": self._free, "patience": PATIENCE}
+        self._running = Trial(self._train, show=self._show, **limits, **options)
+        done = len(self.estimate.measured) + len(self.history)
         self._show.begin(value, done, done + 1)
         if self._stopped:
             self._running.stop()
         outcome = self._running.run()
         if outcome.status == "stopped":
             raise Stopped("The search was stopped.")
-        self.history.append((value, outcome))
         if outcome.status not in ("ok", "oom"):
             raise LabkitError(f"The trial at {self.over}={value} ended otherwise:\n{outcome}")
-        return outcome.ok
+        self.history.append((value, outcome))
+        return outcome
+
+    def _found(self, seconds):
+        if not self._fitting:
+            tried = ", ".join(str(value) for value, _ in self.history) or "none"
+            raise NothingFits(
+                f"No value of {self.over} that may be tried fits {format_size(self._free)} (tried: {tried})."
+            )
+        trials = len(self.estimate.measured) + len(self.history)
+        ooms = sum(not outcome.ok for _, outcome in self.history)
+        return BatchSizeSearch(
+            self.over, self.limit, self._fitting, trials, ooms, seconds, self.history, self.estimate
+        )
+
+
+def _check(at, maximum, multiple_of, powers_of_two, margin):
+    if powers_of_two and multiple_of != 1:
+        raise LabkitError("Give multiple_of or powers_of_two, not both.")
+    if not (multiple_of >= 1 and maximum >= multiple_of):
+        raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: no value is left to try.")
+    if not 0 <= margin < 0.9:
+        raise LabkitError(f"margin={margin!r}: give the share of the limit to keep free, such as 0.05.")
+    if maximum < max(at):
+        raise LabkitError(
+            f"maximum={maximum!r} is less than what the prediction is made from: give two values up to it, "
+            f"such as at=({max(1, maximum // 2)}, {maximum})."
+        )
 
 
 class _Line(Progress):

@@ -82,6 +82,7 @@ class Tracer:
             "snapshots": snapshots,
             "scopes": self._scopes.layers,
             "optimizers": optimizer_names(),
+            "widest_sum": widest_sum(),
         }
 
     def _finish(self):
@@ -105,6 +106,14 @@ def _already_recording(*args, **kwargs):
 def optimizer_names():
     """Names of the optimizers alive, which begin the names of their ops."""
     return sorted({o.name for o in gc.get_objects() if isinstance(o, keras.optimizers.Optimizer)})
+
+
+def widest_sum():
+    """Bytes a row of the widest sum of three tensors or more: the gradient of what is used three times."""
+    graphs = [o for o in gc.get_objects() if isinstance(o, tf.Graph)]
+    sums = [op for graph in graphs for op in graph.get_operations() if op.type == "AddN"]
+    outputs = [op.outputs[0] for op in sums if len(op.inputs) > 2 and op.outputs[0].shape.rank]
+    return max((t.dtype.size * (t.shape[1:].num_elements() or 0) for t in outputs), default=0)
 
 
 def _variables():
@@ -287,4 +296,5 @@ def _columns(events, marks):
         "snapshots": [],
         "scopes": {},
         "optimizers": [],
+        "widest_sum": 0,
     }

@@ -1,0 +1,85 @@
+"""python -m labkit estimate and find-batch-size, on a module of the reader's own."""
+
+import json
+
+import pytest
+
+from labkit.__main__ import main
+
+MODULE = """
+import keras
+import numpy as np
+import tensorflow as tf  # at the top, as in anybody's script
+
+print("importing")
+
+
+def train(batch_size, width=64):
+    layers = [keras.Input((784,)), keras.layers.Dense(width, activation="relu"), keras.layers.Dense(10)]
+    model = keras.Sequential(layers)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for _ in range(3):
+        model.train_on_batch(np.ones((batch_size, 784), "float32"), np.zeros(batch_size))
+"""
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    (tmp_path / "shallow_net.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    return tmp_path
+
+
+def test_estimate_prints_a_table(home, capsys):
+    assert (
+        main(["estimate", "shallow_net:train", "--memory-limit", "32MiB", "--at", "8", "16", "width=32"]) == 0
+    )
+    told = capsys.readouterr()
+    assert "importing" in told.err and "importing" not in told.out
+    lines = told.out.splitlines()
+    assert lines[0].split() == ["batch_size", "peak"]
+    assert lines[1].split()[0] == "8" and lines[1].endswith("measured")
+    assert lines[2].split()[0] == "16" and "predicted, between" in lines[3]
+    assert "should fit 32.0 MiB" in lines[-1]
+
+
+def test_find_batch_size_proves_and_prints_json(home, capsys):
+    given = ["find-batch-size", f"{home}/shallow_net.py:train", "--memory-limit", "32 MiB", "--powers-of-two"]
+    assert main([*given, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    value = found["batch_size"]
+    assert value & (value - 1) == 0 and found["ooms"] <= 1
+    assert found["tried"][-1] == {**found["tried"][-1], "batch_size": value, "status": "ok"}
+
+
+def test_where_nothing_fits_the_status_is_1(home, capsys):
+    given = ["shallow_net:train", "--memory-limit", "2MiB", "width=4096"]
+    assert main(["estimate", *given]) == 1
+    assert "Not even batch_size 1" in capsys.readouterr().out
+    assert main(["find-batch-size", *given, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["batch_size"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["nothing"], "module:function"),
+        (["no_such_module:train"], "no module 'no_such_module'"),
+        (["no_such_file.py:train"], "no file"),
+        (["shallow_net:train", "width"], "name=value"),
+        (["shallow_net:train", "--memory-limit", "much"], "Forms that work"),
+        (["shallow_net:missing"], "cannot import name 'missing'"),
+        (["shallow_net:train", "--over", "rows"], "unexpected keyword argument 'rows'"),
+    ],
+)
+def test_bad_use_is_told_with_status_2(home, capsys, given, said):
+    assert main(["estimate", *given]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_unknown_options_are_refused(home, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["estimate", "shallow_net:train", "--limit", "1GiB"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --limit" in capsys.readouterr().err
