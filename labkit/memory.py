@@ -179,23 +179,32 @@ def _nvidia_gpus():
 
 
 def gpu_in_use():
-    """Bytes in use on the first GPU by all processes, as NVML counts them; None where that is not known."""
+    """Bytes in use on the trials' GPU by all processes, as NVML counts them; None if that is not known."""
     found = [used for (used,) in _nvidia_smi("memory.used") if used.isdigit()]
     return int(found[0]) * MIB if found else None
 
 
 def _nvidia_smi(names):
-    """A list of texts for each GPU: what nvidia-smi says of `names`; sizes in MiB."""
+    """A list of texts for each GPU: what nvidia-smi says of `names`; sizes in MiB.
+
+    Of several, the one that CUDA_VISIBLE_DEVICES names first, by number or UUID, comes alone.
+    """
     if not shutil.which("nvidia-smi"):
         return []
-    query = ["nvidia-smi", f"--query-gpu={names}", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", f"--query-gpu=index,uuid,{names}", "--format=csv,noheader,nounits"]
     try:
         listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     wanted = names.count(",")
-    return [[part.strip() for part in line.rsplit(",", wanted)]
-            for line in listed.splitlines() if line.count(",") >= wanted]  # fmt: skip
+    found = [
+        [p.strip() for p in line.split(",", 2)]
+        for line in listed.splitlines()
+        if line.count(",") >= 2 + wanted
+    ]
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
+    visible = [gpu for gpu in found if first and (gpu[0] == first or gpu[1].startswith(first))]
+    return [[part.strip() for part in rest.rsplit(",", wanted)] for _, _, rest in visible or found]
 
 
 @functools.cache

@@ -118,8 +118,7 @@ class Trial:
 
     def _warm(self, show):
         """Start TensorFlow in the launcher if it is not there yet; None if stopped meanwhile."""
-        fork = self.device.kind == "cpu" and os.environ.get("LABKIT_FORK", "1") != "0"
-        _launcher.start(fork)
+        _launcher.start(_forks(self.device.kind))
         start = time.monotonic()
         try:
             while not _launcher.ready:
@@ -152,6 +151,12 @@ class Trial:
             "environ": {k: v for k, v in os.environ.items() if k not in ENVIRONMENT},
         }
         (folder / "request.pkl").write_bytes(pickle.dumps(request))
+
+
+def _forks(kind):
+    """Whether trials are forks of a process that has TensorFlow: as LABKIT_FORK says, or on a CPU only."""
+    asked = os.environ.get("LABKIT_FORK")
+    return asked != "0" if asked else kind == "cpu"
 
 
 def _pack(train, params, filename):

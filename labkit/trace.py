@@ -36,7 +36,11 @@ class Tracer:
         self.running = False
 
     def start(self):
-        options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0)
+        options = tf.profiler.experimental.ProfilerOptions(
+            host_tracer_level=2,
+            python_tracer_level=0,
+            device_tracer_level=int(self._kept),  # a GPU's kernels: for TensorBoard, not for us
+        )
         tf.profiler.experimental.start(self._folder, options)
         tf.profiler.experimental.start, self._start = _already_recording, tf.profiler.experimental.start
         self.running = True
@@ -190,8 +194,15 @@ def read(path):
             f"The profile {path} has no events of an allocator. Record it with ProfilerOptions("
             "host_tracer_level=3), on a GPU or with TF_CPU_ALLOCATOR_USE_BFC=true in the environment."
         )
-    events.sort(key=lambda event: event[0])
+    events = sorted(_of_the_device(events), key=lambda event: event[0])
     return _columns(events, sorted(marks)) | {"began": _began(space)}
+
+
+def _of_the_device(events):
+    """The events of the first GPU's allocator if there is one: pinned host memory has a BFC allocator too."""
+    names = {stats.get("allocator_name", "") for *_, stats in events}
+    gpu = min((name for name in names if name.startswith("GPU_")), default=None)
+    return [event for event in events if gpu is None or event[3].get("allocator_name") == gpu]
 
 
 def _began(space):
@@ -232,6 +243,7 @@ def _text(stat, texts):
 
 
 _READERS = {
+    "allocator_name": _text,
     "allocation_bytes": _number,
     "requested_bytes": _number,
     "bytes_allocated": _number,

@@ -23,12 +23,6 @@ import psutil
 from . import execute, memory
 
 SAMPLE_SECONDS = 0.1
-OOM_MARKS = (
-    "Dst tensor is not initialized",
-    "RESOURCE_EXHAUSTED",
-    "Out of memory",
-    "CUDA_ERROR_OUT_OF_MEMORY",
-)
 
 
 class Events:
@@ -238,12 +232,12 @@ def _limit_memory(request, folder):
     if request["device"] == "gpu":
         import tensorflow as tf
 
-        gpu = tf.config.list_physical_devices("GPU")[0]
+        # Or TensorFlow would take all that it may have at once, as one region; the stand-in's regions grow.
+        os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         if mib:
+            gpu = tf.config.list_physical_devices("GPU")[0]
             configuration = [tf.config.LogicalDeviceConfiguration(memory_limit=mib)]
             tf.config.set_logical_device_configuration(gpu, configuration)
-        else:
-            tf.config.experimental.set_memory_growth(gpu, True)
     else:
         mib = mib or memory.host_memory().total // memory.MIB
         os.environ.update(

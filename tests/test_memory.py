@@ -87,6 +87,21 @@ def test_the_device_is_described():
     assert labkit.format_size(device.memory_bytes) in device.describe()
 
 
+@pytest.mark.parametrize(
+    ("visible", "mib"), [(None, 3), ("0", 3), ("1", 70), ("1,0", 70), ("GPU-bb22", 70), ("MIG-cc33", 3)]
+)
+def test_the_gpu_that_cuda_visible_devices_names_is_asked_of(tmp_path, monkeypatch, visible, mib):
+    asked = 'case "$1" in --query-gpu=index,uuid,memory.used) ;; *) exit 1 ;; esac'
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\n{asked}\necho '0, GPU-aa11, 3'\necho '1, GPU-bb22cc, 70'\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert memory.gpu_in_use() == mib * 2**20
+
+
 def test_importing_labkit_leaves_tensorflow_alone():
     code = "import labkit, sys; print([m for m in ('tensorflow', 'keras', 'matplotlib') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import labkit
-from labkit.run import _launcher
+from labkit.run import _forks, _launcher
 
 CGROUPS = Path("/sys/fs/cgroup/memory")
 
@@ -119,6 +119,17 @@ def test_without_forking_each_trial_has_a_fresh_process():
     )
     assert script.communicate(timeout=120)[0].split() == ["ok", "crashed", str(4 * 2**20 + 256)]
     assert all_gone(mark)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "forks"),
+    [(None, "cpu", True), (None, "gpu", False), ("", "gpu", False), ("0", "cpu", False), ("1", "gpu", True)],
+)
+def test_forking_goes_by_the_device_unless_it_is_asked_for(monkeypatch, asked, kind, forks):
+    monkeypatch.delenv("LABKIT_FORK", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("LABKIT_FORK", asked)
+    assert _forks(kind) is forks
 
 
 def test_a_script_without_tensorflow_is_told_how_to_install_it(tmp_path):

@@ -221,6 +221,35 @@ def test_memory_held_before_the_record_is_counted(tmp_path):
     assert timeline.total()[-1] < MIB
 
 
+@pytest.mark.parametrize("profiled", [dense], indirect=True)
+def test_pinned_host_memory_beside_a_gpus_is_left_out(profiled, tmp_path):
+    """A trace of the stand-in under the names of a GPU's two BFC allocators: not made by a GPU."""
+
+    def read_both(recorded, altered):
+        from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+        from labkit import trace
+
+        space, whole = xplane_pb2.XSpace(), xplane_pb2.XSpace()
+        with open(recorded, "rb") as file:
+            space.ParseFromString(file.read())
+        for name in ("GPU_0_bfc", "gpu_host_bfc"):
+            whole.MergeFrom(space)
+            for plane in whole.planes[-len(space.planes) :]:
+                for metadata in plane.stat_metadata.values():
+                    metadata.name = metadata.name.replace("bfc_cpu_allocator_for_gpu", name)
+                events = (event for line in plane.lines for event in line.events)
+                for stat in (stat for event in events for stat in event.stats if stat.str_value):
+                    stat.str_value = stat.str_value.replace("bfc_cpu_allocator_for_gpu", name)
+        with open(altered, "wb") as file:
+            file.write(whole.SerializeToString())
+        return [trace.read(path)["allocations"]["bytes"] for path in (recorded, altered)]
+
+    outcome = labkit.run(read_both, recorded=profiled[1], altered=str(tmp_path / "x.xplane.pb"))
+    stand_in, gpu = outcome.result
+    assert len(gpu) and gpu.tolist() == stand_in.tolist()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
