@@ -20,7 +20,6 @@ from .errors import LabkitError, Stopped
 from .memory import check_limit, device, format_size
 from .run import Trial
 
-UNLIMITED = 2**46  # bytes
 STEPS = 3  # building; the first step, at whose end optimizers make their slots; and two like all that follow
 WIDEST = 2**24
 WANDER = 0.02  # by which repeated trials differ and no sequence tells
@@ -155,9 +154,17 @@ class Estimate:
         self.further = self._further() if probes[0].device == "cpu" else None
 
     def peak_bytes(self, value, memory_limit=None):
-        """The predicted peak in bytes at `over` = value; under a limit it can differ, as blocks do."""
-        limit = check_limit(memory_limit, device()) if memory_limit else UNLIMITED
-        return self._plan(value).replay(value, limit).peak
+        """The predicted peak in bytes at `over` = value.
+
+        memory_limit   under it the peak can differ a little, as the allocator's blocks do; of a value that
+                       does not fit it is the peak without a limit
+        """
+        plan = self._plan(value)
+        if memory_limit:
+            under = plan.replay(value, check_limit(memory_limit, device()))
+            if under.fits:
+                return under.peak
+        return plan.replay(value).peak
 
     def interval(self, value):
         """(low, high) in bytes between which the peak should lie.
@@ -254,6 +261,12 @@ class Estimate:
         share = plan.unknown_bytes() / plan.timeline.peak_bytes
         if share > 0.02:
             yield f"How {100 * share:.0f} % of the memory at the peak grows is not known."
+        share = plan.bent_bytes() / plan.timeline.peak_bytes
+        if share > 0.02:
+            yield (
+                f"At the peak {100 * share:.0f} % of the memory grows in several dimensions with "
+                f"{self.over}: in no straight line, so the estimate lies too low."
+            )
 
 
 def _largest(fits):

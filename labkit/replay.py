@@ -17,10 +17,23 @@ def plans(at, timelines):
     asked = [timeline.record["allocations"]["requested"].astype(float) for timeline in timelines]
     first, second = _alike(*timelines)
     growth = (asked[1][second] - asked[0][first]) / (at[1] - at[0])
+    shapes = zip(_shapes(timelines[0], first), _shapes(timelines[1], second), strict=True)
+    bent = np.array([_dimensions_apart(*pair) > 1 for pair in shapes], dtype=bool)
     return [
-        Plan(timeline, value, sizes, places, growth)
+        Plan(timeline, value, sizes, places, growth, bent)
         for timeline, value, sizes, places in zip(timelines, at, asked, (first, second), strict=True)
     ]
+
+
+def _shapes(timeline, places):
+    record = timeline.record
+    return [record["shapes"][shape] for shape in record["allocations"]["shape"][places].tolist()]
+
+
+def _dimensions_apart(one, other):
+    """In how many dimensions two shapes such as "[4,30,30,8]" differ."""
+    pairs = zip(one.split(","), other.split(","), strict=False)
+    return sum(a.strip("[]") != b.strip("[]") for a, b in pairs)
 
 
 def _alike(first, second):
@@ -54,7 +67,7 @@ def _leading(shape):
 class Plan:
     """The sequence of allocations of one trial, with sizes that depend on the value."""
 
-    def __init__(self, timeline, own_value, asked, places, growth):
+    def __init__(self, timeline, own_value, asked, places, growth, bent):
         self.timeline, self._own_value, self._asked = timeline, own_value, asked
         leading = np.array([_leading(shape) for shape in timeline.record["shapes"]])
         leading = leading[timeline.record["allocations"]["shape"]]
@@ -64,6 +77,8 @@ class Plan:
         self.per_unit[places] = growth
         self._known = by_shape
         self._known[places] = True
+        self._bent = np.zeros(len(asked), dtype=bool)
+        self._bent[places] = bent
         columns = timeline.record["allocations"]
         ends = np.flatnonzero(columns["end"] >= 0)
         begins = np.flatnonzero(columns["begin"] >= 0)
@@ -103,6 +118,13 @@ class Plan:
 
     def unknown_bytes(self):
         """Bytes at the peak of allocations of which it is not known how they grow."""
+        return self._at_own_peak(~self._known)
+
+    def bent_bytes(self):
+        """Bytes at the peak of allocations that grow in more than one dimension, so in no straight line."""
+        return self._at_own_peak(self._bent)
+
+    def _at_own_peak(self, chosen):
         columns, peak = self.timeline.record["allocations"], self.timeline.peak_at
         alive = (columns["begin"] <= peak) & ((columns["end"] > peak) | (columns["end"] < 0))
-        return int(columns["bytes"][alive & ~self._known].sum())
+        return int(columns["bytes"][alive & chosen].sum())

@@ -197,6 +197,27 @@ def test_the_search_goes_down_after_a_size_that_does_not_fit():
     assert labkit.run(more_in_full, memory_limit="96 MiB", batch_size=found.batch_size).ok
 
 
+def test_growth_in_two_dimensions_is_said_to_be_no_straight_line():
+    def pictures(side):
+        import keras
+        import numpy as np
+
+        model = keras.Sequential([keras.layers.Conv2D(16, 3), keras.layers.GlobalAveragePooling2D()])
+        model.compile("adam", "mse")
+        for _ in range(3):
+            model.train_on_batch(np.ones((8, side, side, 3), "float32"), np.ones((8, 16), "float32"))
+
+    estimated = labkit.estimate(pictures, over="side", at=(16, 32))
+    assert any("several dimensions with side" in note for note in estimated.notes)
+    assert estimated.peak_bytes(256) < 0.8 * labkit.run(pictures, side=256).peak_bytes
+
+
+def test_a_peak_under_a_limit_that_it_does_not_fit_is_the_peak_without():
+    estimated = labkit.estimate(train)
+    assert estimated.peak_bytes(512, "16 MiB") == estimated.peak_bytes(512) > 2**24
+    assert not any("several dimensions" in note for note in estimated.notes)
+
+
 def test_memory_that_does_not_depend_on_the_parameter_is_said_to():
     def fixed(batch_size):
         train_small(batch_size=4)

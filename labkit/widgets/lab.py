@@ -262,7 +262,8 @@ class BatchSizeLab:
         self._doing, self._live.doing = estimating, "estimating"
         try:
             estimate = estimating.run()
-            self.series[-1].predicted = {value: estimate.peak_bytes(value) for value in self._values()}
+            limit = self._limit.value or None
+            self.series[-1].predicted = {v: estimate.peak_bytes(v, limit) for v in self._values()}
             if estimate.notes:
                 said = html.escape(" ".join(estimate.notes))
                 self._detail.value = f'<div role="status">Of the estimate: {said}</div>'
