@@ -53,7 +53,7 @@ lock: | .venv/bin/pip  ## Write the locks after a change of pyproject.toml (ARGS
 	$(COMPILE) --extra test -c requirements.lock -o requirements-test.lock pyproject.toml
 
 clean:  ## Remove .venv and everything else that make made
-	rm -rf .venv .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:
