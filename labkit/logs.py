@@ -202,8 +202,7 @@ class _Reader:
             self._names(number, text)
         elif found.kind == "warning":
             self.log.warnings += 1
-            if self.log.warning is None or (found.requested_bytes or 0) > self.log.warning.requested_bytes:
-                self.log.warning = found
+            self.log.warning = max(self.log.warning or found, found, key=lambda f: f.requested_bytes or 0)
         else:
             self._failed(self._merged(found), text)
 

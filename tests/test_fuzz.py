@@ -105,11 +105,34 @@ def test_anything(text):
     check(text)
 
 
+NO_SIZE = b"(GPU_0_bfc) ran out of memory trying to allocate 1.2.3MiB. This is not a failure\n"
+NO_SIZES = [
+    b"Allocator " + NO_SIZE,
+    b"Allocator " + NO_SIZE.replace(b"not ", b""),
+    b"failed to allocate 1.2.3GiB\n",
+]
+
+
 @QUICK
-@given(st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join))
+@given(st.lists(st.sampled_from(PIECES + NO_SIZES), max_size=40).map(b"".join))
 @example(b"".join(PIECES))
+@example(b"".join(3 * NO_SIZES))
 def test_pieces_of_messages_in_any_order(text):
     check(text)
+
+
+def patterns_of(module):
+    return [value for value in vars(module).values() if isinstance(value, re.Pattern)]
+
+
+FORMS = [pattern for _, _, pattern in messages.compiled_forms()] + patterns_of(logs) + patterns_of(bfctext)
+SAID = st.one_of([st.from_regex(pattern) for pattern in FORMS])
+
+
+@QUICK
+@given(st.lists(SAID, min_size=1, max_size=12), st.sampled_from(["\n", " ", "\r\n", "\n    "]))
+def test_whatever_the_patterns_match(said, between):
+    check((between.join(said)).encode("utf-8", "replace"))
 
 
 @st.composite
@@ -147,9 +170,7 @@ def _told(log):
 
 def patterns():
     for module in (bfctext, case, logs, messages):
-        for name, value in vars(module).items():
-            if isinstance(value, re.Pattern):
-                yield f"{module.__name__}.{name}", value
+        yield from ((module.__name__, pattern) for pattern in patterns_of(module))
     for name, _, pattern in messages.compiled_forms():
         yield name, pattern
 
