@@ -21,9 +21,9 @@ except ImportError:  # Python 3.10
 
 CORPUS = Path(__file__).parent / "corpus"
 SEEDS = [path.read_bytes()[:20_000] for path in sorted(CORPUS.glob("*/*.txt"))]
-EXAMPLES = int(os.environ.get("LABKIT_FUZZ_EXAMPLES", "150"))  # of each kind
+EXAMPLES = int(os.environ.get("LABKIT_FUZZ_EXAMPLES", "100"))  # of each kind
 QUICK = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES <= 150
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES <= 100
 )
 PIECES = [
     *logs._NEEDLES,
