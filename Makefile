@@ -19,11 +19,11 @@ COMPILE = "$$uv" pip compile -q --universal --python-version 3.10 --no-annotate 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab test lint test-code test-notebooks lock clean FORCE
+.PHONY: help install lab test lint test-code test-notebooks gpu-check lock clean FORCE
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo 'Settings: PYTHON=python3.12 (for a new .venv), GPU=0 or GPU=1 (which lock), ARGS=... (lab, lock)'
+	@echo 'Settings: PYTHON=python3.12 (for a new .venv), GPU=0 or GPU=1 (which lock), ARGS=... (lab, lock, gpu-check)'
 
 install: $(STAMP)  ## Install the course into .venv, at the locked versions
 
@@ -45,6 +45,12 @@ ifneq ($(LESSONS),)
 	$(VENV_PATH) .venv/bin/pytest --nbval-lax --nbval-cell-timeout=120 \
 		$(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE)) $(LESSONS)
 endif
+
+gpu-check:  ## On a machine with an NVIDIA GPU, try what the course says of GPUs
+	@nvidia-smi -L 2>/dev/null | grep -q '^GPU' || \
+		{ echo "There is no NVIDIA GPU here: nvidia-smi -L lists none."; exit 2; }
+	@$(MAKE) --no-print-directory GPU=1 install
+	.venv/bin/python benchmarks/gpu/check.py $(ARGS)
 
 lock: | .venv/bin/pip  ## Write the locks after a change of pyproject.toml (ARGS=--upgrade for the newest)
 	@$(FIND_UV); set -e; \

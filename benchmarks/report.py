@@ -4,7 +4,7 @@ import datetime
 import os
 import platform
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import labkit
@@ -13,11 +13,11 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Report:
-    """Prints lines as they come; `save` keeps them in results/NAME.txt."""
+    """Prints lines as they come; `save` keeps them in NAME.txt in `folder`."""
 
-    def __init__(self, name):
-        self.name, self.lines = name, []
-        packages = " ".join(f"{p} {version(p)}" for p in ("tensorflow-cpu", "keras", "numpy"))
+    def __init__(self, name, folder=RESULTS):
+        self.name, self.folder, self.lines = name, Path(folder), []
+        packages = " ".join(_versions("tensorflow-cpu", "tensorflow", "keras", "numpy"))
         self(f"{name} · {datetime.date.today()} · Python {platform.python_version()} · {packages}")
         self(f"{os.cpu_count()} cores · {labkit.format_size(labkit.device().memory_bytes)} · {sys.platform}")
         self("")
@@ -27,5 +27,14 @@ class Report:
         self.lines.append(line)
 
     def save(self):
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{self.name}.txt").write_text("\n".join(self.lines) + "\n")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"{self.name}.txt").write_text("\n".join(self.lines) + "\n")
+
+
+def _versions(*packages):
+    """Name and version of each that is installed: TensorFlow goes by one of two names."""
+    for package in packages:
+        try:
+            yield f"{package} {version(package)}"
+        except PackageNotFoundError:
+            continue

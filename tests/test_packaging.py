@@ -177,7 +177,7 @@ def checkout(tmp_path):
 
 def test_make_alone_lists_the_targets():
     listed = make().stdout
-    for target in ("install", "lab", "test", "lint", "lock", "clean"):
+    for target in ("install", "lab", "test", "lint", "gpu-check", "lock", "clean"):
         assert f"make {target} " in listed
 
 
@@ -200,6 +200,39 @@ def test_a_gpu_that_answers_selects_the_gpu_lock(checkout):
     assert "requirements.lock" in refused and "requirements-gpu.lock" not in refused
     script(checkout / "nvidia-smi", "echo 'No devices were found'")
     assert "requirements-gpu.lock" not in make("-n", "install", cwd=checkout, path=checkout).stdout
+
+
+def test_the_gpu_check_installs_nothing_where_there_is_no_gpu(checkout):
+    script(checkout / "nvidia-smi", "echo 'No devices were found'")
+    done = make("gpu-check", cwd=checkout, path=checkout)
+    assert done.returncode == 2
+    assert done.stdout == "There is no NVIDIA GPU here: nvidia-smi -L lists none.\n"
+    assert not (checkout / ".venv").exists()
+
+
+def test_the_gpu_check_runs_with_the_gpu_lock(checkout):
+    script(checkout / "nvidia-smi", "echo 'GPU 0: NVIDIA T4'")
+    planned = make("-n", "gpu-check", cwd=checkout, path=checkout).stdout
+    assert "requirements-gpu.lock" in planned
+    assert planned.splitlines()[-1] == ".venv/bin/python benchmarks/gpu/check.py "
+
+
+def test_the_gpu_check_says_in_one_sentence_that_there_is_no_gpu(tmp_path):
+    command = [sys.executable, "benchmarks/gpu/check.py", "--out", str(tmp_path)]
+    environ = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("There is no GPU here") and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_and_missing_parts_are_named(tmp_path):
+    parts = [sys.executable, "benchmarks/gpu/parts.py", "install"]
+    (tmp_path / "sha256").write_text(f"{'0' * 64}  00\n{'1' * 64}  01\n")
+    (tmp_path / "00").write_bytes(b"damaged")
+    done = subprocess.run([*parts, tmp_path, tmp_path / "site"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "Missing or damaged: parts 00, 01. Bring them again.\n"
 
 
 def test_importing_labkit_leaves_tensorflow_alone():

@@ -1,0 +1,66 @@
+"""The report of check.py: lines that are kept as they come, each guarded and timed."""
+
+import time
+import traceback
+
+import labkit
+from labkit import format_size, memory
+
+
+class Check:
+    """The report, and the time that is left for the point in hand."""
+
+    def __init__(self, report, keep, small):
+        self._report, self._keep, self.small = report, keep, small
+        self.deadline = time.monotonic() + 60
+
+    def say(self, line=""):
+        self._report(line)
+        if self._keep:
+            self._report.save()
+
+    def line(self, label, work, *args, **options):
+        """Write what `work` returns, or what it raises, and how long it took; returns what it returned."""
+        if self.left() < 3:
+            return self.say(f"{label}: left out, the time for this point is used up")
+        start, found = time.monotonic(), None
+        try:
+            text = found = work(*args, **options)
+        except Exception:
+            text = "RAISED " + traceback.format_exc(limit=-2)[-800:].strip()
+        self.say(f"{label}: {text}  [{time.monotonic() - start:.1f} s]")
+        return found
+
+    def left(self):
+        return self.deadline - time.monotonic()
+
+    def run(self, train, **options):
+        return labkit.run(train, **{"timeout": max(10, self.left()), **options})
+
+
+def said(outcome):
+    """An Outcome in a line: status, peaks, and the error's own first words."""
+    peaks = f"device {format_size(outcome.peak_bytes)}, host {format_size(outcome.host_peak_bytes)}"
+    words = (
+        f" · {outcome.error.type}: {' '.join(outcome.error.message.split())[:300]}" if outcome.error else ""
+    )
+    return f"{outcome.status} · {peaks}{words}{' · ' + outcome.note if outcome.note else ''}"
+
+
+def given_back(before):
+    """What NVML counts before and after, once it is back or 5 s later."""
+    if before is None:
+        return "NVML: no GPU"
+    start, after = time.monotonic(), memory.gpu_in_use()
+    while after > before + 16 * memory.MIB and time.monotonic() - start < 5:
+        time.sleep(0.2)
+        after = memory.gpu_in_use()
+    waited = time.monotonic() - start
+    return f"NVML {format_size(before)} before, {format_size(after)} after ({waited:.1f} s)"
+
+
+def cell(value, base):
+    if not isinstance(value, int):
+        return f"{value or '-':>11}{'':>8}"
+    ratio = f"x{value / base:.2f}" if isinstance(base, int) else ""
+    return f"{format_size(value):>11}{ratio:>8}"
