@@ -28,6 +28,10 @@ _WRAPPERS = (
     "cond",
     "body",
 )
+_SKIMMED = (
+    f"Very many lines of this log speak of ops and memory: after {logs.MOST_LINES:,} of them only its end "
+    "was read. If the failure is in the middle, give that part alone."
+)
 _SHOW = "Give labkit.diagnose the text of an error, the path of a log, or an outcome."
 
 
@@ -206,6 +210,8 @@ def _of_log(log):
         others.append(f"warnings of TensorFlow that it went on with less memory: {log.warnings}.")
     if log.retraced:
         others.append("TensorFlow warned of retracing: each new trace stays in the host's memory.")
+    if log.skimmed:
+        others.append(_SKIMMED)
     return replace(from_case(case, first=where), others=others)
 
 
@@ -222,6 +228,8 @@ def _of_no_failure(log):
     if log.truncated:
         said = ["It speaks of memory that ran out, but in no form known here: cut off, or not TensorFlow's."]
         return Diagnosis("unknown", evidence=said, fixes=fixes.for_cause("unknown"))
+    if log.skimmed:
+        return Diagnosis("unknown", evidence=[_SKIMMED], fixes=fixes.for_cause("unknown"))
     said = f"In {max(log.lines, 1):,} lines there is no word of memory that ran out."
     return Diagnosis("not_oom", evidence=[said])
 

@@ -92,7 +92,7 @@ class Log:
     given_bytes: what TensorFlow took the device to have for it; device_bytes, free_bytes: what the device
     has, and what of it was free as TensorFlow came; epoch: the last that began; done: progress bars that came
     to their end; retraced: how often tf.function warned of retracing; truncated: it speaks of memory that
-    ran out, whether or not the error itself is there.
+    ran out, whether or not the error itself is there; skimmed: it was too long to be read whole.
     """
 
     failures: list = field(default_factory=list)
@@ -106,6 +106,7 @@ class Log:
     done: int = 0
     retraced: int = 0
     truncated: bool = False
+    skimmed: bool = False
     lines: int = 0
     bytes: int = 0
 
@@ -155,6 +156,7 @@ class _Reader:
         else:
             self.log.lines += block.count(b"\n")
             self._skipped = block[-CONTEXT_BYTES:]
+            self.log.skimmed |= self._lines_left <= 0
         self._follow = speaks
 
     def _read_closely(self, block):

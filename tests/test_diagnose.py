@@ -188,6 +188,16 @@ def test_the_batch_that_cannot_fit_is_worked_out_and_a_start_is_named_well_below
     assert found.fixes[0].code == "model.fit(X, y, batch_size=32)"
 
 
+def test_a_log_that_is_too_long_to_be_read_whole_says_so(monkeypatch):
+    monkeypatch.setattr(logs, "MOST_LINES", 100)
+    filler = "[[{{node while/body/_1/add}}]] a line like all the others\n" * 40_000
+    lost = f"{filler}OOM when allocating tensor with shape[8,9] and type float\n{filler}"
+    found = labkit.diagnose(lost)
+    assert found.cause == "unknown" and "only its end was read" in found.evidence[0]
+    kept = labkit.diagnose(lost + ACTIVATIONS.read_text())
+    assert kept.cause == "activations" and "only its end was read" in kept.others[-1]
+
+
 def test_outcomes_are_diagnosed_too():
     fine = labkit.Outcome("ok", peak_bytes=2**20)
     assert labkit.diagnose(fine).cause == "not_oom"
