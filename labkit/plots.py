@@ -346,7 +346,7 @@ def estimate(estimate, limit=None, title="", tried=()):
     fits = [(value, outcome.peak_bytes / MIB) for value, outcome in tried if outcome.ok]
     axes.plot([value for value, _ in fits], [peak for _, peak in fits], "o", color="black")
     for value in (value for value, outcome in tried if not outcome.ok):
-        axes.plot([value], [limit / MIB], "x", color=VERMILION, markersize=10, markeredgewidth=2.5)
+        axes.plot([value], [limit / MIB], "x", color="black", markersize=10, markeredgewidth=2.5)
     said = f"estimated from {estimate.over} {small} and {large}"
     if limit:
         axes.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)

@@ -76,8 +76,8 @@ def find_batch_size(
     powers_of_two  only 1, 2, 4, 8, ...
     margin         share of the limit to keep free, for what is not in `train`
 
-    Two small trials, or three, predict it (see labkit.estimate). Then `train` is run in full at what they
-    are sure of, and what that run takes corrects the prediction; the search goes up while that promises 2 %
+    Two small trials, or three, predict it (see labkit.estimate). Then `train` is run in full at 2 % less
+    than that, and what this run takes corrects the prediction; the search goes up while that promises 2 %
     more. After a size that does not fit it goes down, or is content with the one that did.
     Raises LabkitError where nothing can be predicted, where not even 1 fits, for a trial that fails
     otherwise, and for what run() refuses.
