@@ -31,8 +31,8 @@ COPY = "import numpy as np, tensorflow as tf; tf.convert_to_tensor(np.zeros((256
 LIMIT = "512 MiB"
 ENDS = [
     ("ok", IN_USE, "ok"),
-    ("one tensor too many", OVER, "oom"),
     ("a whole array of 1 GiB", COPY, "oom"),
+    ("one tensor too many", OVER, "oom"),
     ("crashed", f"{HOLD}\nimport os; os.abort()", "crashed"),
     ("killed", f"{HOLD}\nimport os; os.kill(os.getpid(), 9)", "killed"),
     ("timeout", f"{HOLD}\nimport time; time.sleep(600)", "timeout"),
@@ -50,7 +50,7 @@ MODELS = {  # the parameters of `train`
     "LSTM": {"net": "lstm", "batch_size": 64},
     "ResNet-50": {"net": "resnet50", "batch_size": 16},
 }
-SHARES = {6: 1, 1: 2, 2: 1.5, 3: 1.5, 4: 2.5, 5: 2}  # of the time, and the order
+SHARES = {6: 1.5, 1: 2.5, 2: 1.5, 3: 1.5, 4: 2.5, 5: 2}  # of the time, and the order
 
 
 class StopWhenHolding(Console):
@@ -64,7 +64,7 @@ class StopWhenHolding(Console):
 def ended(check, code, expected):
     """A trial that is to end in a certain way."""
     before, show = memory.gpu_in_use(), StopWhenHolding() if expected == "stopped" else None
-    seconds = 8 if expected == "timeout" else max(10, check.left())
+    seconds = 8 if expected == "timeout" else check.patience()
     trial = labkit.Trial(code, memory_limit=LIMIT, timeout=seconds, show=show)
     if show:
         show.trial = trial
@@ -150,7 +150,7 @@ def stand_in(check):
     with tempfile.NamedTemporaryFile() as file:
         small = ["--rehearse"] if check.small else []
         command = [sys.executable, __file__, *small, "--peaks-to", file.name]
-        subprocess.run(command, env=environ, timeout=max(10, check.left()), check=True, capture_output=True)
+        subprocess.run(command, env=environ, timeout=max(60, check.left()), check=True, capture_output=True)
         return json.load(file)
 
 
@@ -176,7 +176,7 @@ def estimates(check):
 
 
 def estimate(check, options):
-    found = labkit.estimate(train, timeout=max(10, check.left() / 2), **options)
+    found = labkit.estimate(train, timeout=check.patience(1 / 2), **options)
     texts = []
     for value in (16, 32) if check.small else (64, 256):
         predicted, outcome = found.peak_bytes(value), check.run(train, batch_size=value, **options)
@@ -188,7 +188,7 @@ def estimate(check, options):
 def find_batch_size(check):
     limit = "32 MiB" if check.small else "1 GiB"
     found = labkit.find_batch_size(
-        train, memory_limit=limit, net="convolutional", maximum=4096, timeout=max(10, check.left() / 3)
+        train, memory_limit=limit, net="convolutional", maximum=4096, timeout=check.patience(1 / 3)
     )
     return f"{found} in {limit}: {[(value, outcome.status) for value, outcome in found.history]}"
 
@@ -212,7 +212,7 @@ def forking(check):
 def products(check):
     """One trial whose result is known."""
     before = memory.gpu_in_use()
-    outcome = check.run(product, memory_limit=LIMIT, timeout=max(10, min(60, check.left())))
+    outcome = check.run(product, memory_limit=LIMIT, timeout=min(60, check.patience()))
     right = f"{outcome.result[0]}, right: {outcome.result[1]}" if outcome.ok else said(outcome)
     return f"{right} · {given_back(before)}"
 

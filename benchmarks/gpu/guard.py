@@ -35,7 +35,11 @@ class Check:
         return self.deadline - time.monotonic()
 
     def run(self, train, **options):
-        return labkit.run(train, **{"timeout": max(10, self.left()), **options})
+        return labkit.run(train, **{"timeout": self.patience(), **options})
+
+    def patience(self, share=1):
+        """Seconds for one trial: what is left, but more than TensorFlow waits for memory."""
+        return max(30, self.left() * share)
 
 
 def said(outcome):
