@@ -42,7 +42,7 @@ test-code: $(TEST_STAMP)  ## Run the tests in tests/
 
 test-notebooks: $(TEST_STAMP)  ## Run the lessons and compare their checked cells
 ifneq ($(LESSONS),)
-	$(VENV_PATH) .venv/bin/pytest --nbval-lax --nbval-cell-timeout=120 \
+	$(VENV_PATH) .venv/bin/pytest --nbval-lax --nbval-cell-timeout=300 \
 		$(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE)) $(LESSONS)
 endif
 
