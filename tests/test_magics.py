@@ -40,7 +40,7 @@ class Cell:
             elif kind == "error":
                 streams["stderr"] += "\n".join(content["traceback"])
 
-        reply = self.client.execute_interactive(source, timeout=60, output_hook=hook)
+        reply = self.client.execute_interactive(source, timeout=180, output_hook=hook)
         self.text, self.errors, self.shown, self.seen = streams["stdout"], streams["stderr"], shown, seen
         self.count = reply["content"]["execution_count"]
         return self

@@ -103,7 +103,7 @@ def test_the_launcher_goes_away_when_idle_and_comes_back_when_needed():
         """,
         LABKIT_IDLE_SECONDS="1",
     )
-    assert script.communicate(timeout=60)[0].split() == ["ok", "gone", "ok"]
+    assert script.communicate(timeout=180)[0].split() == ["ok", "gone", "ok"]
     assert all_gone(mark)
 
 
@@ -117,7 +117,7 @@ def test_without_forking_each_trial_has_a_fresh_process():
         """,
         LABKIT_FORK="0",
     )
-    assert script.communicate(timeout=120)[0].split() == ["ok", "crashed", str(4 * 2**20 + 256)]
+    assert script.communicate(timeout=240)[0].split() == ["ok", "crashed", str(4 * 2**20 + 256)]
     assert all_gone(mark)
 
 
@@ -180,5 +180,5 @@ def test_in_a_container_the_kernel_kills_the_trial_and_not_the_notebook(containe
         print(labkit.run("1").status)
         """
     )
-    assert script.communicate(timeout=120)[0].split() == ["True", "True", "killed", "True", "ok"]
+    assert script.communicate(timeout=240)[0].split() == ["True", "True", "killed", "True", "ok"]
     assert all_gone(mark)

@@ -34,7 +34,7 @@ def policy(batch_size, seen=None):
     return keras.config.dtype_policy().name
 
 
-def wait_for(true, seconds=60):
+def wait_for(true, seconds=180):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it never came"
