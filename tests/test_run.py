@@ -236,7 +236,15 @@ def test_stop_from_another_thread():
     assert time.monotonic() - start < 10
 
 
-def test_an_interrupt_stops_the_trial_and_not_the_caller():
+@pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt, as in a kernel: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_stops_the_trial_and_not_the_caller(interruptible):
     assert labkit.run("1").ok  # warm, so that the interrupt finds the trial under way
     threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
     outcome = labkit.run("import time\ntime.sleep(60)")
