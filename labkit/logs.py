@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from . import bfctext
+from .case import MAKES_SLOTS, MAKES_WEIGHTS
 from .messages import FORMS, Failure, failure
 
 BLOCK_BYTES = 2**18
@@ -38,18 +39,9 @@ MARKS = (
     "in predict",
     "def predict",
     ".predict(",
-    "_resource_apply",
     "/optimizers/",
     "optimizer",
-    "get_updates",
-    "add_weight",
-    "/initializers/",
-    "init_ops",
-    "in build",
-    "build_wrapper",
-    "self.add(layer)",
-    "load_weights",
-    "batch_set_value",
+    *sorted(MAKES_SLOTS | MAKES_WEIGHTS),
     "from_tensor_slices",
     "convert_to_tensor",
     "mbedding",

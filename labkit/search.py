@@ -4,6 +4,7 @@ import html
 import time
 from dataclasses import dataclass
 
+from . import tables
 from .console import Progress
 from .errors import LabkitError, NothingFits, Stopped
 from .estimate import Estimate, Estimating
@@ -56,11 +57,8 @@ class BatchSizeSearch:
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        rows = "".join(
-            f"<tr><td>{value}</td><td style='text-align:left'>{html.escape(outcome.headline)}</td></tr>"
-            for value, outcome in self.history
-        )
-        table = f"<table><tr><th>{html.escape(self.over)}</th><th>outcome</th></tr>{rows}</table>"
+        rows = [{self.over: str(value), "outcome": outcome.headline} for value, outcome in self.history]
+        table = tables.html(rows)
         return {"text/plain": repr(self), "text/html": f"<b>{html.escape(self._headline())}</b>{table}"}
 
 

@@ -10,14 +10,13 @@ import ipywidgets as widgets
 from ..diagnose import diagnose
 from ..errors import LabkitError
 from .parts import Box, button
-from .shown import Saved, replace_earlier
+from .shown import LIVE, Saved, replace_earlier
 
 NOTHING = "Paste an error or a log, or choose a file, and press Explain."
 STYLE = """<style>
 .labkit-said { color: var(--jp-ui-font-color1, #222); line-height: 1.5 }
 .labkit-said pre { overflow: auto; padding: .4em .8em; background: var(--jp-layout-color2, #eee) }
-.jp-OutputArea-child:has(.labkit-lab) ~ .jp-OutputArea-child { display: none }
-</style><span class="labkit-lab"></span>"""
+</style>"""
 
 
 class LogDoctor:
@@ -52,7 +51,7 @@ class LogDoctor:
         self._path.observe(lambda change: change["new"] and self._start(Path(change["new"])), "value")
         buttons = [self._explain, self._clear, self._file, self._path]
         self.widget = Box([
-            widgets.HTML(STYLE), self._text, widgets.HBox(buttons, layout={"flex_flow": "row wrap"}),
+            widgets.HTML(LIVE + STYLE), self._text, widgets.HBox(buttons, layout={"flex_flow": "row wrap"}),
             self._said,
         ])  # fmt: skip
         self._show(f"<p>{NOTHING}</p>")

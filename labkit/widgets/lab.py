@@ -16,7 +16,7 @@ from .chart import chart
 from .live import STYLE as GAUGE_STYLE
 from .live import Live
 from .parts import Box, button, pictures
-from .shown import Saved, replace_earlier
+from .shown import LIVE, Saved, replace_earlier
 
 FINE = "float32"
 NO_TRIAL = ("no trial", ())  # a list whose value is None shows nothing at all
@@ -25,7 +25,6 @@ STYLE = """<style>
 .labkit-table table { border-collapse: collapse; color: var(--jp-ui-font-color1, #222) }
 .labkit-table td, .labkit-table th { padding: .1em .9em; text-align: right }
 .labkit-table pre { max-height: 16em; overflow: auto }
-.jp-OutputArea-child:has(.labkit-lab) ~ .jp-OutputArea-child { display: none }
 </style>"""
 
 
@@ -96,7 +95,7 @@ class BatchSizeLab:
         closed = widgets.Accordion([widgets.VBox([self._table]), self._printed], selected_index=None)
         closed.titles = ("Table of the trials", "What the trials printed")
         self.widget = Box([
-            widgets.HTML(GAUGE_STYLE + STYLE + '<span class="labkit-lab"></span>'),
+            widgets.HTML(LIVE + GAUGE_STYLE + STYLE),
             widgets.HBox([widgets.VBox(left), widgets.VBox(right)], layout={"flex_flow": "row wrap"}),
             widgets.HBox([*buttons, self._estimated, self._timelines], layout={"flex_flow": "row wrap"}),
             self._gauge, self._chart, self._pick, self._detail, closed,

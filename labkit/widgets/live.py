@@ -33,6 +33,7 @@ class Live:
     def __init__(self, draw, begun, gpu=None):
         self._begun = begun
         self._gpu, self._in_use, self._asked = gpu, None, 0.0
+        self._host_bytes = memory.host_memory().total
         self._draw, self._drawn, self._lock = draw, 0.0, threading.Lock()
         self._began = time.monotonic()
         self._value = self._waiting = self._seconds = None
@@ -124,9 +125,9 @@ class Live:
         return bar("memory", current, limit or max(peak, 1), said, mark=peak)
 
     def _host_bar(self):
-        total, held = memory.host_memory().total, self._sample.get("host")
+        held = self._sample.get("host")
         said = f"{format_size(held)} of the host's memory" if held else "host memory"
-        return bar("host memory", held or 0, total, said)
+        return bar("host memory", held or 0, self._host_bytes, said)
 
     def _whole_gpu(self):
         """On a GPU, what all processes hold of it, and why that is more than TensorFlow's figure."""

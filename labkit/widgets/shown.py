@@ -2,6 +2,10 @@
 
 import weakref
 
+# What a live lab shows first: while it is there, the saved state below it is hidden.
+LIVE = """<style>
+.jp-OutputArea-child:has(.labkit-lab) ~ .jp-OutputArea-child { display: none }
+</style><span class="labkit-lab"></span>"""
 _labs_by_cell = weakref.WeakValueDictionary()
 
 

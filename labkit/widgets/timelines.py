@@ -11,7 +11,7 @@ from ..palette import CATEGORY_COLOURS, LAYER_COLOURS
 from ..plots import axis_of
 from ..timeline import Timeline
 from .parts import Box
-from .shown import Saved, replace_earlier
+from .shown import LIVE, Saved, replace_earlier
 
 INK = "var(--jp-ui-font-color1, #222)"
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 560, 260, 48, 18, 22
@@ -21,8 +21,7 @@ STYLE = """<style>
 .labkit-moment table { border-collapse: collapse; color: var(--jp-ui-font-color1, #222) }
 .labkit-moment td, .labkit-moment th { padding: .05em .7em; text-align: left }
 .labkit-moment td:first-child { text-align: right; white-space: nowrap }
-.jp-OutputArea-child:has(.labkit-lab) ~ .jp-OutputArea-child { display: none }
-</style><span class="labkit-lab"></span>"""
+</style>"""
 
 
 class TimelineView:
@@ -51,7 +50,7 @@ class TimelineView:
         self._panes = [_Pane(label, one, self._top, by) for label, one in timelines.items()]
         self._by.observe(lambda change: [pane.colour(change["new"]) for pane in self._panes], "value")
         panes = widgets.HBox([pane.widget for pane in self._panes], layout={"flex_flow": "row wrap"})
-        self.widget = Box([widgets.HTML(STYLE), self._by, panes])
+        self.widget = Box([widgets.HTML(LIVE + STYLE), self._by, panes])
 
     def plot(self):
         """The timelines as a figure."""
