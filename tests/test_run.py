@@ -401,6 +401,29 @@ def test_steps_are_timed_or_nothing_is_said(way):
     assert sum(outcome.step_seconds) < outcome.wall_seconds
 
 
+@pytest.mark.parametrize("beside", [0, 16])
+def test_what_a_generator_yields_is_counted_wherever_it_lies(beside):
+    def counted(beside):
+        import numpy as np
+        import tensorflow as tf
+
+        room = np.zeros(2**20 + 128, "uint8")
+        start = -room.ctypes.data % 64 + beside  # TensorFlow would borrow what lies at a multiple of 64
+
+        def arrays():
+            yield room[start : start + 2**20].view("float32")
+
+        rows = iter(tf.data.Dataset.from_generator(arrays, output_signature=tf.TensorSpec([2**18])))
+        before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+        kept = next(rows)
+        return tf.config.experimental.get_memory_info("CPU:0")["current"] - before, len(kept)
+
+    outcome = labkit.run(counted, beside=beside)
+    assert outcome.ok, outcome
+    grown, _ = outcome.result
+    assert grown >= 2**20
+
+
 @pytest.mark.parametrize(
     ("train", "params", "said"),
     [
