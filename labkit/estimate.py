@@ -22,6 +22,7 @@ from .run import Trial
 
 STEPS = 3  # building; the first step, at whose end optimizers make their slots; and two like all that follow
 WIDEST = 2**24
+DIP = 15  # per cent below what fits: within them something may not
 WANDER = 0.02  # by which repeated trials differ and no sequence tells
 REWRITES_AT = 0.8 * 256 * 2**20
 SURELY_REWRITTEN = 1.5  # times that: in four models it happened at a peak of 0.87 to 1.3 times
@@ -170,25 +171,39 @@ class Estimate:
         """(low, high) in bytes between which the peak should lie.
 
         They are the least and the largest of what the trials' sequences come to at that value: the order of
-        ops differs a little from run to run, and with it the peak. 2 % are added either way.
+        ops differs a little from run to run, and with it the peak; so do the moments at which tf.data makes
+        its batches. 2 % are added either way.
         """
-        peaks = [plan.replay(value).peak for plan in self._plans_near(value)]
+        peaks = [
+            plan.replay(value, order=order).peak
+            for plan in self._plans_near(value)
+            for order in range(len(plan.orders))
+        ]
         return round(min(peaks) * (1 - WANDER)), round(max(peaks) * (1 + WANDER))
 
     def largest(self, memory_limit, sure=False):
         """The largest whole value that is predicted to fit the limit, None if not even 1 does.
 
-        sure   go by the sequences of all trials that may hold there, as `interval` does
+        sure   go by the sequences of all trials that may hold there, as `interval` does, and stay 2 % below
 
+        What is up to 15 % smaller is predicted to fit too (blocks that the allocator does not split can make
+        a larger value fit where a smaller one does not), at whatever moments tf.data makes its batches.
         Raises LabkitError for a limit that cannot be read or is more than the machine has.
         """
         limit = check_limit(memory_limit, device())
 
-        def fits(value):
+        def fits(value, order=0):
             plans = self._plans_near(value) if sure else [self._plan(value)]
-            return all(plan.replay(value, limit).fits for plan in plans)
+            return all(plan.replay(value, limit, order).fits for plan in plans if order < len(plan.orders))
 
-        return _largest(fits)
+        largest = _largest(fits)
+        for less in range(1, DIP + 1):
+            largest = _lowered(fits, largest, int(largest * (1 - less / 100)))
+        if sure and largest > 1:
+            largest = int(largest * (1 - WANDER))
+        for order in range(1, max(len(plan.orders) for plan in self._plans)):
+            largest = _lowered(lambda value, order=order: fits(value, order), largest, largest)
+        return largest or None
 
     def breakdown(self, value):
         """{"category": {...}, "layer": {...}}: bytes of each at the predicted peak."""
@@ -270,14 +285,26 @@ class Estimate:
 
 
 def _largest(fits):
-    """The largest whole number that fits; None if 1 does not."""
-    if not fits(1):
-        return None
-    low = 1
-    while low < WIDEST and fits(2 * low):
-        low *= 2
-    step = low // 2
-    while step:
-        low += step if fits(low + step) else 0
-        step //= 2
+    """The largest whole number that fits, 0 if 1 does not."""
+    low, high = 0, 1
+    while high <= WIDEST and fits(high):
+        low, high = high, 2 * high
+    return _between(fits, low, high)
+
+
+def _lowered(fits, largest, value):
+    """`largest`, or if `value` below it does not fit, the next below that which does."""
+    if not value or fits(value):
+        return largest
+    low, high, step = value - 1, value, 1
+    while low > 0 and not fits(low):
+        low, high, step = max(0, low - step), low, 2 * step
+    return _between(fits, low, high)
+
+
+def _between(fits, low, high):
+    """The largest number that fits, of two of which the first does and the second does not."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
     return low

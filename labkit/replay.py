@@ -8,6 +8,8 @@ import numpy as np
 from . import bfc
 
 UNLIMITED = 2**46
+MOVES = 8  # other orders, in which tf.data's threads run earlier or later
+EARLIER, LATER = 1.0, 0.25  # of a step
 _RUN_DEPENDENT = re.compile(r"(__inference_|__forward_|__backward_)\w+?_\d+$")
 Replay = collections.namedtuple("Replay", "fits peak place")
 
@@ -15,7 +17,7 @@ Replay = collections.namedtuple("Replay", "fits peak place")
 def plans(at, timelines):
     """A Plan of each trial, with the same growth for allocations that are alike."""
     asked = [timeline.record["allocations"]["requested"].astype(float) for timeline in timelines]
-    first, second = _alike(*timelines)
+    first, second = _alike(at, timelines)
     growth = (asked[1][second] - asked[0][first]) / (at[1] - at[0])
     shapes = zip(_shapes(timelines[0], first), _shapes(timelines[1], second), strict=True)
     bent = np.array([_dimensions_apart(*pair) > 1 for pair in shapes], dtype=bool)
@@ -36,26 +38,56 @@ def _dimensions_apart(one, other):
     return sum(a.strip("[]") != b.strip("[]") for a, b in pairs)
 
 
-def _alike(first, second):
+def _alike(at, timelines):
     """Places of allocations that are alike: those in the first trial, and those in the second."""
+    first, second = timelines
     places = collections.defaultdict(collections.deque)
-    for place, key in enumerate(_keys(first)):
+    for place, key in _keys(first):
         places[key].append(place)
-    pairs = [(places[key].popleft(), place) for place, key in enumerate(_keys(second)) if places.get(key)]
+    pairs = [(places[key].popleft(), place) for place, key in _keys(second) if places.get(key)]
+    pairs += _alike_in_the_pipeline(at, timelines)
     return np.array(pairs, dtype=int).reshape(-1, 2).T
 
 
+def _alike_in_the_pipeline(at, timelines):
+    """Pairs of places of what tf.data allocates without a name, by size: it grows with the value or not."""
+    first, second = (_places_by_size(timeline) for timeline in timelines)
+    like = {size: size * at[1] / at[0] for size in first if size * at[1] / at[0] in second}
+    like |= {size: size for size in first if size in second and size not in {*like, *like.values()}}
+    for size, other in like.items():
+        yield from ((place, second[other][0]) for place in first[size])
+        yield from ((first[size][0], place) for place in second[other])
+
+
+def _places_by_size(timeline):
+    places = collections.defaultdict(list)
+    for place in np.flatnonzero(_nameless(timeline)).tolist():
+        places[int(timeline.record["allocations"]["requested"][place])].append(place)
+    return places
+
+
+def _in_pipeline(timeline):
+    """Which allocations tf.data's own threads make."""
+    record = timeline.record
+    return np.array(["tf_data" in thread for thread in record["threads"]])[record["allocations"]["thread"]]
+
+
+def _nameless(timeline):
+    return _in_pipeline(timeline) & (timeline.record["allocations"]["op"] == 0)
+
+
 def _keys(timeline):
-    """What makes an allocation like another: its op, type, rank, and the step in which it is made."""
+    """(place, what makes that allocation like another): op, type, rank, and the step in which it is made."""
     record = timeline.record
     columns = record["allocations"]
     ops = [_RUN_DEPENDENT.sub(r"\1", op) for op in record["ops"]]
     ranks = [shape.count(",") + (len(shape) > 2) for shape in record["shapes"]]
-    steps = np.searchsorted(record["steps"], columns["begin"]).tolist()
-    for op, shape, dtype, temp, step in zip(
-        *(columns[name].tolist() for name in ("op", "shape", "dtype", "temp")), steps, strict=True
-    ):
-        yield ops[op], ranks[shape], dtype, temp, step
+    steps = np.searchsorted(record["steps"], columns["begin"])
+    steps[_in_pipeline(timeline)] = 0  # in which step is chance
+    named = ~_nameless(timeline)
+    for place in np.flatnonzero(named).tolist():
+        op, shape, dtype, temp = (int(columns[name][place]) for name in ("op", "shape", "dtype", "temp"))
+        yield place, (ops[op], ranks[shape], dtype, temp, int(steps[place]))
 
 
 def _leading(shape):
@@ -79,19 +111,36 @@ class Plan:
         self._known[places] = True
         self._bent = np.zeros(len(asked), dtype=bool)
         self._bent[places] = bent
-        columns = timeline.record["allocations"]
-        ends = np.flatnonzero(columns["end"] >= 0)
-        begins = np.flatnonzero(columns["begin"] >= 0)
-        when = np.concatenate([columns["begin"][begins], columns["end"][ends]])
-        what = np.concatenate([begins, ~ends])  # a deallocation is the complement of its allocation
-        self._order = what[np.argsort(when)].tolist()
+        self.orders = self._orders()
 
-    def replay(self, value, limit=UNLIMITED):
+    def _orders(self):
+        """Orders of the allocations and deallocations (the complements): as recorded, and some others.
+
+        When tf.data's threads make the next batch differs from step to step, and with it the holes that the
+        allocator is left with. Where the pipeline is on the device, it is moved at random in the others.
+        """
+        columns = self.timeline.record["allocations"]
+        begin, end = columns["begin"], columns["end"]
+        moving = np.flatnonzero(_in_pipeline(self.timeline) & (begin >= 0))
+        orders = [_order(begin, end)]
+        if not len(moving):
+            return orders
+        step = np.diff([0, *self.timeline.record["steps"]])[-1]
+        latest = np.where(end[moving] >= 0, end[moving] - 1, begin.max())
+        rng = np.random.default_rng(0)
+        for _ in range(MOVES):
+            moved = begin.astype(float)
+            moved[moving] += rng.uniform(-EARLIER * step, LATER * step, len(moving))
+            moved[moving] = np.clip(moved[moving], 0, latest)
+            orders.append(_order(moved, end))
+        return orders
+
+    def replay(self, value, limit=UNLIMITED, order=0):
         """What the allocator would do at that value: whether all fits, the peak, and where in the order."""
         sizes, allocator, held = self._sizes(value), bfc.Allocator(limit), {}
         peak, peak_at = 0, 0
         try:
-            for place, i in enumerate(self._order):
+            for place, i in enumerate(self.orders[order]):
                 if i < 0:
                     allocator.release(held.pop(~i))
                     continue
@@ -105,7 +154,7 @@ class Plan:
     def at_peak(self, value):
         """(place of the allocation, bytes) of what is in use at the peak."""
         sizes, allocator, held = self._sizes(value), bfc.Allocator(UNLIMITED), {}
-        for i in self._order[: self.replay(value).place + 1]:
+        for i in self.orders[0][: self.replay(value).place + 1]:
             if i >= 0:
                 held[i] = allocator.allocate(sizes[i])
             else:
@@ -128,3 +177,9 @@ class Plan:
         columns, peak = self.timeline.record["allocations"], self.timeline.peak_at
         alive = (columns["begin"] <= peak) & ((columns["end"] > peak) | (columns["end"] < 0))
         return int(columns["bytes"][alive & chosen].sum())
+
+
+def _order(begin, end):
+    begins, ends = np.flatnonzero(begin >= 0), np.flatnonzero(end >= 0)
+    when, what = np.concatenate([begin[begins], end[ends]]), np.concatenate([begins, ~ends])
+    return what[np.argsort(when, kind="stable")].tolist()

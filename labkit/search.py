@@ -12,7 +12,7 @@ from .memory import check_limit, device, format_size
 from .run import Trial
 
 PATIENCE = 2  # seconds of waiting for memory with nothing going on, after which a trial is taken not to fit
-SHY = 0.98  # of the size that is predicted to fit just so: what is returned must fit again and again
+SHY = 0.98  # of what a trial's peak promises: what is returned must fit again and again
 WORTH = 1.02  # a size so much larger than one that fits is worth another trial
 BACK_OFF = 0.9  # of the memory, and of the size, after one that did not fit
 PROOFS = 8
@@ -115,7 +115,7 @@ class Searching:
         start = time.monotonic()
         try:
             self.estimate = self._running.run()
-            value = self._allowed(self._predicted(self._free))
+            value = self._first()
             while value and len(self.history) < PROOFS:
                 outcome = self._try(value)
                 value = self._higher(value, outcome) if outcome.ok else self._lower(value)
@@ -136,16 +136,15 @@ class Searching:
     def _failing(self):
         return min((value for value, outcome in self.history if not outcome.ok), default=self._maximum + 1)
 
-    def _predicted(self, limit, sure=True):
-        """A little less than what is predicted to fit."""
-        largest = self.estimate.largest(limit, sure=sure)
+    def _first(self):
+        largest = self.estimate.largest(self._free, sure=True)
         if largest is None:
             at_one = format_size(self.estimate.peak_bytes(1))
             raise NothingFits(
-                f"Not even {self.over}=1 is predicted to fit {format_size(limit)}: it takes {at_one}. "
+                f"Not even {self.over}=1 is predicted to fit {format_size(self._free)}: it takes {at_one}. "
                 "Give more memory, or make the model smaller."
             )
-        return max(1, int(SHY * largest))
+        return self._allowed(largest)
 
     def _allowed(self, value):
         """The largest value that may be tried, up to this one."""
@@ -156,12 +155,11 @@ class Searching:
 
     def _higher(self, value, outcome):
         """The next candidate after one that fits, from how much it took; None if none promises more."""
-        failures = sum(not tried.ok for _, tried in self.history)
-        if failures > 1:  # enough of them
+        if self._failing <= self._maximum:  # one that does not fit is enough
             return None
         correction = outcome.peak_bytes / self.estimate.peak_bytes(value, self._free)
         limit = min(self._free / correction, device().memory_bytes)
-        larger = self._allowed(min(self._predicted(int(limit), sure=failures), self._failing - 1))
+        larger = self._allowed(int(SHY * (self.estimate.largest(int(limit)) or 0)))
         return larger if larger > WORTH * value else None
 
     def _lower(self, value):
@@ -170,7 +168,8 @@ class Searching:
             return None
         if len(self.history) > 1:  # there is more in `train` than was predicted from
             return self._allowed(value // 2)
-        return self._allowed(min(int(value * BACK_OFF), self._predicted(int(self._free * BACK_OFF))))
+        less = self.estimate.largest(int(self._free * BACK_OFF), sure=True) or 0
+        return self._allowed(min(int(value * BACK_OFF), less))
 
     def _try(self, value):
         """A real trial at that value; it is added to the history."""

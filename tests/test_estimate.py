@@ -10,12 +10,13 @@ import labkit
 from labkit import bfc
 from labkit.errors import Stopped
 from labkit.estimate import Estimating
+from labkit.replay import _in_pipeline
 from labkit.search import Searching
 
 MIB = 2**20
 
 
-def train(batch_size, kind="convolutional", feed="train_on_batch"):
+def train(batch_size, kind="convolutional", feed="train_on_batch", epochs=1):
     import keras
     import numpy as np
 
@@ -29,6 +30,13 @@ def train(batch_size, kind="convolutional", feed="train_on_batch"):
             layers.GlobalAveragePooling2D(),
             layers.Dense(10),
         ],
+        "separable": [
+            keras.Input((32, 32, 3)),
+            layers.SeparableConv2D(16, 3, activation="relu"),
+            layers.SeparableConv2D(32, 3, activation="relu"),
+            layers.GlobalMaxPooling2D(),
+            layers.Dense(10),
+        ],
     }
     model = keras.Sequential(nets[kind])
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -36,6 +44,11 @@ def train(batch_size, kind="convolutional", feed="train_on_batch"):
     y = np.zeros(4 * batch_size)
     if feed == "fit":
         model.fit(x, y, batch_size=batch_size, verbose=0)
+    elif feed == "dataset":
+        import tensorflow as tf
+
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+        model.fit(data, epochs=epochs, shuffle=False, verbose=0)
     else:
         for i in range(0, 4 * batch_size, batch_size):
             model.train_on_batch(x[i : i + batch_size], y[i : i + batch_size])
@@ -156,6 +169,23 @@ def test_the_search_keeps_to_what_may_be_tried():
     value, outcome = power.history[0]
     assert value == power.batch_size == 128
     assert outcome.limit_bytes == 67 * MIB  # 70 % of the limit, in whole MiB
+
+
+def test_what_is_found_for_a_dataset_goes_on_fitting():
+    feed = {"kind": "separable", "feed": "dataset"}
+    found = labkit.find_batch_size(train, memory_limit="192 MiB", **feed)
+    assert found.ooms <= 1
+    longer = {"memory_limit": "192 MiB", "epochs": 20, **feed}
+    assert labkit.run(train, batch_size=found.batch_size, **longer).ok
+    assert labkit.run(train, batch_size=int(1.1 * found.batch_size), **longer).status == "oom"
+
+
+def test_the_batches_that_tf_data_makes_are_known_to_grow():
+    fed = labkit.estimate(train, kind="separable", feed="dataset")
+    for plan in fed._plans:
+        made = _in_pipeline(plan.timeline) & (plan.per_unit > 100)
+        assert made.sum() >= 3
+        assert plan.per_unit[made] == pytest.approx(32 * 32 * 3 * 4)
 
 
 def test_what_cannot_be_searched_is_refused():
