@@ -200,6 +200,8 @@ def _weights_or_optimizer(case):
             )
             return CERTAIN, [share, _NO_SMALLER_BATCH]
         return None
+    if case.kind == "constant" and not case.op:
+        return GUESS, ["Most tensors of one value are new slots, which begin as zeros.", _NO_SMALLER_BATCH]
     if not is_of_weights(case):
         return None
     if of_optimizer(case.op) or case.marks & MAKES_SLOTS:
@@ -223,7 +225,7 @@ def _activations(case):
         return LIKELY, [
             "XLA asks for the buffers of a whole compiled step at once: the batch decides how large."
         ]
-    if case.kind not in ("oom", "refused"):
+    if case.kind not in ("oom", "refused", "constant"):
         return None
     if case.shape is None or len(case.shape) < 2:
         named = "/" in (case.op or "") and not is_of_weights(case)

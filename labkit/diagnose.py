@@ -9,6 +9,7 @@ from . import fixes, logs
 from .case import Case, of_optimizer
 from .diagnosis import Diagnosis, from_case
 from .errors import LabkitError
+from .messages import HIDDEN
 from .outcome import Outcome
 
 HOST_ERRORS = ("MemoryError", "_ArrayMemoryError")
@@ -94,7 +95,7 @@ def of_failure(error, log, limit, memory_map, scopes, failed_in, crashed, batch=
         marks=case.marks | {mark for mark in logs.MARKS if mark in error.traceback},
     )
     waited = [error.message] if error.type == "OutOfMemory" else []
-    return from_case(case, waited)
+    return from_case(case, waited, _hidden(case))
 
 
 def with_timeline(diagnosis, timeline):
@@ -134,7 +135,8 @@ def layer_by_name(op):
     parts = [part for part in (op or "").split("/") if part and not part.startswith(_WRAPPERS)]
     if len(parts) > 2 and parts[0].startswith(("sequential", "model", "functional")):
         parts = parts[1:]
-    return parts[0] if len(parts) > 1 and not of_optimizer(op) else None
+    rewritten = parts and parts[-1].startswith("tmp_var")  # a sum that TensorFlow made of another
+    return parts[0] if len(parts) > 1 and not of_optimizer(op) and not rewritten else None
 
 
 # From what is given to bytes
@@ -212,7 +214,7 @@ def _of_log(log):
         others.append("TensorFlow warned of retracing: each new trace stays in the host's memory.")
     if log.skimmed:
         others.append(_SKIMMED)
-    return replace(from_case(case, first=where), others=others)
+    return replace(from_case(case, first=where + _hidden(failure)), others=others)
 
 
 def _of_no_failure(log):
@@ -287,6 +289,11 @@ def _largest_free(memory_map, limit):
     if memory_map is None:
         return None
     return max(memory_map.largest_free_bytes, (limit or 0) - memory_map.held_bytes)
+
+
+def _hidden(told):
+    """What the words of a Failure, or of its Case, do not say."""
+    return [HIDDEN[told.kind]] if told.kind in HIDDEN else []
 
 
 def _short(said, most=150):

@@ -282,6 +282,11 @@ class Estimate:
                 f"At the peak {100 * share:.0f} % of the memory grows in several dimensions with "
                 f"{self.over}: in no straight line, so the estimate lies too low."
             )
+        if plan.timeline.record["validates"]:
+            yield (
+                f"`fit` validates after the {STEPS} steps that were seen: what that takes, copies of the "
+                "validation arrays among it, is not in the estimate."
+            )
 
 
 def _largest(fits):

@@ -7,6 +7,8 @@ import traceback
 import types
 from pathlib import Path
 
+from .messages import CONSTANT
+
 OOM_MARKS = (
     "Dst tensor is not initialized",
     "RESOURCE_EXHAUSTED",
@@ -24,7 +26,7 @@ def run(folder, echo):
             return {"status": "ok"}
         return {"status": "error", "error": describe(e)}
     except BaseException as e:
-        return {"status": "oom" if _is_oom(e) else "error", "error": describe(e)}
+        return {"status": "oom" if _is_oom(e, folder) else "error", "error": describe(e)}
     return {"status": "ok", **_keep(result, folder)}
 
 
@@ -56,12 +58,15 @@ def _execute(source, filename, variables, echo):
     return value
 
 
-def _is_oom(error):
+def _is_oom(error, folder):
     import tensorflow as tf
 
     if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
         return True
-    return isinstance(error, tf.errors.OpError) and any(mark in str(error) for mark in OOM_MARKS)
+    if not isinstance(error, tf.errors.OpError):
+        return False
+    hidden = CONSTANT in str(error) and any(Path(folder).glob("dump*"))
+    return hidden or any(mark in str(error) for mark in OOM_MARKS)
 
 
 def describe(error):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from . import bfctext
 from .case import MAKES_SLOTS, MAKES_WEIGHTS
-from .messages import FORMS, Failure, failure
+from .messages import CONSTANT, FORMS, Failure, failure
 
 BLOCK_BYTES = 2**18
 CONTEXT_BYTES = 2**15  # of a block that was passed over, what is read after all if the next one matters
@@ -72,7 +72,7 @@ _FIRST_NEEDLES = tuple(
             "SIGSEGV",
         ),
         *("Dst tensor is not initialized", "MemoryError", "bad_alloc", " 2GB", " of size ", "_STATUS_"),
-        *("egmentation fault", "launch failed", "cuDNN failed to initialize"),
+        *("egmentation fault", "launch failed", "cuDNN failed to initialize", CONSTANT),
     )
 )
 
@@ -160,6 +160,7 @@ class _Reader:
             number += block.count(b"\n", counted, start)
             counted = start
             text = block[start:end].decode("utf-8", "replace")
+            text = " ".join(text.split()) if "\n" in text else text
             self._line(number + 1, _ANSI.sub("", text) if "\x1b" in text else text)
         self.log.lines = number + block.count(b"\n", counted)
 
@@ -171,6 +172,8 @@ class _Reader:
             while at >= 0:
                 start, end = block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at)
                 end = end if end >= 0 else len(block)
+                if needle == CONSTANT.encode():  # the shape takes the lines that follow
+                    end = max(end, block.find(b"\n}", at, at + LINE_CHARACTERS // 3))
                 if end - start > LINE_CHARACTERS:
                     start = max(start, at - LINE_CHARACTERS // 3)
                     end = min(end, start + LINE_CHARACTERS)
@@ -289,7 +292,7 @@ class _Reader:
 
 def _same(old, new):
     """Whether two failures are two words of one: the refusal and the error, or the error said again."""
-    if old.kind == "refused" and new.kind in ("oom", "copy", "xla"):
+    if old.kind == "refused" and new.kind in ("oom", "copy", "xla", "constant"):
         a, b = old.requested_bytes, new.asked_bytes
         return a is None or b is None or abs(a - b) <= max(256, 0.01 * a)
     if old.kind != new.kind or old.kind == "refused":

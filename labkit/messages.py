@@ -17,6 +17,13 @@ DTYPE_BYTES = {
 _LONG_NAMES = {"float": "float32", "half": "float16", "double": "float64"}
 _KILLED_IN = "Killed|killed|Getötet|Processus arrêté|已杀死|Terminado \\(killed\\)"  # what shells print
 
+CONSTANT = "Cannot parse tensor from proto"  # and its type and shape, over many lines
+# What the words of a form hide.
+HIDDEN = {
+    "constant": "A tensor of one value throughout could not be made for lack of memory: "
+    f'"{CONSTANT}" is all that TensorFlow says of it.'
+}
+
 # name of the form, pieces of text of which a line has one, what is read from it
 FORMS = (
     (
@@ -34,6 +41,12 @@ FORMS = (
         r"|(?P<dims>(?:dim \{ size: \d{1,12} \} ?){1,9}))?",
     ),
     ("oom", ("failed to allocate memory",), r"failed to allocate memory"),
+    (
+        "constant",
+        (CONSTANT,),
+        CONSTANT + r"\W{0,9}(?:goo\.gle/debug\w{1,9}\s{1,9})?(?:dtype: DT_(?P<dtype>\w{1,20})"
+        r"(?:\W{0,9}tensor_shape \{ ?(?P<dims>(?:dim \{ ?size: \d{1,12} ?\} ?){1,9}))?)?",
+    ),
     (
         "copy",
         ("Dst tensor is not initialized",),
@@ -178,10 +191,11 @@ def _kind(name, text, facts):
 def _facts(said):
     """The fields of a Failure from what a pattern found, as text."""
     shape = said.get("shape", said.get("dims"))
+    dtype = said.get("dtype", "").lower()
     requested = int(said["bytes"]) if "bytes" in said else bfctext.size(said.get("size", ""))
     return {
         "shape": None if shape is None else tuple(int(n) for n in re.findall(r"\d+", shape)),
-        "dtype": _LONG_NAMES.get(said.get("dtype"), said.get("dtype")),
+        "dtype": _LONG_NAMES.get(dtype, dtype or None),
         "device": said.get("device"),
         "allocator": said.get("allocator"),
         "op": said.get("op") if "/" in said.get("op", "") else None,

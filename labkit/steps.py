@@ -23,6 +23,7 @@ class StepClock:
         self._after_step, self._tracer = after_step, tracer
         self.seconds = []
         self.batch_size = None
+        self.validates = False
         self._last_end = None
         self._intervals = []
         self._training = set()
@@ -86,6 +87,8 @@ class StepClock:
         self._fitting = model if model.steps_per_execution > 1 else None
         if hasattr(x, "shape") and len(x.shape):
             self.batch_size = min(batch_size or 32, len(x))
+        validation = kwargs.get("validation_data"), kwargs.get("validation_split")
+        self.validates |= validation[0] is not None or bool(validation[1])
         try:
             return call(model, x, y, batch_size, *args, **kwargs)
         finally:

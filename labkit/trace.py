@@ -309,4 +309,5 @@ def _columns(events, marks):
         "scopes": {},
         "optimizers": [],
         "widest_sum": 0,
+        "validates": False,
     }

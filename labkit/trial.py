@@ -137,7 +137,7 @@ class Child:
             with contextlib.suppress(Exception):
                 stream.flush()
         if self.tracer:
-            story |= _keep_trace(self.tracer, self.folder)
+            story |= _keep_trace(self.tracer, self.clock, self.folder)
         if story["status"] == "oom":
             story |= {"scopes": self.scopes.layers, "failed_in": self.scopes.failed_in}
         self.events.send(
@@ -200,9 +200,9 @@ def _tracer(scopes, profile):
     return Tracer(scopes, profile)
 
 
-def _keep_trace(tracer, folder):
+def _keep_trace(tracer, clock, folder):
     try:
-        record = tracer.stop()
+        record = tracer.stop() | {"validates": clock.validates}
         (folder / "timeline.pkl").write_bytes(pickle.dumps(record, protocol=5))
     except Exception as e:
         return {"no_timeline": f"There is no timeline: {e}"}

@@ -72,6 +72,23 @@ def test_in_a_long_log_the_failure_is_found_with_its_line_and_surroundings(befor
     assert (found.op, found.memory_map, found.cause) == (alone.op, alone.memory_map, "growth")
 
 
+DIMENSIONS = "".join(f"  dim {{\n    size: {size}\n  }}\n" for size in (2048, 40, 40, 16))
+HIDDEN = (
+    "InvalidArgumentError: Cannot parse tensor from proto: goo.gle/debugonly\n"
+    f"dtype: DT_FLOAT\ntensor_shape {{\n{DIMENSIONS}}}\n\n"
+    "\t [[{{node StatefulPartitionedCall/AddN_3/tmp_var_zeros}}]] [Op:__inference_multi_step_on_iterator_2]\n"
+)
+
+
+@pytest.mark.parametrize("text", [HIDDEN, "noise\n" * 200_000 + HIDDEN, " ".join(HIDDEN.split())])
+def test_a_refusal_that_hides_behind_an_invalid_argument(text):
+    found = labkit.diagnose(text)
+    assert (found.cause, found.layer) == ("activations", None)
+    assert (found.shape, found.dtype) == ((2048, 40, 40, 16), "float32")
+    assert found.requested_bytes == 2048 * 40 * 40 * 16 * 4
+    assert "lack of memory" in " ".join(found.evidence)
+
+
 def test_killed_at_the_end_of_a_long_log_in_any_language():
     for word in ("Killed", "Getötet", "Processus arrêté", "已杀死"):
         assert labkit.diagnose("step 1 loss 0.5\n" * 200_000 + word + "\n").cause == "host_memory"

@@ -117,6 +117,14 @@ def test_sums_that_only_large_steps_rewrite_are_seen_in_a_third_trial():
         assert estimated.peak_bytes(batch_size) == pytest.approx(measured, rel=0.03)
 
 
+def test_a_rewritten_sum_that_is_refused_memory_is_out_of_memory():
+    outcome = labkit.run(normalized, memory_limit="192 MiB", batch_size=2048)
+    assert "Cannot parse tensor from proto" in str(outcome.error)
+    assert outcome.status == "oom"
+    assert outcome.diagnosis.requested_bytes == 2048 * 40 * 40 * 16 * 4
+    assert "lack of memory" in str(outcome)
+
+
 def test_a_third_trial_of_fewer_rows_is_not_taken_in():
     def few(batch_size):
         normal(min(batch_size, 100))
@@ -246,6 +254,21 @@ def test_a_peak_under_a_limit_that_it_does_not_fit_is_the_peak_without():
     estimated = labkit.estimate(train)
     assert estimated.peak_bytes(512, "16 MiB") == estimated.peak_bytes(512) > 2**24
     assert not any("several dimensions" in note for note in estimated.notes)
+
+
+@pytest.mark.parametrize("split", [0.0, 0.5])
+def test_that_validation_is_not_seen_is_said(split):
+    def validating(batch_size, split):
+        import keras
+        import numpy as np
+
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        x, y = np.ones((8 * batch_size, 8)), np.ones((8 * batch_size, 1))
+        model.fit(x, y, batch_size=batch_size, validation_split=split, verbose=0)
+
+    notes = labkit.estimate(validating, split=split).notes
+    assert any("validates" in note for note in notes) == (split > 0)
 
 
 def test_memory_that_does_not_depend_on_the_parameter_is_said_to():
