@@ -199,8 +199,8 @@ class Estimate:
         largest = _largest(fits)
         for less in range(1, DIP + 1):
             largest = _lowered(fits, largest, int(largest * (1 - less / 100)))
-        if sure and largest > 1:
-            largest = int(largest * (1 - WANDER))
+        if sure:
+            largest = round(largest * (1 - WANDER))
         for order in range(1, max(len(plan.orders) for plan in self._plans)):
             largest = _lowered(lambda value, order=order: fits(value, order), largest, largest)
         return largest or None

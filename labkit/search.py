@@ -12,7 +12,8 @@ from .memory import check_limit, device, format_size
 from .run import Trial
 
 PATIENCE = 2  # seconds of waiting for memory with nothing going on, after which a trial is taken not to fit
-SHY = 0.98  # of what a trial's peak promises: what is returned must fit again and again
+SHY = 0.98  # of what is promised: what is returned must fit again and again
+CLOSE = 0.01  # a prediction so close needs no correction: another limit has other holes
 WORTH = 1.02  # a size so much larger than one that fits is worth another trial
 BACK_OFF = 0.9  # of the memory, and of the size, after one that did not fit
 PROOFS = 8
@@ -74,9 +75,9 @@ def find_batch_size(
     powers_of_two  only 1, 2, 4, 8, ...
     margin         share of the limit to keep free, for what is not in `train`
 
-    Two small trials, or three, predict it (see labkit.estimate). Then `train` is run in full at 2 % less
-    than that, and what this run takes corrects the prediction; the search goes up while that promises 2 %
-    more. After a size that does not fit it goes down, or is content with the one that did.
+    Two small trials, or three, predict it (see labkit.Estimate.largest, sure=True). Then `train` is run in
+    full at that size, and what this run takes corrects the prediction; the search goes up while that
+    promises 2 % more. After a size that does not fit it goes down, and is content with one that does.
     Raises LabkitError where nothing can be predicted, where not even 1 fits, for a trial that fails
     otherwise, and for what run() refuses.
 
@@ -132,10 +133,6 @@ class Searching:
     def _fitting(self):
         return max((value for value, outcome in self.history if outcome.ok), default=0)
 
-    @property
-    def _failing(self):
-        return min((value for value, outcome in self.history if not outcome.ok), default=self._maximum + 1)
-
     def _first(self):
         largest = self.estimate.largest(self._free, sure=True)
         if largest is None:
@@ -155,11 +152,13 @@ class Searching:
 
     def _higher(self, value, outcome):
         """The next candidate after one that fits, from how much it took; None if none promises more."""
-        if self._failing <= self._maximum:  # one that does not fit is enough
+        if not self.history[0][1].ok:  # one that does not fit is enough
             return None
         correction = outcome.peak_bytes / self.estimate.peak_bytes(value, self._free)
-        limit = min(self._free / correction, device().memory_bytes)
-        larger = self._allowed(int(SHY * (self.estimate.largest(int(limit)) or 0)))
+        limit = self._free
+        if abs(correction - 1) > CLOSE:
+            limit = min(int(limit / correction), device().memory_bytes)
+        larger = self._allowed(round(SHY * (self.estimate.largest(limit) or 0)))
         return larger if larger > WORTH * value else None
 
     def _lower(self, value):
