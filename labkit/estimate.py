@@ -17,7 +17,7 @@ import collections
 
 from .console import Progress
 from .errors import LabkitError, Stopped
-from .memory import check_limit, device, format_size
+from .memory import MIB, check_limit, device, format_size, parse_size
 from .run import Trial
 
 STEPS = 3  # building; the first step, at whose end optimizers make their slots; and two like all that follow
@@ -162,7 +162,7 @@ class Estimate:
         """
         plan = self._plan(value)
         if memory_limit:
-            under = plan.replay(value, check_limit(memory_limit, device()))
+            under = plan.replay(value, parse_size(memory_limit) // MIB * MIB)  # as TensorFlow counts it
             if under.fits:
                 return under.peak
         return plan.replay(value).peak
