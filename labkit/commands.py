@@ -152,7 +152,7 @@ def _verdict(facts, over):
     if not facts["largest"]:
         return f"Not even {over} 1 should fit {limit}."
     said = f"Up to {over} {facts['largest']} should fit {limit}"
-    return f"{said}; up to {facts['largest_sure'] or 0} by every trial's order of ops."
+    return f"{said}; to be on the safe side, {facts['largest_sure'] or 0}."
 
 
 class _Line(Progress):

@@ -184,7 +184,7 @@ class Estimate:
     def largest(self, memory_limit, sure=False):
         """The largest whole value that is predicted to fit the limit, None if not even 1 does.
 
-        sure   go by the sequences of all trials that may hold there, as `interval` does, and stay 2 % below
+        sure   go by the sequences of all trials that may hold there, as `interval` does, and keep 2 % free
 
         What is up to 15 % smaller is predicted to fit too (blocks that the allocator does not split can make
         a larger value fit where a smaller one does not), at whatever moments tf.data makes its batches.
@@ -200,10 +200,19 @@ class Estimate:
         for less in range(1, DIP + 1):
             largest = _lowered(fits, largest, int(largest * (1 - less / 100)))
         if sure:
-            largest = round(largest * (1 - WANDER))
+            largest = self._with_room(largest, limit)
         for order in range(1, max(len(plan.orders) for plan in self._plans)):
             largest = _lowered(lambda value, order=order: fits(value, order), largest, largest)
         return largest or None
+
+    def _with_room(self, largest, limit):
+        """The largest value at most 5 % below that leaves some of the limit free; if none does, 2 % less."""
+        for less in range(11):
+            value = round(largest * (1 - less / 200))
+            replays = [plan.replay(value, limit) for plan in self._plans_near(value)]
+            if all(replay.fits and replay.peak <= (1 - WANDER) * limit for replay in replays):
+                return value
+        return round(largest * (1 - WANDER))
 
     def breakdown(self, value):
         """{"category": {...}, "layer": {...}}: bytes of each at the predicted peak."""
