@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from . import causes, fixes
 from .memory import format_size
 
+TELLING = 0.95  # of the batch: a bound above that says nothing
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -136,7 +138,7 @@ def _batch_that_may_fit(case):
 
 
 def _fall(case, fits):
-    if fits:
+    if fits and fits <= TELLING * _batch(case):
         need = format_size((case.in_use or 0) + case.asked)
         yield (
             f"Up to there the step needs {need}: {format_size(case.limit)} hold no more than {fits} of its "

@@ -13,6 +13,7 @@ from labkit import causes, fixes, logs, plots
 from labkit.__main__ import main
 from labkit.case import Case
 from labkit.diagnose import of_failure
+from labkit.diagnosis import from_case
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPECTED = json.loads((CORPUS / "expected.json").read_text())
@@ -203,6 +204,11 @@ def test_the_batch_that_cannot_fit_is_worked_out_and_a_start_is_named_well_below
     assert 64 * 200 // 225 == 56
     assert any("no more than 56 of its 64" in sentence for sentence in found.evidence)
     assert found.fixes[0].code == "model.fit(X, y, batch_size=32)"
+
+
+def test_a_bound_just_below_the_batch_is_not_told():
+    nearly = replace(labkit.diagnose(ACTIVATIONS).case, limit=224 * 2**20)
+    assert not any("no more than" in sentence for sentence in from_case(nearly).evidence)
 
 
 def test_a_log_that_is_too_long_to_be_read_whole_says_so(monkeypatch):
