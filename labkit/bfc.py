@@ -18,10 +18,6 @@ REGION_SPACE = 2**40  # regions lie far apart, each below the one before, as mma
 class OutOfMemory(Exception):
     """A request that the limit leaves no room for."""
 
-    def __init__(self, requested, in_use):
-        super().__init__(f"{requested} bytes requested, {in_use} in use")
-        self.requested, self.in_use = requested, in_use
-
 
 class Chunk:
     """A piece of a region; `before` and `after` are its neighbours, None at the ends."""
@@ -55,7 +51,7 @@ class Allocator:
         chunk = self._find(size)
         while chunk is None:
             if not self._extend(size):
-                raise OutOfMemory(requested, self.in_use)
+                raise OutOfMemory(f"{requested} bytes requested, {self.in_use} in use")
             chunk = self._find(size)
         self.in_use += chunk.size
         self.peak = max(self.peak, self.in_use)

@@ -87,6 +87,10 @@ def _found(target):
         if not Path(name).is_file():
             raise LabkitError(f"There is no file {name!r} here.")
         folder, name = str(Path(name).resolve().parent), Path(name).stem
+        if not name.isidentifier():
+            raise LabkitError(
+                f"Python cannot import {name!r}: rename the file, with no hyphen, dot or space."
+            )
     sys.path.insert(0, folder)
     try:
         there = importlib.util.find_spec(name)

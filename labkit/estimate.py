@@ -14,19 +14,21 @@ third trial beyond that.
 """
 
 import collections
+import functools
 
 from .console import Progress
 from .errors import LabkitError, Stopped
 from .memory import MIB, check_limit, device, format_size, parse_size
 from .run import Trial
 
-STEPS = 3  # building; the first step, at whose end optimizers make their slots; and two like all that follow
+STEPS = 3  # one that builds the model too, at whose end optimizers make their slots; and two like all others
 WIDEST = 2**24
 DIP = 15  # per cent below what fits: within them something may not
 WANDER = 0.02  # by which repeated trials differ and no sequence tells
 REWRITES_AT = 0.8 * 256 * 2**20
 SURELY_REWRITTEN = 1.5  # times that: in four models it happened at a peak of 0.87 to 1.3 times
 LIKELY, POSSIBLY = 0.7, 0.55  # of the value at which sums are surely rewritten
+FURTHEST = 1000  # times the larger value: what grows so little need not be looked for there
 MATTERS = 0.03  # the share of a sum in what a sample takes
 
 
@@ -78,6 +80,7 @@ class Estimating:
             self._running.stop()
 
     def _look_further(self, found):
+        found.trials += 1
         try:
             found.add(self._probe(2, found.further))
         except Stopped:
@@ -137,7 +140,8 @@ class Estimate:
     """A prediction of the peak for values of one parameter that were not run.
 
     over, at   the parameter, and the two values that were run
-    measured   {value: peak in bytes} of the trials
+    measured   {value: peak in bytes} of the trials that it goes by
+    trials     how many were made
     seconds    how long they took
     notes      sentences on what makes this prediction doubtful; empty if nothing does
     further    a value beyond that, at which another trial would show what small ones do not; or None
@@ -145,7 +149,7 @@ class Estimate:
 
     def __init__(self, over, at, probes):
         self.over, self.at = over, at
-        self.seconds = sum(probe.wall_seconds for probe in probes)
+        self.trials, self.seconds = len(probes), sum(probe.wall_seconds for probe in probes)
         self.measured = {value: probe.peak_bytes for value, probe in zip(at, probes, strict=True)}
         from .replay import plans  # it brings NumPy, which importing labkit does not wait for
 
@@ -192,21 +196,32 @@ class Estimate:
         """
         limit = check_limit(memory_limit, device())
 
-        def fits(value, order=0):
+        @functools.cache
+        def fits(value, order):
             plans = self._plans_near(value) if sure else [self._plan(value)]
             return all(plan.replay(value, limit, order).fits for plan in plans if order < len(plan.orders))
 
-        largest = _largest(fits)
-        for less in range(1, DIP + 1):
-            largest = _lowered(fits, largest, int(largest * (1 - less / 100)))
-        if sure:
-            largest = self._with_room(largest, limit)
-        for order in range(1, max(len(plan.orders) for plan in self._plans)):
-            largest = _lowered(lambda value, order=order: fits(value, order), largest, largest)
+        largest = self._settled(_largest(lambda value: fits(value, 0)), fits)
+        if sure and largest:
+            largest = self._settled(self._with_room(largest, limit), fits)
         return largest or None
 
+    def _settled(self, largest, fits):
+        """`largest`, or the next below which fits in all orders, as does what is up to 15 % smaller."""
+        orders = range(max(len(plan.orders) for plan in self._plans))
+        while largest:
+            dips = ((round(largest * (1 - less / 100)), 0) for less in range(1, DIP + 1))
+            checks = [*((largest, order) for order in orders), *dips]
+            refused = next(
+                ((value, order) for value, order in checks if value and not fits(value, order)), None
+            )
+            if refused is None:
+                break
+            largest = _below(refused[0], lambda value, order=refused[1]: fits(value, order))
+        return largest
+
     def _with_room(self, largest, limit):
-        """The largest value at most 5 % below that leaves some of the limit free; if none does, 2 % less."""
+        """Of the values at most 5 % below, the first that leaves 2 % of the limit; or else 2 % less."""
         for less in range(11):
             value = round(largest * (1 - less / 200))
             replays = [plan.replay(value, limit) for plan in self._plans_near(value)]
@@ -241,13 +256,13 @@ class Estimate:
         """Take in the outcome of a trial at the value `further`."""
         from .replay import plans
 
+        self.seconds += probe.wall_seconds
         if probe.peak_bytes < 0.9 * self.peak_bytes(self.further):
             self.notes.append(
                 f"At {self.over}={self.further} the peak was {format_size(probe.peak_bytes)}, less than "
                 "predicted: perhaps there are not so many rows."
             )
             return
-        self.seconds += probe.wall_seconds
         self.measured[self.further] = probe.peak_bytes
         self._rewritten = plans((self.at[1], self.further), [self._plans[-1].timeline, probe.timeline])[-1]
 
@@ -258,7 +273,8 @@ class Estimate:
         row = max(1, there - here) / (31 * value)
         if here > REWRITES_AT or plan.timeline.record["widest_sum"] < MATTERS * row:
             return None
-        return self._value_at(SURELY_REWRITTEN * REWRITES_AT)
+        there = self._value_at(SURELY_REWRITTEN * REWRITES_AT)
+        return there if there <= FURTHEST * value else None
 
     def _value_at(self, peak):
         """About where the peak is so many bytes."""
@@ -303,13 +319,11 @@ def _largest(fits):
     low, high = 0, 1
     while high <= WIDEST and fits(high):
         low, high = high, 2 * high
-    return _between(fits, low, high)
+    return min(WIDEST, _between(fits, low, high))
 
 
-def _lowered(fits, largest, value):
-    """`largest`, or if `value` below it does not fit, the next below that which does."""
-    if not value or fits(value):
-        return largest
+def _below(value, fits):
+    """The next below a value that does not fit which does, 0 if none."""
     low, high, step = value - 1, value, 1
     while low > 0 and not fits(low):
         low, high, step = max(0, low - step), low, 2 * step

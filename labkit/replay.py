@@ -137,14 +137,9 @@ class Plan:
 
     def replay(self, value, limit=UNLIMITED, order=0):
         """What the allocator would do at that value: whether all fits, the peak, and where in the order."""
-        sizes, allocator, held = self._sizes(value), bfc.Allocator(limit), {}
-        peak, peak_at = 0, 0
+        allocator, peak, peak_at = bfc.Allocator(limit), 0, 0
         try:
-            for place, i in enumerate(self.orders[order]):
-                if i < 0:
-                    allocator.release(held.pop(~i))
-                    continue
-                held[i] = allocator.allocate(sizes[i])
+            for place in self._played(value, allocator, self.orders[order], {}):
                 if allocator.in_use > peak:
                     peak, peak_at = allocator.in_use, place
         except bfc.OutOfMemory:
@@ -153,13 +148,20 @@ class Plan:
 
     def at_peak(self, value):
         """(place of the allocation, bytes) of what is in use at the peak."""
-        sizes, allocator, held = self._sizes(value), bfc.Allocator(UNLIMITED), {}
-        for i in self.orders[0][: self.replay(value).place + 1]:
-            if i >= 0:
-                held[i] = allocator.allocate(sizes[i])
-            else:
-                allocator.release(held.pop(~i))
+        until, held = self.replay(value).place + 1, {}
+        for _ in self._played(value, bfc.Allocator(UNLIMITED), self.orders[0][:until], held):
+            pass
         return [(i, chunk.size) for i, chunk in held.items()]
+
+    def _played(self, value, allocator, order, held):
+        """Play an order on the allocator, chunks in use kept in `held`; yields after each event its place."""
+        sizes = self._sizes(value)
+        for place, i in enumerate(order):
+            if i < 0:
+                allocator.release(held.pop(~i))
+            else:
+                held[i] = allocator.allocate(sizes[i])
+            yield place
 
     def _sizes(self, value):
         sizes = np.maximum(1, np.rint(self._asked + self.per_unit * (value - self._own_value)))
@@ -180,6 +182,6 @@ class Plan:
 
 
 def _order(begin, end):
-    begins, ends = np.flatnonzero(begin >= 0), np.flatnonzero(end >= 0)
+    begins, ends = np.flatnonzero(begin >= 0), np.flatnonzero((begin >= 0) & (end >= 0))
     when, what = np.concatenate([begin[begins], end[ends]]), np.concatenate([begins, ~ends])
     return what[np.argsort(when, kind="stable")].tolist()

@@ -77,7 +77,7 @@ def find_batch_size(
 
     Two small trials, or three, predict it (see labkit.Estimate.largest, sure=True). Then `train` is run in
     full at that size, and what this run takes corrects the prediction; the search goes up while that
-    promises 2 % more. After a size that does not fit it goes down, and is content with one that does.
+    promises 4 % more. After a size that does not fit it goes down, and is content with one that does.
     Raises LabkitError where nothing can be predicted, where not even 1 fits, for a trial that fails
     otherwise, and for what run() refuses.
 
@@ -117,7 +117,7 @@ class Searching:
         try:
             self.estimate = self._running.run()
             value = self._first()
-            while value and len(self.history) < PROOFS:
+            while value:
                 outcome = self._try(value)
                 value = self._higher(value, outcome) if outcome.ok else self._lower(value)
         finally:
@@ -141,7 +141,7 @@ class Searching:
                 f"Not even {self.over}=1 is predicted to fit {format_size(self._free)}: it takes {at_one}. "
                 "Give more memory, or make the model smaller."
             )
-        return self._allowed(largest)
+        return self._allowed(largest) or self._allowed(self.estimate.largest(self._free) or 0)
 
     def _allowed(self, value):
         """The largest value that may be tried, up to this one."""
@@ -152,7 +152,7 @@ class Searching:
 
     def _higher(self, value, outcome):
         """The next candidate after one that fits, from how much it took; None if none promises more."""
-        if not self.history[0][1].ok:  # one that does not fit is enough
+        if not self.history[0][1].ok or len(self.history) == PROOFS:  # one that does not fit is enough
             return None
         correction = outcome.peak_bytes / self.estimate.peak_bytes(value, self._free)
         limit = self._free
@@ -167,15 +167,15 @@ class Searching:
             return None
         if len(self.history) > 1:  # there is more in `train` than was predicted from
             return self._allowed(value // 2)
-        less = self.estimate.largest(int(self._free * BACK_OFF), sure=True) or 0
-        return self._allowed(min(int(value * BACK_OFF), less))
+        less = int(value * BACK_OFF)
+        return self._allowed(min(less, self.estimate.largest(int(self._free * BACK_OFF), sure=True) or less))
 
     def _try(self, value):
         """A real trial at that value; it is added to the history."""
         options = {**self._options, "params": {**self._options["params"], self.over: value}}
         limits = {"memory_limit": self._free, "patience": PATIENCE}
         self._running = Trial(self._train, show=self._show, **limits, **options)
-        done = len(self.estimate.measured) + len(self.history)
+        done = self.estimate.trials + len(self.history)
         self._show.begin(value, done, done + 1)
         if self._stopped:
             self._running.stop()
@@ -193,7 +193,7 @@ class Searching:
             raise NothingFits(
                 f"No value of {self.over} that may be tried fits {format_size(self._free)} (tried: {tried})."
             )
-        trials = len(self.estimate.measured) + len(self.history)
+        trials = self.estimate.trials + len(self.history)
         ooms = sum(not outcome.ok for _, outcome in self.history)
         return BatchSizeSearch(
             self.over, self.limit, self._fitting, trials, ooms, seconds, self.history, self.estimate
@@ -203,14 +203,17 @@ class Searching:
 def _check(at, maximum, multiple_of, powers_of_two, margin):
     if powers_of_two and multiple_of != 1:
         raise LabkitError("Give multiple_of or powers_of_two, not both.")
+    if not (isinstance(maximum, int) and isinstance(multiple_of, int)):
+        raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: give whole numbers.")
     if not (multiple_of >= 1 and maximum >= multiple_of):
         raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: no value is left to try.")
     if not 0 <= margin < 0.9:
         raise LabkitError(f"margin={margin!r}: give the share of the limit to keep free, such as 0.05.")
     if maximum < max(at):
+        such = f", such as at=({maximum // 2}, {maximum})" if maximum > 1 else ""
         raise LabkitError(
-            f"maximum={maximum!r} is less than what the prediction is made from: give two values up to it, "
-            f"such as at=({max(1, maximum // 2)}, {maximum})."
+            f"maximum={maximum!r} is less than what the prediction is made from: give two values up to "
+            f"it{such}."
         )
 
 

@@ -9,8 +9,8 @@ import pytest
 import labkit
 from labkit import bfc
 from labkit.errors import Stopped
-from labkit.estimate import Estimating
-from labkit.replay import _in_pipeline
+from labkit.estimate import Estimate, Estimating
+from labkit.replay import Replay, _in_pipeline
 from labkit.search import Searching
 
 MIB = 2**20
@@ -132,6 +132,7 @@ def test_a_third_trial_of_fewer_rows_is_not_taken_in():
     normal = normalized
     estimated = labkit.estimate(few)
     assert "not so many rows" in estimated.notes[0]
+    assert estimated.trials == 3
     assert list(estimated.measured) == [4, 8]
 
 
@@ -196,6 +197,59 @@ def test_the_batches_that_tf_data_makes_are_known_to_grow():
         assert plan.per_unit[made] == pytest.approx(32 * 32 * 3 * 4)
 
 
+class Played:
+    """A sequence that fits at some values: those that `refused` does not say, in each of its orders."""
+
+    def __init__(self, *refused):
+        self.orders = refused
+
+    def replay(self, value, limit, order=0):
+        return Replay(not self.orders[order](value), value * 3 * MIB // 2, 0)
+
+
+def estimate_by(*plans):
+    estimate = object.__new__(Estimate)
+    estimate._plans, estimate._rewritten = plans, None
+    return estimate
+
+
+def test_the_largest_has_nothing_below_it_that_does_not_fit():
+    dips = estimate_by(Played(lambda value: value > 100 or value in (90, 85, 60)))
+    assert dips.largest("1 GiB") == 84
+    moved = Played(lambda v: v > 100, lambda v: v == 97, lambda v: v > 97)
+    assert estimate_by(moved).largest("1 GiB") == 96
+    assert estimate_by(Played(lambda value: False)).largest("1 GiB") == 2**24
+    assert estimate_by(Played(lambda value: True)).largest("1 GiB", sure=True) is None
+
+
+@pytest.fixture
+def searching():
+    """A search whose estimate says that up to 64 fit, and fewer to be sure."""
+    search = Searching(train, "96 MiB", params={}, multiple_of=64)
+    search.estimate = estimate_by(Played(lambda value: value > 64))
+    return search
+
+
+def test_a_value_that_only_the_cautious_prediction_refuses_is_tried(searching):
+    assert searching.estimate.largest("96 MiB", sure=True) < 64
+    assert searching._first() == 64
+
+
+def test_after_an_oom_a_smaller_value_is_tried_whatever_was_predicted(searching):
+    searching.estimate = estimate_by(Played(lambda value: True))
+    searching._multiple_of = 1
+    searching.history = [(64, labkit.Outcome("oom"))]
+    assert searching._lower(64) == 57
+
+
+def test_no_third_trial_is_made_where_hardly_anything_grows():
+    def fixed(rows):
+        normal(4)
+
+    normal = normalized
+    assert labkit.estimate(fixed, over="rows").further is None
+
+
 def test_what_cannot_be_searched_is_refused():
     def search(limit="96 MiB", **options):
         labkit.find_batch_size(train, memory_limit=limit, **options)
@@ -205,6 +259,8 @@ def test_what_cannot_be_searched_is_refused():
         ({"multiple_of": 8, "powers_of_two": True}, "not both"),
         ({"margin": 1}, "margin=1"),
         ({"maximum": 6}, r"at=\(3, 6\)"),
+        ({"maximum": 1}, "two values up to it"),
+        ({"maximum": 1e4}, "whole numbers"),
         ({"over": "rows"}, "missing a required argument"),
         ({"limit": "2 MiB"}, "Not even batch_size=1"),
     ]:
