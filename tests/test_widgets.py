@@ -164,12 +164,13 @@ def test_it_draws_at_most_five_times_a_second():
     lab._gauge.observe(lambda change: seen.append(time.monotonic()), "value")
     lab.start()
     wait_for(lambda: "step" in lab._gauge.value)
+    start = time.monotonic()
     seen.clear()
     time.sleep(2)
-    count = len(seen)
+    count, seconds = len(seen), time.monotonic() - start  # a busy machine sleeps longer
     lab.stop()
     wait_for(lambda: not lab.running)
-    assert 2 <= count <= 11
+    assert 2 <= count <= 5 * seconds + 1
 
 
 def test_precision_is_set_before_train_runs():
