@@ -66,14 +66,8 @@ def _places_by_size(timeline):
     return places
 
 
-def _in_pipeline(timeline):
-    """Which allocations tf.data's own threads make."""
-    record = timeline.record
-    return np.array(["tf_data" in thread for thread in record["threads"]])[record["allocations"]["thread"]]
-
-
 def _nameless(timeline):
-    return _in_pipeline(timeline) & (timeline.record["allocations"]["op"] == 0)
+    return timeline.in_pipeline & (timeline.record["allocations"]["op"] == 0)
 
 
 def _keys(timeline):
@@ -83,7 +77,7 @@ def _keys(timeline):
     ops = [_RUN_DEPENDENT.sub(r"\1", op) for op in record["ops"]]
     ranks = [shape.count(",") + (len(shape) > 2) for shape in record["shapes"]]
     steps = np.searchsorted(record["steps"], columns["begin"])
-    steps[_in_pipeline(timeline)] = 0  # in which step is chance
+    steps[timeline.in_pipeline] = 0  # in which step is chance
     named = ~_nameless(timeline)
     for place in np.flatnonzero(named).tolist():
         op, shape, dtype, temp = (int(columns[name][place]) for name in ("op", "shape", "dtype", "temp"))
@@ -121,7 +115,7 @@ class Plan:
         """
         columns = self.timeline.record["allocations"]
         begin, end = columns["begin"], columns["end"]
-        moving = np.flatnonzero(_in_pipeline(self.timeline) & (begin >= 0))
+        moving = np.flatnonzero(self.timeline.in_pipeline & (begin >= 0))
         orders = [_order(begin, end)]
         if not len(moving):
             return orders

@@ -179,6 +179,12 @@ class Timeline:
             int(self._requested[i]),
         )
 
+    @property
+    def in_pipeline(self):
+        """Which allocations tf.data's own threads make, as an array of truths."""
+        made = np.array(["tf_data" in thread for thread in self.record["threads"]])
+        return made[self.record["allocations"]["thread"]]
+
     def _find_variables(self):
         """Which allocation is which variable: the one at its address when the snapshot was taken."""
         self._variable, self._kind, self._owner = {}, {}, {}
@@ -205,7 +211,6 @@ class Timeline:
     def _find_categories(self):
         columns, number = self.record["allocations"], {c: i for i, c in enumerate(CATEGORIES)}
         kinds = np.array([self._kind_of(op) for op in self.record["ops"]])[columns["op"]]
-        from_data = np.array(["tf_data" in t for t in self.record["threads"]])[columns["thread"]]
         from_python = np.array([t.startswith("python") for t in self.record["threads"]])[columns["thread"]]
         temp = columns["temp"].astype(bool)
         unscoped = np.array(["/" not in op for op in self.record["ops"]])[columns["op"]]
@@ -217,7 +222,9 @@ class Timeline:
         forward = (kinds == "forward") & ~temp
         category[forward & self._outlives_forward(backward)] = number["activations"]
         category[(kinds == "backward") & ~temp] = number["gradients"]
-        category[(kinds == "input") | ((kinds == "unnamed") & from_python) | from_data] = number["inputs"]
+        category[(kinds == "input") | ((kinds == "unnamed") & from_python) | self.in_pipeline] = number[
+            "inputs"
+        ]
         category[kinds == "slot"] = number["optimizer"]
         category[(kinds == "handle") | (self._begin < 0)] = number["other"]
         for i, kind in self._kind.items():

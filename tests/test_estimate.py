@@ -10,7 +10,7 @@ import labkit
 from labkit import bfc
 from labkit.errors import Stopped
 from labkit.estimate import Estimate, Estimating
-from labkit.replay import Replay, _in_pipeline
+from labkit.replay import Replay
 from labkit.search import Searching
 
 MIB = 2**20
@@ -21,22 +21,15 @@ def train(batch_size, kind="convolutional", feed="train_on_batch", epochs=1):
     import numpy as np
 
     layers = keras.layers
+
+    def pictures(layer, widths, pooling):
+        hidden = [layer(width, 3, activation="relu") for width in widths]
+        return [keras.Input((32, 32, 3)), *hidden, pooling, layers.Dense(10)]
+
     nets = {
         "dense": [keras.Input((784,)), layers.Dense(256, activation="relu"), layers.Dense(10)],
-        "convolutional": [
-            keras.Input((32, 32, 3)),
-            layers.Conv2D(8, 3, activation="relu"),
-            layers.Conv2D(16, 3, activation="relu"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(10),
-        ],
-        "separable": [
-            keras.Input((32, 32, 3)),
-            layers.SeparableConv2D(16, 3, activation="relu"),
-            layers.SeparableConv2D(32, 3, activation="relu"),
-            layers.GlobalMaxPooling2D(),
-            layers.Dense(10),
-        ],
+        "convolutional": pictures(layers.Conv2D, (8, 16), layers.GlobalAveragePooling2D()),
+        "separable": pictures(layers.SeparableConv2D, (16, 32), layers.GlobalMaxPooling2D()),
     }
     model = keras.Sequential(nets[kind])
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -192,7 +185,7 @@ def test_what_is_found_for_a_dataset_goes_on_fitting():
 def test_the_batches_that_tf_data_makes_are_known_to_grow():
     fed = labkit.estimate(train, kind="separable", feed="dataset")
     for plan in fed._plans:
-        made = _in_pipeline(plan.timeline) & (plan.per_unit > 100)
+        made = plan.timeline.in_pipeline & (plan.per_unit > 100)
         assert made.sum() >= 3
         assert plan.per_unit[made] == pytest.approx(32 * 32 * 3 * 4)
 
