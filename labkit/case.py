@@ -35,7 +35,8 @@ class Case:
     available_bytes: what the allocator may still take up to its limit; held: bytes by category as it failed;
     free_share: the longest free stretch of the pool, of 1; sizes: how many pieces of each size are in use;
     crashed: the process died instead of raising; epoch: the last that had begun; done: epochs that had ended;
-    steps: steps that were done.
+    steps: steps that were done; block: of a block that XLA was refused, what would have lain there at its
+    fullest moment, by category and by layer.
     """
 
     kind: str = "oom"
@@ -60,6 +61,7 @@ class Case:
     done: int = 0
     steps: int | None = None
     held: dict | None = None
+    block: tuple | None = None
     grows_by: int | None = None
     device_bytes: int | None = None
     marks: set = field(default_factory=set)
@@ -68,6 +70,12 @@ class Case:
     def last_part(self):
         """The op itself: the last part of its path, or its type."""
         return (self.op or "").rpartition("/")[2] or self.op_type or ""
+
+    @property
+    def needed(self):
+        """Bytes by category, as it failed and in the block that was refused; None if not known."""
+        block = self.block[0] if self.block else {}
+        return self.held and {category: size + block.get(category, 0) for category, size in self.held.items()}
 
     @property
     def building(self):

@@ -191,13 +191,11 @@ _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on it."
 
 
 def _weights_or_optimizer(case):
-    if case.held:
-        fixed = sum(case.held.get(name, 0) for name in ("weights", "optimizer"))
-        in_use = sum(case.held.values())
-        if fixed > 0.5 * in_use or is_of_weights(case) and fixed > case.held.get("activations", 0):
-            share = (
-                f"{format_size(fixed)} of the {format_size(in_use)} in use were weights and optimizer slots."
-            )
+    if case.needed:
+        fixed = sum(case.needed.get(name, 0) for name in ("weights", "optimizer"))
+        in_use = sum(case.needed.values())
+        if fixed > 0.5 * in_use or is_of_weights(case) and fixed > case.needed.get("activations", 0):
+            share = f"{format_size(fixed)} of {_in_use(case)} were weights and optimizer slots."
             return CERTAIN, [share, _NO_SMALLER_BATCH]
         return None
     if case.kind == "constant" and not case.op:
@@ -216,11 +214,11 @@ def _weights_or_optimizer(case):
 
 
 def _activations(case):
-    if case.held:
-        in_use = sum(case.held.values())
-        moving = sum(case.held.get(name, 0) for name in ("activations", "inputs", "workspace", "gradients"))
-        said = f"{format_size(moving)} of the {format_size(in_use)} in use were activations, gradients, "
-        return (CERTAIN, [said + "inputs and workspace."]) if moving > 0.5 * in_use else None
+    if case.needed:
+        kinds = ("activations", "inputs", "workspace", "gradients")
+        moving = sum(case.needed.get(name, 0) for name in kinds)
+        said = f"{format_size(moving)} of {_in_use(case)} were activations, gradients, inputs and workspace."
+        return (CERTAIN, [said, *_in_block(case)]) if moving > 0.5 * sum(case.needed.values()) else None
     if case.kind == "xla":
         return LIKELY, [
             "XLA asks for the buffers of a whole compiled step at once: the batch decides how large."
@@ -237,6 +235,26 @@ def _activations(case):
         return LIKELY, said
     path = "/" in (case.op or "") or case.last_part.startswith(FORWARD_TYPES)
     return (LIKELY if path or len(case.shape) >= 3 else GUESS), said
+
+
+def _in_use(case):
+    """Of what the share is that a sentence tells."""
+    asked = " and asked for" if case.block else ""
+    return f"the {format_size(sum(case.needed.values()))} in use{asked}"
+
+
+def _in_block(case):
+    """What XLA meant to put into the block that it was refused."""
+    if case.block:
+        categories, layers = case.block
+        parts = [f"{format_size(size)} {category}" for category, size in categories.items() if size]
+        yield (
+            "XLA asks for the block of a whole compiled step at once. At its fullest moment there would be "
+            f"{', '.join(parts)} in it."
+        )
+        largest = [f"{name} ({format_size(size)})" for name, size in layers.items() if name][:3]
+        if largest:
+            yield f"The layers that need the most of it: {', '.join(largest)}."
 
 
 def _batch_sentence(case):

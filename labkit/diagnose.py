@@ -106,9 +106,11 @@ def with_timeline(diagnosis, timeline):
     ends = [int(total[min(step, len(total) - 1)]) for step in timeline.steps]
     more = [after - before for before, after in zip(ends, ends[1:], strict=False)]
     grows = len(more) >= 2 and min(more) > 0 and sum(more) > 0.05 * (timeline.limit_bytes or ends[-1])
+    block = timeline.refused_block()
     case = replace(
         diagnosis.case,
         held=timeline.by_category(len(total) - 1),
+        block=block and (block.by_category(), block.by_layer()),
         grows_by=sum(more) // len(more) if grows else None,
         steps=len(timeline.steps),
     )

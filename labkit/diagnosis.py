@@ -96,7 +96,7 @@ def from_case(case, last=(), first=()):
         largest_free_bytes=case.largest_free,
         evidence=[*first, *_facts(case), *reasons, *_fall(case, fits), *last],
         confidence=confidence,
-        fixes=fixes.for_cause(cause, case.asked, _batch(case), fits, case.held, case.building),
+        fixes=fixes.for_cause(cause, case.asked, _batch(case), fits, case.needed, case.building),
         memory_map=case.memory_map,
         case=case,
     )
@@ -139,11 +139,12 @@ def _batch_that_may_fit(case):
 
 def _fall(case, fits):
     if fits and fits <= TELLING * _batch(case):
-        need = format_size((case.in_use or 0) + case.asked)
-        yield (
-            f"Up to there the step needs {need}: {format_size(case.limit)} hold no more than {fits} of its "
-            f"{_batch(case)} samples, and likely far fewer, for the step had not come to its end."
-        )
+        need, limit = format_size((case.in_use or 0) + case.asked), format_size(case.limit)
+        said = f"the step needs {need}: {limit} hold no more than {fits} of its {_batch(case)} samples"
+        if case.kind == "xla":
+            yield f"In all {said}."
+        else:
+            yield f"Up to there {said}, and likely far fewer, for the step had not come to its end."
 
 
 def _fix_text(number, fix):

@@ -236,9 +236,11 @@ class Estimate:
 
         by_category, by_layer = dict.fromkeys(CATEGORIES, 0), collections.Counter()
         for i, size in plan.at_peak(value):
-            row = plan.timeline.row(i)
-            by_category[row.category] += size
-            by_layer[row.layer] += size
+            upto = 0.0
+            for row, share in plan.timeline.parts(i):
+                part, upto = round(size * (upto + share)) - round(size * upto), upto + share
+                by_category[row.category] += part
+                by_layer[row.layer] += part
         return {"category": by_category, "layer": dict(by_layer.most_common())}
 
     def plot(self, memory_limit=None, title=""):

@@ -14,3 +14,11 @@ CATEGORY_COLOURS = {
 }
 LAYER_COLOURS = (VERMILION, BLUE, GREEN, ORANGE, SKY, PURPLE, YELLOW, DARK)
 RUN_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION)  # runs of one lab, in their order
+REST, IDLE = "#C8C8C8", "#EBEBEB"
+
+
+def curve_colours(labels):
+    """{label: colour} of the curves of a timeline: categories have theirs, layers the next that is free."""
+    fixed = {**CATEGORY_COLOURS, "all others": REST, "idle in XLA's block": IDLE}
+    layers = dict(zip([label for label in labels if label not in fixed], LAYER_COLOURS, strict=False))
+    return {label: fixed.get(label) or layers[label] for label in labels}

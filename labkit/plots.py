@@ -13,9 +13,9 @@ from .palette import (
     DARK,
     GREEN,
     GREY,
-    LAYER_COLOURS,
     RUN_COLOURS,
     VERMILION,
+    curve_colours,
 )  # fmt: skip
 
 WIDTH = 8.0  # inches: the width of a notebook's output
@@ -375,15 +375,11 @@ def _tries(axes, points, marker, colour):
 def _stack(axes, timeline, by):
     curves = timeline.curves(by)
     axis, places = axis_of(timeline)
-    if by == "layer":
-        colours = dict(zip([c for c in curves if c != "all others"], LAYER_COLOURS, strict=False))
-    else:
-        colours = CATEGORY_COLOURS
     axes.stackplot(
         axis[places],
         [curve[places] / MIB for curve in curves.values()],
         labels=list(curves),
-        colors=[colours.get(label, "#C8C8C8") for label in curves],
+        colors=curve_colours(curves).values(),
         step="post",
         linewidth=0,
     )
@@ -406,12 +402,12 @@ def axis_of(timeline, points=POINTS):
 
     Only events of at least a thousandth of the peak take room: tracing a model makes thousands of tiny ones.
     """
-    total = timeline.total()
-    change = np.abs(np.diff(total, prepend=0))
+    total, fullness = timeline.total(), timeline.fullness()
+    change = np.maximum(*(np.abs(np.diff(curve, prepend=0)) for curve in (total, timeline.filled())))
     axis = np.cumsum(change >= total.max() / 1000)
     edges = np.searchsorted(axis, np.linspace(0, axis[-1] + 1, min(points, axis[-1] + 2)))
     stretches = [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
-    return axis, np.array([a + total[a:b].argmax() for a, b in stretches])
+    return axis, np.array([a + fullness[a:b].argmax() for a, b in stretches])
 
 
 def _mark_peak(axes, timeline):

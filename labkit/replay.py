@@ -6,6 +6,7 @@ import re
 import numpy as np
 
 from . import bfc
+from .unfold import blocks_of
 
 UNLIMITED = 2**46
 MOVES = 8  # other orders, in which tf.data's threads run earlier or later
@@ -71,14 +72,20 @@ def _nameless(timeline):
 
 
 def _keys(timeline):
-    """(place, what makes that allocation like another): op, type, rank, and the step in which it is made."""
+    """(place, what makes that allocation like another): op, type, rank, and the step in which it is made.
+
+    A compiled step's block often has no op: it is like the block of the same program.
+    """
     record = timeline.record
     columns = record["allocations"]
     ops = [_RUN_DEPENDENT.sub(r"\1", op) for op in record["ops"]]
     ranks = [shape.count(",") + (len(shape) > 2) for shape in record["shapes"]]
     steps = np.searchsorted(record["steps"], columns["begin"])
     steps[timeline.in_pipeline] = 0  # in which step is chance
+    blocks = blocks_of(record)
+    yield from ((place, (program, int(steps[place]))) for place, program in blocks.items())
     named = ~_nameless(timeline)
+    named[list(blocks)] = False
     for place in np.flatnonzero(named).tolist():
         op, shape, dtype, temp = (int(columns[name][place]) for name in ("op", "shape", "dtype", "temp"))
         yield place, (ops[op], ranks[shape], dtype, temp, int(steps[place]))
@@ -170,9 +177,8 @@ class Plan:
         return self._at_own_peak(self._bent)
 
     def _at_own_peak(self, chosen):
-        columns, peak = self.timeline.record["allocations"], self.timeline.peak_at
-        alive = (columns["begin"] <= peak) & ((columns["end"] > peak) | (columns["end"] < 0))
-        return int(columns["bytes"][alive & chosen].sum())
+        held = self.timeline.held_at_peak()
+        return int(self.timeline.record["allocations"]["bytes"][held & chosen].sum())
 
 
 def _order(begin, end):

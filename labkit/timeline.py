@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .diagnose import layer_of
+from .unfold import of_block, unfold
 
 CATEGORIES = ("weights", "optimizer", "gradients", "activations", "inputs", "workspace", "other")
+ROUNDED = 0.005  # XLA says its size in three digits
 HELD = "(held before the record began)"
 _BACKWARD = re.compile(r"gradient_tape/|^gradients/|(Grad|Backprop)[A-Za-z0-9]*(_\d+)?$")
 _FUNCTION = re.compile(r"^(__inference_|__forward_|__backward_)")
@@ -47,6 +49,10 @@ class Timeline:
                          before the backward pass, the optimizer's intermediate results
     other                what was held before the record began, metrics, handles
 
+    A step that XLA compiled takes one block for all that is in it. It is shown divided, as XLA planned it: a
+    result of the forward pass is an activation where an op of the backward pass needs it; XLA's own scratch,
+    and what is idle in the block for the moment, is workspace.
+
     The layer is the one whose name scope the op ran in, by the name that `model.summary()` prints.
     Ops that run eagerly carry no scope: they have no layer.
     """
@@ -54,11 +60,11 @@ class Timeline:
     def __init__(self, record, limit=None, refused_bytes=None):
         """record: of labkit.trace; limit, refused_bytes: the memory limit and the failed request, or None."""
         self.limit_bytes, self.refused_bytes = limit, refused_bytes
-        self.record = record
-        columns = record["allocations"]
+        self.record, self._shown = record, unfold(record)
+        columns = self._shown["allocations"]
         self._begin, self._end = columns["begin"], columns["end"]
         self._bytes, self._requested = columns["bytes"], columns["requested"]
-        self._events = record["events"]
+        self._events = self._shown["events"]
         self._end = np.where(self._end < 0, self._events, self._end)
         self._held = max(0, record["held"] - int(self._bytes[self._begin < 0].sum()))
         self._find_variables()
@@ -68,7 +74,7 @@ class Timeline:
     @property
     def steps(self):
         """Places in the order of events at which training steps ended."""
-        return list(self.record["steps"])
+        return list(self._shown["steps"])
 
     @property
     def events(self):
@@ -82,12 +88,21 @@ class Timeline:
 
     @property
     def peak_at(self):
-        """The place of the peak in the order of events."""
-        return int(self.total().argmax())
+        """The place of the peak in the order of events; of several, that where most of it is in use."""
+        return int(self.fullness().argmax())
 
     def total(self):
         """Bytes in use after each event, an array."""
         return self._held + self._sums(np.ones(len(self._bytes), dtype=bool))
+
+    def filled(self):
+        """Bytes in use after each event but for what is idle in the blocks of compiled steps, an array."""
+        return self.total() - self._sums(self._shown["allocations"]["idle"].astype(bool))
+
+    def fullness(self):
+        """An array to find the fullest moments by: the total, and where that is the same, what is filled."""
+        total = self.total()
+        return total + self.filled() / (total.max() + 1)
 
     def alive(self, place):
         """Rows of what is in use just after the event at `place`, the largest first."""
@@ -123,7 +138,7 @@ class Timeline:
 
     def until(self, seconds):
         """The Timeline up to a moment, in seconds since 1970: that of a failure, say."""
-        record = self.record
+        record = self._shown
         at = seconds - record["began"] - record["first_event"]
         return _Part(self, 0, max(1, int(np.searchsorted(record["seconds"], at))))
 
@@ -132,13 +147,17 @@ class Timeline:
         if by == "category":
             curves = {c: self._sums(self._category == i) for i, c in enumerate(CATEGORIES)}
             curves["other"] = curves["other"] + self._held
-            return {label: curve for label, curve in curves.items() if curve.any()}
-        if by != "layer":
+            rest = "workspace"
+        elif by == "layer":
+            names = [name for name in self.by_layer() if name][:most]
+            curves = {name: self._sums(self._layer == self._layer_number[name]) for name in names}
+            rest = "all others"
+            curves[rest] = self.total() - sum(curves.values())
+        else:
             raise ValueError(f"by={by!r}: give 'category' or 'layer'")
-        names = [name for name in self.by_layer() if name][:most]
-        curves = {name: self._sums(self._layer == self._layer_number[name]) for name in names}
-        curves["all others"] = self.total() - sum(curves.values())
-        return curves
+        curves["idle in XLA's block"] = idle = self.total() - self.filled()
+        curves[rest] = curves[rest] - idle
+        return {label: curve for label, curve in curves.items() if curve.any() or label == "all others"}
 
     def plot(self, by="category", title=""):
         """The figure: memory in use, stacked by category or by layer, the peak marked."""
@@ -153,7 +172,7 @@ class Timeline:
 
     def _span(self, number):
         """(first, last) place of building (0) or of a step."""
-        calls = [p for p in self.record["snapshots_at"] if p <= (self.steps or [self._events])[0]]
+        calls = [p for p in self._shown["snapshots_at"] if p <= (self.steps or [self._events])[0]]
         first_call = calls[-2] if len(calls) > 1 else 0
         edges = [0, first_call, *self.steps]
         return edges[number], edges[number + 1]
@@ -165,8 +184,8 @@ class Timeline:
         return np.cumsum(change[:-1])
 
     def row(self, i):
-        """The Row of the allocation at place `i` of the record's columns."""
-        record, columns = self.record, self.record["allocations"]
+        """The Row of the allocation at place `i` of the record's columns, as recorded."""
+        record, columns = self._shown, self._shown["allocations"]
         held = self._begin[i] < 0
         op = self._variable.get(i) or (HELD if held else record["ops"][columns["op"][i]])
         return Row(
@@ -179,17 +198,47 @@ class Timeline:
             int(self._requested[i]),
         )
 
+    def parts(self, i):
+        """(Row, share of the bytes) of what a recorded allocation holds: itself, unless XLA divided it."""
+        inside = np.flatnonzero(self._shown["allocations"]["inside"] == i)
+        if not len(inside):
+            return [(self.row(i), 1.0)]
+        idle = inside[self._shown["allocations"]["idle"][inside] > 0]
+        fullest = self._begin[idle[self._bytes[idle].argmin()]]
+        alive = inside[(self._begin[inside] <= fullest) & (self._end[inside] > fullest)]
+        return [(self.row(j), self._bytes[j] / self._bytes[i]) for j in alive]
+
+    def held_at_peak(self):
+        """Which of the recorded allocations are in use at the peak, as an array of truths."""
+        place, columns = self.peak_at, self.record["allocations"]
+        alive = np.flatnonzero((self._begin <= place) & (self._end > place))
+        inside = self._shown["allocations"]["inside"][alive]
+        held = np.zeros(len(columns["begin"]), dtype=bool)
+        held[np.where(inside < 0, alive, inside)] = True
+        return held
+
+    def refused_block(self):
+        """The Timeline of the block that a compiled step asked for and did not get, as if it had; or None."""
+        programs = [p for p in self.record["programs"] if self.refused_bytes]
+        program = min(programs, key=lambda p: abs(p["bytes"] - self.refused_bytes), default=None)
+        if program is None or abs(program["bytes"] - self.refused_bytes) > ROUNDED * self.refused_bytes:
+            return None
+        return Timeline(self.record | of_block(program))
+
     @property
     def in_pipeline(self):
-        """Which allocations tf.data's own threads make, as an array of truths."""
-        made = np.array(["tf_data" in thread for thread in self.record["threads"]])
-        return made[self.record["allocations"]["thread"]]
+        """Which of the recorded allocations tf.data's own threads make, as an array of truths."""
+        return self._made_by("tf_data", self.record)
+
+    def _made_by(self, threads, record):
+        made = np.array([threads in thread for thread in record["threads"]])
+        return made[record["allocations"]["thread"]]
 
     def _find_variables(self):
         """Which allocation is which variable: the one at its address when the snapshot was taken."""
         self._variable, self._kind, self._owner = {}, {}, {}
-        address = self.record["allocations"]["address"]
-        snapshots = zip(self.record["snapshots_at"], self.record["snapshots"], strict=False)
+        address = self._shown["allocations"]["address"]
+        snapshots = zip(self._shown["snapshots_at"], self.record["snapshots"], strict=False)
         for place, variables in snapshots:
             alive = np.flatnonzero((self._begin < place) & (self._end >= place))
             by_address = dict(zip(address[alive].tolist(), alive.tolist(), strict=True))
@@ -199,22 +248,23 @@ class Timeline:
                     self._variable[i], self._kind[i], self._owner[i] = path, kind, layer
 
     def _find_layers(self):
-        scopes, ops = self.record["scopes"], self.record["ops"]
+        scopes, ops = self.record["scopes"], self._shown["ops"]
         names = sorted({*scopes.values(), *filter(None, self._owner.values())})
         self._layer_name = [None, *names]
         self._layer_number = {name: number for number, name in enumerate(self._layer_name)}
         of_op = np.array([self._layer_number[layer_of(op, scopes)] for op in ops], dtype=np.int64)
-        self._layer = of_op[self.record["allocations"]["op"]]
+        self._layer = of_op[self._shown["allocations"]["op"]]
         for i, layer in self._owner.items():
             self._layer[i] = self._layer_number[layer]
 
     def _find_categories(self):
-        columns, number = self.record["allocations"], {c: i for i, c in enumerate(CATEGORIES)}
-        kinds = np.array([self._kind_of(op) for op in self.record["ops"]])[columns["op"]]
-        from_python = np.array([t.startswith("python") for t in self.record["threads"]])[columns["thread"]]
-        temp = columns["temp"].astype(bool)
-        unscoped = np.array(["/" not in op for op in self.record["ops"]])[columns["op"]]
-        backward = np.sort(self._begin[(kinds == "backward")])
+        columns, number = self._shown["allocations"], {c: i for i, c in enumerate(CATEGORIES)}
+        kind_of_op = np.array([self._kind_of(op) for op in self._shown["ops"]])
+        kinds = kind_of_op[columns["op"]]
+        recorded, temp = columns["inside"] < 0, columns["temp"].astype(bool)
+        from_python = self._made_by("python", self._shown)
+        unscoped = np.array(["/" not in op for op in self._shown["ops"]])[columns["op"]]
+        backward = np.sort(self._begin[(kinds == "backward") & recorded])
         in_backward = self._in_backward(backward)
         kinds[(kinds == "forward") & unscoped & ~from_python & in_backward] = "backward"
 
@@ -222,14 +272,30 @@ class Timeline:
         forward = (kinds == "forward") & ~temp
         category[forward & self._outlives_forward(backward)] = number["activations"]
         category[(kinds == "backward") & ~temp] = number["gradients"]
-        category[(kinds == "input") | ((kinds == "unnamed") & from_python) | self.in_pipeline] = number[
-            "inputs"
-        ]
+        in_pipeline = self._made_by("tf_data", self._shown)
+        category[(kinds == "input") | ((kinds == "unnamed") & from_python) | in_pipeline] = number["inputs"]
         category[kinds == "slot"] = number["optimizer"]
         category[(kinds == "handle") | (self._begin < 0)] = number["other"]
+        compiled = self._in_compiled(kind_of_op)
+        category[~recorded] = [number[name] for name in compiled]
         for i, kind in self._kind.items():
             category[i] = number[kind]
         self._category = category
+
+    def _in_compiled(self, kind_of_op):
+        """The categories of what lies in the blocks of compiled steps: there it is known what needs it."""
+        columns = self._shown["allocations"]
+        inside = np.flatnonzero(columns["inside"] >= 0)
+        kept = np.array([any(map(self._is_backward, users)) for users in self._shown["users"]])
+        makers, needed = kind_of_op[columns["op"][inside]], kept[columns["users"][inside]]
+        for maker, is_kept, own in zip(makers, needed, columns["own"][inside], strict=True):
+            if maker == "forward" and is_kept:
+                yield "activations"
+            else:
+                yield "gradients" if maker == "backward" and not own else "workspace"
+
+    def _is_backward(self, op):
+        return self._kind_of(op) == "backward"
 
     def _kind_of(self, op):
         path = op.removeprefix("StatefulPartitionedCall/")
@@ -274,5 +340,5 @@ class _Part(Timeline):
 
     @property
     def steps(self):
-        inside = (place for place in self.record["steps"] if self._first < place <= self._last)
+        inside = (place for place in self._shown["steps"] if self._first < place <= self._last)
         return [place - self._first for place in inside]

@@ -17,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from .errors import LabkitError
+from .unfold import COLUMNS
+from .xla import programs
 
 SNAPSHOTS = 8
 MARK = "labkit:"
@@ -172,7 +174,7 @@ def read(path):
     of all events, -1 for an end that is not in the record), "ops", "shapes", "threads" (tables that columns
     point into), "events" (their number), "held" (bytes in use before the first event), "steps" and
     "snapshots_at" (places in the order), "seconds" (of each event, from the record's start), "began" (its
-    start, in seconds since 1970, or None).
+    start, in seconds since 1970, or None), "programs" (what XLA compiled, see labkit.xla).
 
     Raises LabkitError for a file that is no profile, is cut off, or has no allocator's events.
     """
@@ -195,7 +197,7 @@ def read(path):
             "host_tracer_level=3), on a GPU or with TF_CPU_ALLOCATOR_USE_BFC=true in the environment."
         )
     events = sorted(_of_the_device(events), key=lambda event: event[0])
-    return _columns(events, sorted(marks)) | {"began": _began(space)}
+    return _columns(events, sorted(marks)) | {"began": _began(space), "programs": programs(space)}
 
 
 def _of_the_device(events):
@@ -266,7 +268,6 @@ class _Table(dict):
 
 
 def _columns(events, marks):
-    names = ("begin", "end", "bytes", "requested", "address", "op", "thread", "shape", "dtype", "temp")
     rows, live = [], {}
     ops, shapes, threads, dtypes = _Table(), _Table(), _Table(), _Table()
     for place, (_, is_allocation, thread, stats) in enumerate(events):
@@ -294,7 +295,7 @@ def _columns(events, marks):
         places[kind].append(int(np.searchsorted(moments, at)))
     columns = np.array(rows, dtype=np.int64).T
     return {
-        "allocations": dict(zip(names, columns, strict=True)),
+        "allocations": dict(zip(COLUMNS, columns, strict=True)),
         "ops": list(ops),
         "shapes": list(shapes),
         "threads": list(threads),

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import LabkitError
 from ..memory import MIB, format_size
-from ..palette import CATEGORY_COLOURS, LAYER_COLOURS
+from ..palette import curve_colours
 from ..plots import axis_of
 from ..timeline import Timeline
 from .parts import Box
@@ -82,7 +82,7 @@ class _Pane:
     def __init__(self, label, timeline, top, by):
         self._label, self._timeline, self._top = label, timeline, top
         _, self._places = axis_of(timeline, POINTS)
-        peak = int(timeline.total()[self._places].argmax())
+        peak = int(timeline.fullness()[self._places].argmax())
         self._slider = widgets.IntSlider(
             value=peak, max=len(self._places) - 1, description="moment", readout=False,
             layout={"width": "23em"},
@@ -102,15 +102,14 @@ class _Pane:
     def colour(self, by):
         """Draw it by category or by layer."""
         curves = self._timeline.curves(by)
-        names = [name for name in curves if name != "all others"]
-        colours = CATEGORY_COLOURS if by == "category" else dict(zip(names, LAYER_COLOURS, strict=False))
+        colours = curve_colours(curves)
         self._areas, below = "", np.zeros(len(self._places))
         for name, curve in curves.items():
             above = below + curve[self._places]
-            self._areas += self._area(name, below, above, colours.get(name, "#C8C8C8"))
+            self._areas += self._area(name, below, above, colours[name])
             below = above
         self._key = "".join(
-            f'<span style="white-space:nowrap"><span style="color:{colours.get(name, "#C8C8C8")}">■</span> '
+            f'<span style="white-space:nowrap"><span style="color:{colours[name]}">■</span> '
             f"{html.escape(str(name))}</span> " for name in curves)  # fmt: skip
         self._draw()
 

@@ -1,0 +1,172 @@
+"""Steps that XLA compiled: the one block that they take, divided as XLA planned it."""
+
+import numpy as np
+import pytest
+
+import labkit
+from labkit import unfold
+from labkit.unfold import IDLE
+
+MIB = 2**20
+
+
+def dense(layers, keras):
+    return [keras.Input((784,)), layers.Dense(256, activation="relu"), layers.Dense(10)]
+
+
+def pictures(layers, keras):
+    return [
+        keras.Input((32, 32, 3)),
+        layers.Conv2D(8, 3, padding="same"),
+        layers.BatchNormalization(),
+        layers.MaxPooling2D(),
+        layers.Conv2D(16, 3, padding="same", activation="relu"),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(10),
+    ]
+
+
+def sequences(layers, keras):
+    return [
+        keras.Input((40, 8)),
+        layers.LSTM(32, return_sequences=True),
+        layers.Bidirectional(layers.LSTM(16)),
+        layers.Dense(10),
+    ]
+
+
+def train(batch_size, build, jit_compile=True, how="fit", steps=3):
+    import keras
+    import numpy as np
+
+    model = keras.Sequential(build(keras.layers, keras))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, jit_compile=jit_compile)
+    x = np.ones((steps * batch_size, *model.input_shape[1:]), "float32")
+    y = np.zeros(len(x), "int32")
+    if how == "fit":
+        model.fit(x, y, batch_size=batch_size, verbose=0)
+    else:
+        for _ in range(steps):
+            model.train_on_batch(x[:batch_size], y[:batch_size])
+    return [layer.name for layer in model.layers]
+
+
+@pytest.fixture(scope="module", params=[dense, pictures, sequences], ids=lambda build: build.__name__)
+def compiled(request):
+    how = "fit" if request.param is pictures else "train_on_batch"
+    outcome = labkit.run(train, profile=True, batch_size=32, build=request.param, how=how)
+    assert outcome.ok, outcome
+    return outcome
+
+
+def blocks_of(timeline):
+    """Places of the allocations that were divided."""
+    return [i for i in range(len(timeline.record["allocations"]["begin"])) if len(timeline.parts(i)) > 1]
+
+
+def test_what_lies_in_a_block_fills_it_as_xla_planned(compiled):
+    timeline, columns = compiled.timeline, compiled.timeline.record["allocations"]
+    blocks = blocks_of(timeline)
+    assert len(blocks) == 3  # one a step
+    for i in blocks:
+        shares = [share for row, share in timeline.parts(i) if row.op != IDLE]
+        assert 0.99 <= sum(shares) * columns["bytes"][i] / columns["requested"][i] <= 1 + 1e-9
+        assert sum(share for _, share in timeline.parts(i)) == pytest.approx(1)
+
+
+def test_the_peak_stays_the_allocators_and_all_adds_up(compiled):
+    timeline = compiled.timeline
+    assert timeline.peak_bytes == compiled.peak_bytes
+    assert sum(row.bytes for row in timeline.at_peak()) == timeline.peak_bytes
+    assert min(row.bytes for row in timeline.at_peak()) >= 0
+    for by in ("category", "layer"):
+        assert np.array_equal(sum(timeline.curves(by).values()), timeline.total())
+    assert sum(part.events for part in (timeline.during(1), timeline.during(2))) < timeline.events
+    assert timeline.plot()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_layers_and_categories_are_those_of_the_model(compiled):
+    timeline = compiled.timeline
+    named = set(timeline.by_layer()) - {None}
+    assert named <= set(compiled.result)
+    inside = [row for i in blocks_of(timeline) for row, _ in timeline.parts(i) if row.op != IDLE]
+    with_layer = sum(row.bytes for row in inside if row.layer)
+    assert with_layer > 0.75 * sum(row.bytes for row in inside)
+    in_use = [curve.max() for name, curve in timeline.during(2).curves().items() if name == "activations"]
+    assert in_use and in_use[0] > 0
+    dtypes = {row.dtype for row in inside}
+    assert "float32" in dtypes and dtypes <= {"float32", "int32", "bool", "uint32", "uint64", "int64", ""}
+
+
+def test_activations_grow_with_the_batch_and_are_gone_as_the_step_ends():
+    small, large = (
+        labkit.run(train, profile=True, batch_size=size, build=pictures).timeline for size in (16, 64)
+    )
+    kept = [timeline.curves()["activations"].max() for timeline in (small, large)]
+    assert kept[1] == pytest.approx(4 * kept[0], rel=0.1)
+    assert large.by_category(large.steps[1])["activations"] < 0.01 * kept[1]
+
+
+def test_a_compiled_function_inside_a_loop_of_ones_own():
+    def loop(batch_size):
+        import tensorflow as tf
+
+        kernel = tf.Variable(tf.ones((256, 256)))
+
+        @tf.function(jit_compile=True)
+        def step(x):
+            with tf.GradientTape() as tape:
+                hidden = tf.nn.relu(x @ kernel)
+                loss = tf.reduce_sum(tf.square(tf.nn.gelu(hidden @ kernel)))
+            kernel.assign_sub(1e-3 * tape.gradient(loss, kernel))
+
+        for _ in range(2):
+            step(tf.ones((batch_size, 256)))
+
+    outcome = labkit.run(loop, profile=True, batch_size=512)
+    assert outcome.timeline.peak_bytes == outcome.peak_bytes
+    assert blocks_of(outcome.timeline)
+    assert outcome.timeline.by_category()["gradients"] > 0
+
+
+def test_out_of_memory_tells_what_the_refused_block_was_for():
+    outcome = labkit.run(train, memory_limit="16 MiB", profile=True, batch_size=128, build=pictures)
+    assert outcome.status == "oom"
+    block = outcome.timeline.refused_block()
+    assert block.peak_bytes == pytest.approx(outcome.diagnosis.requested_bytes, rel=0.01)
+    assert outcome.diagnosis.cause == "activations" and outcome.diagnosis.confidence == "certain"
+    [said] = [sentence for sentence in outcome.diagnosis.evidence if "need the most of it" in sentence]
+    largest = next(name for name in block.by_layer() if name)
+    assert largest in said
+    assert labkit.run(train, profile=True, batch_size=4, build=dense).timeline.refused_block() is None
+
+
+def test_the_estimate_holds_and_knows_what_is_in_the_block():
+    estimate = labkit.estimate(train, at=(8, 16), build=pictures)
+    measured = labkit.run(train, memory_limit="1 GiB", batch_size=128, build=pictures, profile=3)
+    assert estimate.peak_bytes(128) == pytest.approx(measured.peak_bytes, rel=0.05)
+    parts = estimate.breakdown(128)
+    for by in ("category", "layer"):
+        assert sum(parts[by].values()) == estimate.peak_bytes(128)
+    seen = measured.timeline.by_category()["activations"]
+    assert seen > 0
+    assert parts["category"]["activations"] == pytest.approx(seen, rel=0.25)
+
+
+def test_of_a_long_training_the_later_blocks_stay_whole(compiled, monkeypatch):
+    whole, [first, *_] = compiled.timeline, blocks_of(compiled.timeline)
+    inside = np.count_nonzero(whole._shown["allocations"]["inside"] == first)
+    monkeypatch.setattr(unfold, "MOST", inside)
+    short = labkit.Timeline(compiled.timeline.record)
+    assert blocks_of(short) == [first]
+    assert short.peak_bytes == whole.peak_bytes
+    assert set(short.total().tolist()) == set(whole.total().tolist())
+
+
+def test_without_xla_nothing_is_divided():
+    timeline = labkit.run(train, profile=True, batch_size=8, build=pictures, jit_compile=False).timeline
+    assert timeline.record["programs"] == []
+    assert timeline.events == timeline.record["events"]
+    assert np.array_equal(timeline.filled(), timeline.total())
+    assert timeline.held_at_peak().sum() == len(timeline.at_peak())
