@@ -196,7 +196,7 @@ TEST = [
 ]
 
 
-def train(batch_size, net, optimizer, feed, policy="float32", batches=4, epochs=1):
+def train(batch_size, net, optimizer, feed, policy="float32", batches=4, epochs=1, jit_compile="auto"):
     """One of the trainings; returns what the classical formula counts: bytes fixed, and bytes per sample."""
     import keras
     import numpy as np
@@ -209,7 +209,7 @@ def train(batch_size, net, optimizer, feed, policy="float32", batches=4, epochs=
         keras.optimizers.SGD(momentum=0.9) if "momentum" in optimizer else keras.optimizers.get(optimizer)
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss)
+    model.compile(optimizer, loss, jit_compile=jit_compile)
     rows = batches * batch_size
     x = tuple(np.ones((rows, *given.shape[1:]), given.dtype) for given in model.inputs)
     x = x if len(x) > 1 else x[0]

@@ -35,8 +35,9 @@ class Case:
     available_bytes: what the allocator may still take up to its limit; held: bytes by category as it failed;
     free_share: the longest free stretch of the pool, of 1; sizes: how many pieces of each size are in use;
     crashed: the process died instead of raising; epoch: the last that had begun; done: epochs that had ended;
-    steps: steps that were done; block: of a block that XLA was refused, what would have lain there at its
-    fullest moment, by category and by layer.
+    steps: steps that were done; block: the Timeline of a block that XLA was refused, as if it had got it;
+    division: the labkit.xlatext.Division that XLA printed; loop_bytes: of the block, weights and their
+    gradients that are kept once for each step of a loop.
     """
 
     kind: str = "oom"
@@ -61,7 +62,9 @@ class Case:
     done: int = 0
     steps: int | None = None
     held: dict | None = None
-    block: tuple | None = None
+    block: object = None
+    division: object = None
+    loop_bytes: int = 0
     grows_by: int | None = None
     device_bytes: int | None = None
     marks: set = field(default_factory=set)
@@ -74,7 +77,7 @@ class Case:
     @property
     def needed(self):
         """Bytes by category, as it failed and in the block that was refused; None if not known."""
-        block = self.block[0] if self.block else {}
+        block = self.block.by_category() if self.block else {}
         return self.held and {category: size + block.get(category, 0) for category, size in self.held.items()}
 
     @property

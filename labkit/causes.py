@@ -1,5 +1,7 @@
 """From what is known of a failure to its cause: rules, tried in order, each with its reasons in sentences."""
 
+from collections import Counter
+
 from .case import FORWARD_TYPES, MAKES_SLOTS, MAKES_WEIGHTS, WEIGHT_GRADIENT, is_of_weights, of_optimizer
 from .memory import MIB, format_size
 
@@ -187,10 +189,14 @@ def _fragmentation(case):
     return None
 
 
+_RECORD_IT = "What would lie in it, labkit.run(train, profile=True) can tell."
 _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on it."
 
 
 def _weights_or_optimizer(case):
+    if case.loop_bytes > 0.5 * (case.asked or 0):
+        sure = CERTAIN if case.block else LIKELY
+        return sure, [*_in_block(case), *_in_division(case), _in_loop(case), _NO_SMALLER_BATCH]
     if case.needed:
         fixed = sum(case.needed.get(name, 0) for name in ("weights", "optimizer"))
         in_use = sum(case.needed.values())
@@ -198,6 +204,8 @@ def _weights_or_optimizer(case):
             share = f"{format_size(fixed)} of {_in_use(case)} were weights and optimizer slots."
             return CERTAIN, [share, _NO_SMALLER_BATCH]
         return None
+    if case.division and case.division.is_given:
+        return LIKELY, list(_in_division(case))
     if case.kind == "constant" and not case.op:
         return GUESS, ["Most tensors of one value are new slots, which begin as zeros.", _NO_SMALLER_BATCH]
     if not is_of_weights(case):
@@ -220,9 +228,8 @@ def _activations(case):
         said = f"{format_size(moving)} of {_in_use(case)} were activations, gradients, inputs and workspace."
         return (CERTAIN, [said, *_in_block(case)]) if moving > 0.5 * sum(case.needed.values()) else None
     if case.kind == "xla":
-        return LIKELY, [
-            "XLA asks for the buffers of a whole compiled step at once: the batch decides how large."
-        ]
+        said = "XLA asks for the block of a whole compiled step at once: mostly the batch decides how large."
+        return LIKELY, [said, *(_in_division(case) if case.division else [_RECORD_IT])]
     if case.kind not in ("oom", "refused", "constant"):
         return None
     if case.shape is None or len(case.shape) < 2:
@@ -246,15 +253,50 @@ def _in_use(case):
 def _in_block(case):
     """What XLA meant to put into the block that it was refused."""
     if case.block:
-        categories, layers = case.block
-        parts = [f"{format_size(size)} {category}" for category, size in categories.items() if size]
+        parts = [f"{format_size(size)} {name}" for name, size in case.block.by_category().items() if size]
         yield (
             "XLA asks for the block of a whole compiled step at once. At its fullest moment there would be "
             f"{', '.join(parts)} in it."
         )
-        largest = [f"{name} ({format_size(size)})" for name, size in layers.items() if name][:3]
+        layers = case.block.by_layer().items()
+        largest = [f"{name} ({format_size(size)})" for name, size in layers if name][:3]
         if largest:
             yield f"The layers that need the most of it: {', '.join(largest)}."
+
+
+def _in_division(case):
+    """What XLA printed of how it divides its memory."""
+    if case.division:
+        yield _given(case.division) if case.division.is_given else _scratch(case.division)
+        yield from _largest_buffers(case.division)
+
+
+def _in_loop(case):
+    return (
+        f"{format_size(case.loop_bytes)} of that are a recurrent layer's weights, and their gradients, which "
+        "XLA keeps once for each step of the sequence: they grow with its length and the square of the units."
+    )
+
+
+def _given(division):
+    return (
+        f"XLA says what its step holds: {format_size(division.given)} are given to it (weights, optimizer "
+        f"slots, the batch), and only {format_size(division.scratch)} does it need for what it makes."
+    )
+
+
+def _scratch(division):
+    return (
+        f"XLA says what its step holds: {format_size(division.scratch)} for what it makes (activations, "
+        f"gradients, workspace), beside {format_size(division.given)} that are given to it."
+    )
+
+
+def _largest_buffers(division):
+    if division.buffers:
+        alike = Counter(map(str, division.buffers))
+        named = [f"{count} times {said}" if count > 1 else said for said, count in alike.items()]
+        yield f"The largest: {'; '.join(named[:3])}."
 
 
 def _batch_sentence(case):

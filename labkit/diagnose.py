@@ -110,11 +110,26 @@ def with_timeline(diagnosis, timeline):
     case = replace(
         diagnosis.case,
         held=timeline.by_category(len(total) - 1),
-        block=block and (block.by_category(), block.by_layer()),
+        block=block,
+        loop_bytes=_loop_bytes(block, timeline, diagnosis.case.batch) if block else 0,
         grows_by=sum(more) // len(more) if grows else None,
         steps=len(timeline.steps),
     )
     return replace(from_case(case), others=diagnosis.others)
+
+
+def _loop_bytes(block, timeline, batch):
+    """Bytes of what in a block is of a loop and has the shape of weights, and before it a number of steps."""
+    kernels = {_sides(row.shape) for row in timeline.alive(timeline.events - 1) if row.category == "weights"}
+    kernels = {sides for sides in kernels if len(sides) == 2 and batch not in sides}
+    looped = (row for row in block.at_peak() if "/while" in row.op)
+    return sum(row.bytes for row in looped if _sides(row.shape, leading=1) in kernels)
+
+
+def _sides(shape, leading=0):
+    """The dimensions of a shape such as "[32,10]" after the first `leading`, in order of size."""
+    dimensions = [int(n) for n in shape.strip("[]").split(",") if n]
+    return tuple(sorted(dimensions[leading:]))
 
 
 def layer_of(op, scopes):
@@ -277,6 +292,8 @@ def _case(failure, refused=None):
         epoch=failure.epoch,
         done=failure.done,
         marks=set(failure.marks),
+        division=failure.division if failure.division and failure.division.totals else None,
+        loop_bytes=failure.division.loop_bytes if failure.division else 0,
     )
 
 

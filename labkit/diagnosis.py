@@ -96,7 +96,9 @@ def from_case(case, last=(), first=()):
         largest_free_bytes=case.largest_free,
         evidence=[*first, *_facts(case), *reasons, *_fall(case, fits), *last],
         confidence=confidence,
-        fixes=fixes.for_cause(cause, case.asked, _batch(case), fits, case.needed, case.building),
+        fixes=fixes.for_cause(
+            cause, case.asked, _batch(case), fits, case.needed, case.building, case.loop_bytes
+        ),
         memory_map=case.memory_map,
         case=case,
     )

@@ -35,15 +35,33 @@ def _fix(sentence, code, lesson, saves=None):
     return Fix(sentence, code, LESSONS.get(lesson, ""), saves)
 
 
-def for_cause(cause, asked=None, batch=None, fits=None, held=None, building=False):
+def for_cause(cause, asked=None, batch=None, fits=None, held=None, building=False, loop_bytes=0):
     """The fixes of a cause, the most effective first.
 
     asked: bytes of the refused tensor; batch: the batch size; fits: more than that cannot fit; held:
-    bytes by category at the failure; building: no batch had come yet. Where one is None, no number is said.
+    bytes by category at the failure; building: no batch had come yet; loop_bytes: what XLA keeps for each
+    step of a loop. Where one is None, no number is said.
     """
+    if cause == "weights_or_optimizer" and loop_bytes:
+        return _loop(loop_bytes)
     if cause == "weights_or_optimizer" and building:
         return _weights_alone(asked, batch, fits, held or {})
     return _FIXES[cause](asked, batch, fits, held or {}) if cause in _FIXES else []
+
+
+def _loop(kept):
+    return [
+        _fix(
+            "Compile without XLA: TensorFlow itself keeps the weights once, and adds their gradients up.",
+            'model.compile("adam", loss="mse", jit_compile=False)',
+            "03",
+            kept,
+        ),
+        _fix(
+            "Make the sequences shorter: half the length is half of it.", "X = X[:, :length]", "03", kept // 2
+        ),
+        _fix("Use fewer units: half of them is a quarter of it.", "", "03", kept - kept // 4),
+    ]
 
 
 def _smaller_batch(asked, batch, fits):

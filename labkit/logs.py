@@ -8,7 +8,7 @@ failure (names of ops, tracebacks, epochs) is looked for only near lines that sp
 import re
 from dataclasses import dataclass, field
 
-from . import bfctext
+from . import bfctext, xlatext
 from .case import MAKES_SLOTS, MAKES_WEIGHTS
 from .messages import CONSTANT, FORMS, Failure, failure
 
@@ -55,7 +55,9 @@ _CONTEXT = (
 )
 _NEEDLES = tuple(
     needle.encode()
-    for needle in dict.fromkeys((*(n for form in FORMS for n in form[1]), *bfctext.NEEDLES, *_CONTEXT))
+    for needle in dict.fromkeys(
+        (*(n for form in FORMS for n in form[1]), *bfctext.NEEDLES, *xlatext.NEEDLES, *_CONTEXT)
+    )
 )
 # A block that has none of these is passed over. (Its last lines, and the log's, are read all the same: they
 # tell of a process that was killed, in other languages and as an exit status.)
@@ -191,7 +193,7 @@ class _Reader:
         return self.log
 
     def _line(self, number, text):
-        if self._reads_dump(text):
+        if self._reads_dump(text) or self._reads_division(number, text):
             return
         self._surroundings(number, text)
         found = failure(number, text)
@@ -279,6 +281,14 @@ class _Reader:
         if name or ((dump is None or dump.ended) and bfctext.is_inside(text)):
             dump = self._begin(key, name)
         return dump is not None and not dump.ended and (dump.read(text) or name is not None)
+
+    def _reads_division(self, number, text):
+        """Whether this line is of what XLA says below its error."""
+        near = self._near(number)
+        if near is None or near.kind != "xla":
+            return False
+        near.division = near.division or xlatext.Division()
+        return near.division.read(text)
 
     def _begin(self, key, allocator):
         dump = self._dumps[key] = self._dump = bfctext.TextDump(allocator)

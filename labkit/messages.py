@@ -5,7 +5,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from . import bfctext
+from . import bfctext, xlatext
 
 DTYPE_BYTES = {
     **dict.fromkeys(("bool", "int8", "uint8"), 1),
@@ -150,6 +150,7 @@ class Failure:
     done: int = 0
     marks: set = field(default_factory=set)
     dump: bfctext.TextDump | None = None
+    division: xlatext.Division | None = None
 
     def __post_init__(self):
         self.last_line = self.last_line or self.line

@@ -142,6 +142,34 @@ def test_out_of_memory_tells_what_the_refused_block_was_for():
     assert labkit.run(train, profile=True, batch_size=4, build=dense).timeline.refused_block() is None
 
 
+def recurrent(batch_size, jit_compile, length=400):
+    import keras
+    import numpy as np
+
+    layers = [keras.Input((length, 8)), keras.layers.LSTM(64), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    model.compile("adam", "mse", jit_compile=jit_compile)
+    for _ in range(2):
+        model.train_on_batch(np.zeros((batch_size, length, 8), "float32"), np.zeros((batch_size, 1)))
+
+
+def test_an_lstm_keeps_its_weights_for_each_step_of_the_sequence_whatever_the_batch():
+    peaks = {
+        (jit, size): labkit.run(recurrent, batch_size=size, jit_compile=jit).peak_bytes
+        for jit in (False, True)
+        for size in (1, 8)
+    }
+    assert peaks[True, 8] < 1.1 * peaks[True, 1]  # its blocks do not grow with the batch here
+    assert peaks[True, 1] > 5 * peaks[False, 1]
+    outcome = labkit.run(recurrent, memory_limit="24 MiB", profile=True, batch_size=1, jit_compile=True)
+    assert outcome.status == "oom" and outcome.diagnosis.cause == "weights_or_optimizer"
+    assert outcome.diagnosis.case.loop_bytes >= 400 * 64 * 256 * 4  # one of its stacks at the least
+    assert any("once for each step of the sequence" in said for said in outcome.diagnosis.evidence)
+    assert "jit_compile=False" in outcome.diagnosis.fixes[0].code
+    mended = labkit.run(recurrent, memory_limit="24 MiB", batch_size=1, jit_compile=False)
+    assert mended.ok and outcome.diagnosis.fixes[0].saves > 0
+
+
 def test_the_estimate_holds_and_knows_what_is_in_the_block():
     estimate = labkit.estimate(train, at=(8, 16), build=pictures)
     measured = labkit.run(train, memory_limit="1 GiB", batch_size=128, build=pictures, profile=3)

@@ -1,0 +1,71 @@
+"""What XLA changes: the same trainings with `jit_compile` False and True, at the same batch size.
+
+On a GPU Keras compiles with XLA by default, on a CPU it does not: here it is asked to. "block" is the one
+request of the compiled step, "filled" how much of it has a name (an op of TensorFlow's) at its fullest
+moment, "estimate" the error of `estimate()` from batches of 4 and 8, "first" the seconds of the first step.
+"""
+
+from report import Report
+from trainings import (
+    autoencoder,
+    bidirectional,
+    decoder,
+    deep_dense,
+    mobilenet_v2,
+    resnet50,
+    stacked_lstm,
+    text_gru,
+    train,
+    transformer,
+    unet,
+    vgg,
+    wide_dense,
+)
+
+import labkit
+from labkit.unfold import IDLE
+
+NETS = [
+    *(deep_dense, wide_dense, vgg, unet, autoencoder, mobilenet_v2, resnet50),
+    *(transformer, decoder, stacked_lstm, bidirectional, text_gru),
+]
+BATCH = 64
+OPTIONS = {"optimizer": "adam", "feed": "train_on_batch", "timeout": 600}
+
+
+def trial(net, jit_compile, **options):
+    return labkit.run(train, batch_size=BATCH, net=net, jit_compile=jit_compile, **OPTIONS, **options)
+
+
+def block_of(timeline):
+    """(bytes asked for, share of it that has a name at the fullest moment) of the largest block."""
+    requested = timeline.record["allocations"]["requested"]
+    parts = {i: timeline.parts(i) for i in range(len(requested))}
+    i = max((i for i in parts if len(parts[i]) > 1), key=lambda i: requested[i])
+    given = timeline.record["allocations"]["bytes"][i]
+    named = sum(share for row, share in parts[i] if row.op and row.op != IDLE)
+    return int(requested[i]), named * given / requested[i]
+
+
+def main():
+    report = Report("xla")
+    report(
+        f"{'adam, train_on_batch, batch ' + str(BATCH):32}{'without':>11}{'with XLA':>11}{'ratio':>7}"
+        f"{'block':>11}{'filled':>8}{'estimate':>10}{'first':>15}"
+    )
+    for net in NETS:
+        without, compiled = trial(net, False), trial(net, True)
+        block, filled = block_of(trial(net, True, profile=3).timeline)
+        estimate = labkit.estimate(train, net=net, jit_compile=True, **OPTIONS)
+        off = 100 * (estimate.peak_bytes(BATCH) / compiled.peak_bytes - 1)
+        sizes = [labkit.format_size(n) for n in (without.peak_bytes, compiled.peak_bytes, block)]
+        first = f"{without.step_seconds[0]:.1f} and {compiled.step_seconds[0]:.1f} s"
+        report(
+            f"{net.__name__:32}{sizes[0]:>11}{sizes[1]:>11}{compiled.peak_bytes / without.peak_bytes:>7.2f}"
+            f"{sizes[2]:>11}{100 * filled:>7.1f}%{off:>+9.1f}%{first:>15}"
+        )
+        report.save()
+
+
+if __name__ == "__main__":
+    main()
