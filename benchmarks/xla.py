@@ -39,12 +39,10 @@ def trial(net, jit_compile, **options):
 
 def block_of(timeline):
     """(bytes asked for, share of it that has a name at the fullest moment) of the largest block."""
-    requested = timeline.record["allocations"]["requested"]
-    parts = {i: timeline.parts(i) for i in range(len(requested))}
-    i = max((i for i in parts if len(parts[i]) > 1), key=lambda i: requested[i])
-    given = timeline.record["allocations"]["bytes"][i]
-    named = sum(share for row, share in parts[i] if row.op and row.op != IDLE)
-    return int(requested[i]), named * given / requested[i]
+    columns = timeline.record["allocations"]
+    i = max(timeline.blocks, key=lambda i: columns["requested"][i])
+    named = sum(share for row, share in timeline.parts(i) if row.op and row.op != IDLE)
+    return int(columns["requested"][i]), named * columns["bytes"][i] / columns["requested"][i]
 
 
 def main():

@@ -50,8 +50,8 @@ class Timeline:
     other                what was held before the record began, metrics, handles
 
     A step that XLA compiled takes one block for all that is in it. It is shown divided, as XLA planned it: a
-    result of the forward pass is an activation where an op of the backward pass needs it; XLA's own scratch,
-    and what is idle in the block for the moment, is workspace.
+    result of the forward pass is an activation where an op of the backward pass, or the optimizer, needs it;
+    XLA's own scratch, and what is idle in the block for the moment, is workspace.
 
     The layer is the one whose name scope the op ran in, by the name that `model.summary()` prints.
     Ops that run eagerly carry no scope: they have no layer.
@@ -198,6 +198,11 @@ class Timeline:
             int(self._requested[i]),
         )
 
+    @property
+    def blocks(self):
+        """Places, among the recorded allocations, of the blocks of compiled steps that are shown divided."""
+        return sorted({*self._shown["allocations"]["inside"].tolist()} - {-1})
+
     def parts(self, i):
         """(Row, share of the bytes) of what a recorded allocation holds: itself, unless XLA divided it."""
         inside = np.flatnonzero(self._shown["allocations"]["inside"] == i)
@@ -286,7 +291,7 @@ class Timeline:
         """The categories of what lies in the blocks of compiled steps: there it is known what needs it."""
         columns = self._shown["allocations"]
         inside = np.flatnonzero(columns["inside"] >= 0)
-        kept = np.array([any(map(self._is_backward, users)) for users in self._shown["users"]])
+        kept = np.array([any(map(self._is_after_forward, users)) for users in self._shown["users"]])
         makers, needed = kind_of_op[columns["op"][inside]], kept[columns["users"][inside]]
         for maker, is_kept, own in zip(makers, needed, columns["own"][inside], strict=True):
             if maker == "forward" and is_kept:
@@ -294,8 +299,8 @@ class Timeline:
             else:
                 yield "gradients" if maker == "backward" and not own else "workspace"
 
-    def _is_backward(self, op):
-        return self._kind_of(op) == "backward"
+    def _is_after_forward(self, op):
+        return self._kind_of(op) in ("backward", "update")  # XLA joins gradients and their use in one
 
     def _kind_of(self, op):
         path = op.removeprefix("StatefulPartitionedCall/")

@@ -15,8 +15,8 @@ def programs(space):
     """The compiled programs in a profile (an XSpace), as plain data for labkit.unfold; a list of dicts.
 
     "bytes": the size of the block; "results": columns of what XLA puts there. `op` is TensorFlow's name of
-    the op, or where `own` is true (XLA's own scratch) of the op that it is for; `users` are the ops that
-    need it; `shape`, `dtype`, `offset`, `bytes`; `begin` and `end`, between which it is needed, count
+    the op, or where `own` is true (XLA's own scratch) of the op that it is for; `users` are likewise the ops
+    that need it; `shape`, `dtype`, `offset`, `bytes`; `begin` and `end`, between which it is needed, count
     instructions in the order that XLA planned.
     """
     from tensorflow.compiler.xla.service import hlo_pb2
@@ -110,7 +110,7 @@ class _Program:
         found[number, index] = set()
         for place, user in self._users[number]:
             if user.opcode not in FORWARDING:
-                found[user.id, None] = set(self._names(user))
+                found[user.id, None] = set(self._names(user)) or {self._name_of_use(user)}
             elif user.opcode == "tuple":
                 self._find_users(user.id, (place, *index), found)
             elif user.opcode == "bitcast" or not index:

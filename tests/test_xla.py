@@ -60,14 +60,9 @@ def compiled(request):
     return outcome
 
 
-def blocks_of(timeline):
-    """Places of the allocations that were divided."""
-    return [i for i in range(len(timeline.record["allocations"]["begin"])) if len(timeline.parts(i)) > 1]
-
-
 def test_what_lies_in_a_block_fills_it_as_xla_planned(compiled):
     timeline, columns = compiled.timeline, compiled.timeline.record["allocations"]
-    blocks = blocks_of(timeline)
+    blocks = timeline.blocks
     assert len(blocks) == 3  # one a step
     for i in blocks:
         shares = [share for row, share in timeline.parts(i) if row.op != IDLE]
@@ -90,7 +85,7 @@ def test_layers_and_categories_are_those_of_the_model(compiled):
     timeline = compiled.timeline
     named = set(timeline.by_layer()) - {None}
     assert named <= set(compiled.result)
-    inside = [row for i in blocks_of(timeline) for row, _ in timeline.parts(i) if row.op != IDLE]
+    inside = [row for i in timeline.blocks for row, _ in timeline.parts(i) if row.op != IDLE]
     with_layer = sum(row.bytes for row in inside if row.layer)
     assert with_layer > 0.75 * sum(row.bytes for row in inside)
     in_use = [curve.max() for name, curve in timeline.during(2).curves().items() if name == "activations"]
@@ -126,7 +121,7 @@ def test_a_compiled_function_inside_a_loop_of_ones_own():
 
     outcome = labkit.run(loop, profile=True, batch_size=512)
     assert outcome.timeline.peak_bytes == outcome.peak_bytes
-    assert blocks_of(outcome.timeline)
+    assert outcome.timeline.blocks
     assert outcome.timeline.by_category()["gradients"] > 0
 
 
@@ -183,11 +178,11 @@ def test_the_estimate_holds_and_knows_what_is_in_the_block():
 
 
 def test_of_a_long_training_the_later_blocks_stay_whole(compiled, monkeypatch):
-    whole, [first, *_] = compiled.timeline, blocks_of(compiled.timeline)
+    whole, [first, *_] = compiled.timeline, compiled.timeline.blocks
     inside = np.count_nonzero(whole._shown["allocations"]["inside"] == first)
     monkeypatch.setattr(unfold, "MOST", inside)
     short = labkit.Timeline(compiled.timeline.record)
-    assert blocks_of(short) == [first]
+    assert short.blocks == [first]
     assert short.peak_bytes == whole.peak_bytes
     assert set(short.total().tolist()) == set(whole.total().tolist())
 

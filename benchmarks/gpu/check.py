@@ -23,6 +23,7 @@ from trials import feed, planes, product, train  # noqa: E402
 import labkit  # noqa: E402
 from labkit import format_size, memory  # noqa: E402
 from labkit.console import Console  # noqa: E402
+from labkit.unfold import IDLE  # noqa: E402
 
 HOLD = "import tensorflow as tf; kept = tf.zeros((64, 2**18)); print('holding', kept.device)"
 IN_USE = f"{HOLD}\nfrom labkit import memory; memory.gpu_in_use()"
@@ -125,7 +126,18 @@ def timeline(check, options):
     apart = options["batch_size"] / outcome.samples_per_second
     counts = f"allocator {outcome.peak_bytes}, get_memory_info {outcome.result['peak']} B"
     times = f"a step's call {1000 * call:.2f} ms, steps {1000 * apart:.2f} ms apart"
-    return f"timeline {found.peak_bytes}, {counts} · {shares} · {without:.0f} % without layer · {times}"
+    known = f"{shares} · {without:.0f} % without layer{inside(found)}"
+    return f"timeline {found.peak_bytes}, {counts} · {known} · {times}"
+
+
+def inside(timeline):
+    """What of the blocks of compiled steps is known."""
+    programs = [format_size(program["bytes"]) for program in timeline.record["programs"]]
+    if not programs:
+        return ""
+    named = [sum(share for row, share in timeline.parts(i) if row.op != IDLE) for i in timeline.blocks]
+    least = f", of each at least {100 * min(named):.0f} % named" if named else ""
+    return f" · programs of {programs}; {len(named)} blocks divided{least}"
 
 
 def peaks(check, **options):
@@ -145,7 +157,7 @@ def models(check):
 
 
 def stand_in(check):
-    """What a child process without a GPU finds for the same models."""
+    """What a child process without a GPU finds for the same models, without XLA and with it."""
     environ = {k: v for k, v in os.environ.items() if k != "LABKIT_FORK"} | {"CUDA_VISIBLE_DEVICES": "-1"}
     with tempfile.NamedTemporaryFile() as file:
         small = ["--rehearse"] if check.small else []
@@ -156,15 +168,17 @@ def stand_in(check):
 
 def against_the_stand_in(check):
     """The same code here and on the CPU stand-in"""
+    plain, compiled = check.line("on the stand-in", stand_in, check) or ({}, {})
     kinds = {
-        "stand-in": check.line("on the stand-in", stand_in, check),
-        "XLA": check.line('jit_compile="auto"', peaks, check),
-        "no XLA": check.line("jit_compile=False", peaks, check, jit_compile=False),
+        "stand-in": (plain, plain),
+        "its XLA": (compiled, plain),
+        "no XLA": (check.line("jit_compile=False", peaks, check, jit_compile=False), plain),
+        "XLA": (check.line('jit_compile="auto"', peaks, check), compiled),
     }
-    check.say(f"{'peak':26}" + "".join(f"{kind:>11}{'':>8}" for kind in kinds))
+    check.say(f"{'peak, against the stand-in':26}" + "".join(f"{kind:>11}{'':>8}" for kind in kinds))
     for name in models(check):
-        found = [(column or {}).get(name) for column in kinds.values()]
-        check.say(f"{name:26}" + "".join(cell(value, found[0]) for value in found))
+        found = [((column or {}).get(name), base.get(name)) for column, base in kinds.values()]
+        check.say(f"{name:26}" + "".join(cell(value, base) for value, base in found))
 
 
 def estimates(check):
@@ -264,7 +278,8 @@ def main():
     if options.peaks_to:
         check = Check(None, False, options.rehearse)
         check.deadline += options.seconds
-        Path(options.peaks_to).write_text(json.dumps(peaks(check)))
+        found = [peaks(check, jit_compile=jit) for jit in (False, True)]
+        Path(options.peaks_to).write_text(json.dumps(found))
         return 0
     device = labkit.device()
     if device.kind != "gpu" and not options.rehearse:
