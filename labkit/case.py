@@ -81,6 +81,11 @@ class Case:
         return self.held and {category: size + block.get(category, 0) for category, size in self.held.items()}
 
     @property
+    def in_loop(self):
+        """Whether most of what was asked for is weights, kept once for each step of a loop."""
+        return self.loop_bytes > 0.5 * (self.asked or 0)
+
+    @property
     def building(self):
         """Whether weights were being made or loaded: no batch had come yet."""
         return bool(self.marks & MAKES_WEIGHTS)

@@ -194,8 +194,8 @@ _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on it."
 
 
 def _weights_or_optimizer(case):
-    if case.loop_bytes > 0.5 * (case.asked or 0):
-        sure = CERTAIN if case.block else LIKELY
+    if case.in_loop:
+        sure = CERTAIN if case.block and case.batch else LIKELY  # or it may be a batch, as long as units
         return sure, [*_in_block(case), *_in_division(case), _in_loop(case), _NO_SMALLER_BATCH]
     if case.needed:
         fixed = sum(case.needed.get(name, 0) for name in ("weights", "optimizer"))
@@ -205,7 +205,8 @@ def _weights_or_optimizer(case):
             return CERTAIN, [share, _NO_SMALLER_BATCH]
         return None
     if case.division and case.division.is_given:
-        return LIKELY, list(_in_division(case))
+        updating = "/optimizers/" in case.marks
+        return LIKELY if updating or not case.division.scratch else GUESS, list(_in_division(case))
     if case.kind == "constant" and not case.op:
         return GUESS, ["Most tensors of one value are new slots, which begin as zeros.", _NO_SMALLER_BATCH]
     if not is_of_weights(case):

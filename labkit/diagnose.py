@@ -106,7 +106,7 @@ def with_timeline(diagnosis, timeline):
     ends = [int(total[min(step, len(total) - 1)]) for step in timeline.steps]
     more = [after - before for before, after in zip(ends, ends[1:], strict=False)]
     grows = len(more) >= 2 and min(more) > 0 and sum(more) > 0.05 * (timeline.limit_bytes or ends[-1])
-    block = timeline.refused_block()
+    block = timeline.refused_block() if diagnosis.case.kind == "xla" else None
     case = replace(
         diagnosis.case,
         held=timeline.by_category(len(total) - 1),
@@ -120,7 +120,7 @@ def with_timeline(diagnosis, timeline):
 
 def _loop_bytes(block, timeline, batch):
     """Bytes of what in a block is of a loop and has the shape of weights, and before it a number of steps."""
-    kernels = {_sides(row.shape) for row in timeline.alive(timeline.events - 1) if row.category == "weights"}
+    kernels = {_sides(shape) for shape in timeline.weight_shapes()}
     kernels = {sides for sides in kernels if len(sides) == 2 and batch not in sides}
     looped = (row for row in block.at_peak() if "/while" in row.op)
     return sum(row.bytes for row in looped if _sides(row.shape, leading=1) in kernels)
@@ -292,7 +292,7 @@ def _case(failure, refused=None):
         epoch=failure.epoch,
         done=failure.done,
         marks=set(failure.marks),
-        division=failure.division if failure.division and failure.division.totals else None,
+        division=failure.division if failure.division and failure.division.is_whole else None,
         loop_bytes=failure.division.loop_bytes if failure.division else 0,
     )
 

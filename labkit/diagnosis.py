@@ -84,6 +84,7 @@ def from_case(case, last=(), first=()):
     fits = (
         _batch_that_may_fit(case) if cause in ("activations", "tensor_exceeds_limit", "attention") else None
     )
+    looped = case.loop_bytes if case.in_loop else 0
     return Diagnosis(
         cause=cause,
         layer=case.layer,
@@ -96,9 +97,7 @@ def from_case(case, last=(), first=()):
         largest_free_bytes=case.largest_free,
         evidence=[*first, *_facts(case), *reasons, *_fall(case, fits), *last],
         confidence=confidence,
-        fixes=fixes.for_cause(
-            cause, case.asked, _batch(case), fits, case.needed, case.building, case.loop_bytes
-        ),
+        fixes=fixes.for_cause(cause, case.asked, _batch(case), fits, case.needed, case.building, looped),
         memory_map=case.memory_map,
         case=case,
     )

@@ -307,4 +307,6 @@ def _same(old, new):
         return a is None or b is None or abs(a - b) <= max(256, 0.01 * a)
     if old.kind != new.kind or old.kind == "refused":
         return False
+    if old.kind == "xla" and old.requested_bytes and new.requested_bytes:
+        return abs(old.requested_bytes - new.requested_bytes) <= 0.01 * old.requested_bytes
     return new.shape is None or (old.shape, old.dtype) == (new.shape, new.dtype)

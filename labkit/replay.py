@@ -74,7 +74,7 @@ def _nameless(timeline):
 def _keys(timeline):
     """(place, what makes that allocation like another): op, type, rank, and the step in which it is made.
 
-    A compiled step's block often has no op: it is like the block of the same program.
+    A compiled step's block may have no op: then it is like that of the program of the same name.
     """
     record = timeline.record
     columns = record["allocations"]
@@ -82,10 +82,11 @@ def _keys(timeline):
     ranks = [shape.count(",") + (len(shape) > 2) for shape in record["shapes"]]
     steps = np.searchsorted(record["steps"], columns["begin"])
     steps[timeline.in_pipeline] = 0  # in which step is chance
-    blocks = blocks_of(record)
-    yield from ((place, (program, int(steps[place]))) for place, program in blocks.items())
     named = ~_nameless(timeline)
-    named[list(blocks)] = False
+    for place, program in blocks_of(record).items():
+        if not columns["op"][place]:
+            named[place] = False
+            yield place, (program["name"], int(steps[place]))
     for place in np.flatnonzero(named).tolist():
         op, shape, dtype, temp = (int(columns[name][place]) for name in ("op", "shape", "dtype", "temp"))
         yield place, (ops[op], ranks[shape], dtype, temp, int(steps[place]))

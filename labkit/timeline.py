@@ -184,7 +184,7 @@ class Timeline:
         return np.cumsum(change[:-1])
 
     def row(self, i):
-        """The Row of the allocation at place `i` of the record's columns, as recorded."""
+        """The Row at place `i`: first come the recorded allocations, then what lies in blocks of XLA's."""
         record, columns = self._shown, self._shown["allocations"]
         held = self._begin[i] < 0
         op = self._variable.get(i) or (HELD if held else record["ops"][columns["op"][i]])
@@ -201,11 +201,12 @@ class Timeline:
     @property
     def blocks(self):
         """Places, among the recorded allocations, of the blocks of compiled steps that are shown divided."""
-        return sorted({*self._shown["allocations"]["inside"].tolist()} - {-1})
+        return sorted({*self._shown["allocations"]["inside"][self._end > self._begin].tolist()} - {-1})
 
     def parts(self, i):
         """(Row, share of the bytes) of what a recorded allocation holds: itself, unless XLA divided it."""
-        inside = np.flatnonzero(self._shown["allocations"]["inside"] == i)
+        of_block = self._shown["allocations"]["inside"] == i
+        inside = np.flatnonzero(of_block & (self._end > self._begin))
         if not len(inside):
             return [(self.row(i), 1.0)]
         idle = inside[self._shown["allocations"]["idle"][inside] > 0]
@@ -224,11 +225,16 @@ class Timeline:
 
     def refused_block(self):
         """The Timeline of the block that a compiled step asked for and did not get, as if it had; or None."""
-        programs = [p for p in self.record["programs"] if self.refused_bytes]
+        programs = [p for p in self.record.get("programs", ()) if self.refused_bytes]
         program = min(programs, key=lambda p: abs(p["bytes"] - self.refused_bytes), default=None)
         if program is None or abs(program["bytes"] - self.refused_bytes) > ROUNDED * self.refused_bytes:
             return None
         return Timeline(self.record | of_block(program))
+
+    def weight_shapes(self):
+        """The shapes, as texts, that weights had at any time."""
+        weights = [i for i, kind in self._kind.items() if kind == "weights"]
+        return {self.row(i).shape for i in weights} - {""}
 
     @property
     def in_pipeline(self):
@@ -258,7 +264,8 @@ class Timeline:
         self._layer_name = [None, *names]
         self._layer_number = {name: number for number, name in enumerate(self._layer_name)}
         of_op = np.array([self._layer_number[layer_of(op, scopes)] for op in ops], dtype=np.int64)
-        self._layer = of_op[self._shown["allocations"]["op"]]
+        columns = self._shown["allocations"]
+        self._layer = np.where(columns["idle"], 0, of_op[columns["op"]])
         for i, layer in self._owner.items():
             self._layer[i] = self._layer_number[layer]
 
@@ -281,6 +288,7 @@ class Timeline:
         category[(kinds == "input") | ((kinds == "unnamed") & from_python) | in_pipeline] = number["inputs"]
         category[kinds == "slot"] = number["optimizer"]
         category[(kinds == "handle") | (self._begin < 0)] = number["other"]
+        category[columns["idle"].astype(bool)] = number["workspace"]
         compiled = self._in_compiled(kind_of_op)
         category[~recorded] = [number[name] for name in compiled]
         for i, kind in self._kind.items():

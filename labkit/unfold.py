@@ -10,7 +10,7 @@ import numpy as np
 
 IDLE = "(idle in the block of a compiled step)"
 COLUMNS = ("begin", "end", "bytes", "requested", "address", "op", "thread", "shape", "dtype", "temp")
-SMALLEST = 4096  # bytes of a block: smaller ones are not told from other things of that size
+SMALLEST = 1024  # bytes of a block that is worth dividing
 ALIGNED = 256  # bytes: a block may be asked for rounded up to a multiple
 FEEDING = ("python", "tf_data")  # threads of which what has no name is an array
 MOST = 300_000  # rows made in all: in a training longer than that, the later steps' blocks stay whole
@@ -25,9 +25,9 @@ def unfold(record):
     users    the ops that need it, as a place in the new table "users"
     """
     columns, tables = _with_room(record)
-    blocks = {row: record["programs"][number] for row, number in blocks_of(record).items()}
+    blocks = {row: program for row, program in blocks_of(record).items() if program["bytes"] >= SMALLEST}
     columns["idle"][list(blocks)] = True
-    ends = np.where(columns["end"] < 0, record["events"], columns["end"])
+    ends, more = columns["end"].copy(), 0
     added = np.zeros(record["events"] + 1, dtype=np.int64)
     plans, rows, room = {}, [], MOST
     for i in sorted(blocks, key=lambda i: ends[i]):
@@ -37,8 +37,9 @@ def unfold(record):
         plan = plans[program]
         room -= plan.rows
         if room >= 0:
-            rows.append((i, plan, int(ends[i] + added.sum())))
+            rows.append((i, plan, int(ends[i]) + more))
             added[ends[i]] += plan.moments
+            more += plan.moments
     later = np.cumsum(added)
     for name in ("begin", "end"):
         known = columns[name] >= 0
@@ -88,15 +89,21 @@ def _with_room(record):
 
 
 def blocks_of(record):
-    """{row: number of the program} of the allocations that are the block of a compiled program."""
+    """{row: program} of the allocations that are a compiled program's block.
+
+    They are told by their size; and they have no shape, and are freed before the call has ended, which
+    variables, and what a step gives back, are not.
+    """
     columns, found = record["allocations"], {}
     feeding = np.array([thread.startswith(FEEDING) for thread in record["threads"]])[columns["thread"]]
     plain = np.array([shape == "" for shape in record["shapes"]])[columns["shape"]]
-    maybe = plain & ~(feeding & (columns["op"] == 0)) & (columns["begin"] >= 0)
-    for number, program in enumerate(record["programs"]):
+    marks = np.sort([*record["steps"], *record["snapshots_at"]])
+    begun, ended = (np.searchsorted(marks, columns[name], "right") for name in ("begin", "end"))
+    whole = (columns["begin"] >= 0) & (columns["end"] >= 0) & (begun == ended)
+    maybe = plain & whole & ~(feeding & (columns["op"] == 0))
+    for program in sorted(record.get("programs", ()), key=lambda program: program["bytes"]):
         over = columns["requested"] - program["bytes"]
-        if program["bytes"] >= SMALLEST:
-            found |= dict.fromkeys(np.flatnonzero(maybe & (over >= 0) & (over < ALIGNED)).tolist(), number)
+        found |= dict.fromkeys(np.flatnonzero(maybe & (over >= 0) & (over < ALIGNED)).tolist(), program)
     return found
 
 

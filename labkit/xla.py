@@ -6,6 +6,7 @@ program: its instructions in the order planned, and for each of their results a 
 """
 
 import collections
+import contextlib
 import re
 
 FORWARDING = {"tuple", "get-tuple-element", "bitcast"}
@@ -14,22 +15,26 @@ FORWARDING = {"tuple", "get-tuple-element", "bitcast"}
 def programs(space):
     """The compiled programs in a profile (an XSpace), as plain data for labkit.unfold; a list of dicts.
 
-    "bytes": the size of the block; "results": columns of what XLA puts there. `op` is TensorFlow's name of
-    the op, or where `own` is true (XLA's own scratch) of the op that it is for; `users` are likewise the ops
-    that need it; `shape`, `dtype`, `offset`, `bytes`; `begin` and `end`, between which it is needed, count
-    instructions in the order that XLA planned.
+    "name": that of the program, without numbers; "bytes": the size of the block; "results": columns of what
+    XLA puts there. `op` is TensorFlow's name of the op, or where `own` is true (XLA's own scratch) of the op
+    that it is for; `users` are likewise the ops that need it; `shape`, `dtype`, `offset`, `bytes`; `begin`
+    and `end`, between which it is needed, count instructions in the order that XLA planned.
     """
+    from google.protobuf.message import DecodeError
     from tensorflow.compiler.xla.service import hlo_pb2
 
     planes = (plane for plane in space.planes if plane.name == "/host:metadata")
     kept = (metadata for plane in planes for metadata in plane.event_metadata.values())
-    protos = [hlo_pb2.HloProto.FromString(s.bytes_value) for m in kept for s in m.stats if s.bytes_value]
-    protos.sort(key=lambda proto: re.sub(r"\d", "", proto.hlo_module.name))  # numbers differ from run to run
-    return [block for proto in protos if proto.hlo_module.schedule.sequences for block in _blocks(proto)]
+    found = []
+    for stat in (stat for metadata in kept for stat in metadata.stats if stat.bytes_value):
+        with contextlib.suppress(DecodeError, LookupError, ValueError):  # of a form unknown here
+            found += _blocks(hlo_pb2.HloProto.FromString(stat.bytes_value))
+    return found
 
 
 def _blocks(proto):
     """One program for each block of the proto: beside its inputs and outputs mostly a single one."""
+    name = re.sub(r"\d", "", proto.hlo_module.name)  # the numbers differ from run to run
     program, assignment = _Program(proto.hlo_module), proto.buffer_assignment
     defined = {buffer.id: buffer.defined_at for buffer in assignment.logical_buffers}
     elsewhere = collections.defaultdict(list)
@@ -50,7 +55,8 @@ def _blocks(proto):
             if not program.is_parameter(where)  # the same bytes as what is given to it
         ]
         if results:
-            yield {"bytes": block.size, "results": {name: [r[name] for r in results] for name in results[0]}}
+            columns = {column: [result[column] for result in results] for column in results[0]}
+            yield {"name": name, "bytes": block.size, "results": columns}
 
 
 class _Program:
@@ -68,7 +74,6 @@ class _Program:
         self._play(module.entry_computation_id)
 
     def _play(self, computation):
-        start = self._count
         for number in self._sequences[computation].instruction_ids:
             instruction = self._instructions[number]
             if instruction.opcode != "fusion":
@@ -76,8 +81,7 @@ class _Program:
                     if called in self._sequences:
                         self._play(called)
             self._count += 1
-            self._first[number] = start if instruction.opcode == "parameter" else self._count
-            self._last[number] = self._count
+            self._first[number] = self._last[number] = self._count
         self._last[self._computations[computation].root_id] = self._count + 1
 
     def is_parameter(self, defined):
@@ -120,14 +124,15 @@ class _Program:
 
     def _name_of_use(self, instruction):
         """TensorFlow's name of an instruction's op, or of the next that uses it and has one."""
-        waiting, seen = collections.deque([instruction]), set()
+        waiting, seen = collections.deque([instruction]), {instruction.id}
         while waiting:
             instruction = waiting.popleft()
             name = self._own_name(instruction)
             if name:
                 return name
-            seen.add(instruction.id)
-            waiting.extend(user for _, user in self._users[instruction.id] if user.id not in seen)
+            users = {user.id: user for _, user in self._users[instruction.id] if user.id not in seen}
+            seen |= users.keys()
+            waiting.extend(users.values())
         return ""
 
     def _own_name(self, instruction):

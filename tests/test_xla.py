@@ -1,5 +1,7 @@
 """Steps that XLA compiled: the one block that they take, divided as XLA planned it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ import labkit
 from labkit import unfold
 from labkit.unfold import IDLE
 
-MIB = 2**20
+CORPUS = Path(__file__).parent / "corpus"
 
 
 def dense(layers, keras):
@@ -185,6 +187,42 @@ def test_of_a_long_training_the_later_blocks_stay_whole(compiled, monkeypatch):
     assert short.blocks == [first]
     assert short.peak_bytes == whole.peak_bytes
     assert set(short.total().tolist()) == set(whole.total().tolist())
+
+
+def test_what_is_as_large_as_a_block_but_stays_is_none(compiled):
+    record, block = compiled.timeline.record, compiled.timeline.blocks[0]
+    columns = {name: np.append(c, c[block]) for name, c in record["allocations"].items()}
+    columns["end"][-1] = -1
+    assert labkit.Timeline(record | {"allocations": columns}).blocks == compiled.timeline.blocks
+
+
+def test_a_list_of_buffers_said_twice_counts_once():
+    text = (CORPUS / "forms" / "tf2_xla_rnn.txt").read_text()
+    once, twice = labkit.diagnose(text), labkit.diagnose(text + text)
+    assert once.case.loop_bytes == twice.case.loop_bytes > 0
+    assert once.fixes == twice.fixes
+    cut = labkit.diagnose(text[: text.index("preallocated")])
+    assert not any("XLA says" in said for said in cut.evidence)
+    activations = text.replace("ReadVariableOp_0", "Sigmoid_0")
+    assert labkit.diagnose(activations).cause == "activations"
+
+
+def test_a_program_of_another_form_leaves_its_block_whole():
+    def read():
+        from tensorflow.compiler.xla.service import hlo_pb2
+        from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+        from labkit import xla
+
+        space, proto = xplane_pb2.XSpace(), hlo_pb2.HloProto()
+        proto.buffer_assignment.logical_buffers.add(id=1)
+        proto.buffer_assignment.buffer_allocations.add(size=4096).assigned.add(logical_buffer_id=1)
+        metadata = space.planes.add(name="/host:metadata").event_metadata[1]
+        for content in (proto.SerializeToString(), b"\xff"):
+            metadata.stats.add(bytes_value=content)
+        return xla.programs(space)
+
+    assert labkit.run(read).result == []
 
 
 def test_without_xla_nothing_is_divided():
