@@ -4,19 +4,15 @@ It is made from the record that labkit.trace reads; it needs no TensorFlow and k
 """
 
 import collections
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from .diagnose import layer_of
+from .labels import CATEGORIES, Labels, made_by
 from .unfold import of_block, unfold
 
-CATEGORIES = ("weights", "optimizer", "gradients", "activations", "inputs", "workspace", "other")
 ROUNDED = 0.005  # XLA says its size in three digits
 HELD = "(held before the record began)"
-_BACKWARD = re.compile(r"gradient_tape/|^gradients/|(Grad|Backprop)[A-Za-z0-9]*(_\d+)?$")
-_FUNCTION = re.compile(r"^(__inference_|__forward_|__backward_)")
 
 
 @dataclass(frozen=True)
@@ -67,9 +63,7 @@ class Timeline:
         self._events = self._shown["events"]
         self._end = np.where(self._end < 0, self._events, self._end)
         self._held = max(0, record["held"] - int(self._bytes[self._begin < 0].sum()))
-        self._find_variables()
-        self._find_layers()
-        self._find_categories()
+        self._labels = Labels(self._shown)
 
     @property
     def steps(self):
@@ -145,12 +139,13 @@ class Timeline:
     def curves(self, by="category", most=8):
         """Bytes in use after each event: {label: array}. by: "category", or "layer" (the `most` largest)."""
         if by == "category":
-            curves = {c: self._sums(self._category == i) for i, c in enumerate(CATEGORIES)}
+            curves = {c: self._sums(self._labels.category == i) for i, c in enumerate(CATEGORIES)}
             curves["other"] = curves["other"] + self._held
             rest = "workspace"
         elif by == "layer":
             names = [name for name in self.by_layer() if name][:most]
-            curves = {name: self._sums(self._layer == self._layer_number[name]) for name in names}
+            of = {name: self._labels.layer == self._labels.layer_names.index(name) for name in names}
+            curves = {name: self._sums(chosen) for name, chosen in of.items()}
             rest = "all others"
             curves[rest] = self.total() - sum(curves.values())
         else:
@@ -185,13 +180,13 @@ class Timeline:
 
     def row(self, i):
         """The Row at place `i`: first come the recorded allocations, then what lies in blocks of XLA's."""
-        record, columns = self._shown, self._shown["allocations"]
+        record, columns, labels = self._shown, self._shown["allocations"], self._labels
         held = self._begin[i] < 0
-        op = self._variable.get(i) or (HELD if held else record["ops"][columns["op"][i]])
+        op = labels.variables.get(i) or (HELD if held else record["ops"][columns["op"][i]])
         return Row(
-            self._layer_name[self._layer[i]],
+            labels.layer_names[labels.layer[i]],
             op,
-            CATEGORIES[self._category[i]],
+            CATEGORIES[labels.category[i]],
             record["shapes"][columns["shape"][i]],
             record["dtypes"][columns["dtype"][i]],
             int(self._bytes[i]),
@@ -233,111 +228,13 @@ class Timeline:
 
     def weight_shapes(self):
         """The shapes, as texts, that weights had at any time."""
-        weights = [i for i, kind in self._kind.items() if kind == "weights"]
+        weights = [i for i, kind in self._labels.kinds.items() if kind == "weights"]
         return {self.row(i).shape for i in weights} - {""}
 
     @property
     def in_pipeline(self):
         """Which of the recorded allocations tf.data's own threads make, as an array of truths."""
-        return self._made_by("tf_data", self.record)
-
-    def _made_by(self, threads, record):
-        made = np.array([threads in thread for thread in record["threads"]])
-        return made[record["allocations"]["thread"]]
-
-    def _find_variables(self):
-        """Which allocation is which variable: the one at its address when the snapshot was taken."""
-        self._variable, self._kind, self._owner = {}, {}, {}
-        address = self._shown["allocations"]["address"]
-        snapshots = zip(self._shown["snapshots_at"], self.record["snapshots"], strict=False)
-        for place, variables in snapshots:
-            alive = np.flatnonzero((self._begin < place) & (self._end >= place))
-            by_address = dict(zip(address[alive].tolist(), alive.tolist(), strict=True))
-            for at, kind, path, layer in variables:
-                i = by_address.get(at)
-                if i is not None:
-                    self._variable[i], self._kind[i], self._owner[i] = path, kind, layer
-
-    def _find_layers(self):
-        scopes, ops = self.record["scopes"], self._shown["ops"]
-        names = sorted({*scopes.values(), *filter(None, self._owner.values())})
-        self._layer_name = [None, *names]
-        self._layer_number = {name: number for number, name in enumerate(self._layer_name)}
-        of_op = np.array([self._layer_number[layer_of(op, scopes)] for op in ops], dtype=np.int64)
-        columns = self._shown["allocations"]
-        self._layer = np.where(columns["idle"], 0, of_op[columns["op"]])
-        for i, layer in self._owner.items():
-            self._layer[i] = self._layer_number[layer]
-
-    def _find_categories(self):
-        columns, number = self._shown["allocations"], {c: i for i, c in enumerate(CATEGORIES)}
-        kind_of_op = np.array([self._kind_of(op) for op in self._shown["ops"]])
-        kinds = kind_of_op[columns["op"]]
-        recorded, temp = columns["inside"] < 0, columns["temp"].astype(bool)
-        from_python = self._made_by("python", self._shown)
-        unscoped = np.array(["/" not in op for op in self._shown["ops"]])[columns["op"]]
-        backward = np.sort(self._begin[(kinds == "backward") & recorded])
-        in_backward = self._in_backward(backward)
-        kinds[(kinds == "forward") & unscoped & ~from_python & in_backward] = "backward"
-
-        category = np.full(len(self._bytes), number["workspace"])
-        forward = (kinds == "forward") & ~temp
-        category[forward & self._outlives_forward(backward)] = number["activations"]
-        category[(kinds == "backward") & ~temp] = number["gradients"]
-        in_pipeline = self._made_by("tf_data", self._shown)
-        category[(kinds == "input") | ((kinds == "unnamed") & from_python) | in_pipeline] = number["inputs"]
-        category[kinds == "slot"] = number["optimizer"]
-        category[(kinds == "handle") | (self._begin < 0)] = number["other"]
-        category[columns["idle"].astype(bool)] = number["workspace"]
-        compiled = self._in_compiled(kind_of_op)
-        category[~recorded] = [number[name] for name in compiled]
-        for i, kind in self._kind.items():
-            category[i] = number[kind]
-        self._category = category
-
-    def _in_compiled(self, kind_of_op):
-        """The categories of what lies in the blocks of compiled steps: there it is known what needs it."""
-        columns = self._shown["allocations"]
-        inside = np.flatnonzero(columns["inside"] >= 0)
-        kept = np.array([any(map(self._is_after_forward, users)) for users in self._shown["users"]])
-        makers, needed = kind_of_op[columns["op"][inside]], kept[columns["users"][inside]]
-        for maker, is_kept, own in zip(makers, needed, columns["own"][inside], strict=True):
-            if maker == "forward" and is_kept:
-                yield "activations"
-            else:
-                yield "gradients" if maker == "backward" and not own else "workspace"
-
-    def _is_after_forward(self, op):
-        return self._kind_of(op) in ("backward", "update")  # XLA joins gradients and their use in one
-
-    def _kind_of(self, op):
-        path = op.removeprefix("StatefulPartitionedCall/")
-        last = path.rpartition("/")[2]
-        if not path:
-            return "unnamed"
-        if last.startswith("VarHandleOp"):
-            return "handle"
-        if path.partition("/")[0] in self.record["optimizers"]:
-            return "slot" if "/Initializer/" in path else "update"
-        if _BACKWARD.search(path):
-            return "backward"
-        if last.startswith(("IteratorGetNext", "TensorSliceDataset")):
-            return "input"
-        return "update" if _FUNCTION.match(path) else "forward"
-
-    def _in_backward(self, backward):
-        """Whether an allocation comes after the first of the backward pass in its step."""
-        edges = np.array([0, *self.steps])
-        start = edges[np.searchsorted(edges, np.maximum(self._begin, 0), side="right") - 1]
-        first = np.searchsorted(backward, start)
-        padded = np.append(backward, self._events + 1)
-        return padded[first] < self._begin
-
-    def _outlives_forward(self, backward):
-        """Whether it is still there when the next backward pass begins; true where there is none to come."""
-        padded = np.append(backward, -1)
-        following = padded[np.searchsorted(backward, self._begin)]
-        return (following < 0) | (self._end > following)
+        return made_by("tf_data", self.record)
 
 
 class _Part(Timeline):
