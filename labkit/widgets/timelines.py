@@ -121,11 +121,7 @@ class _Pane:
     def table(self):
         """What is alive at that moment, the largest first."""
         alive = self._timeline.alive(self.place)
-        rows = "".join(
-            f"<tr><td>{format_size(row.bytes)}</td><td>{row.category}</td>"
-            f"<td>{html.escape(row.layer or '')}</td><td>{html.escape(f'{row.dtype}{row.shape}')}</td></tr>"
-            for row in alive[:ROWS]
-        )
+        rows = "".join(map(_table_row, alive[:ROWS]))
         total = format_size(sum(row.bytes for row in alive))
         rest = f" The {ROWS} largest of {len(alive)}:" if len(alive) > ROWS else ""
         head = "".join(f'<th scope="col">{name}</th>' for name in ("bytes", "category", "layer", "tensor"))
@@ -163,6 +159,12 @@ class _Pane:
 
     def _y(self, size):
         return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * size / self._top
+
+
+def _table_row(row):
+    tensor = f"{row.dtype}{row.shape}" or row.op
+    cells = (format_size(row.bytes), row.category, row.layer or "", tensor)
+    return f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
 
 
 def _line(x1, x2, y1, y2, look):
