@@ -1,6 +1,6 @@
 """What XLA prints beside "Out of memory while trying to allocate": how it would divide the memory.
 
-`BufferAssignment::ToVerboseString` in xla/service/buffer_assignment.cc; on GPUs, from TensorFlow 2.9 on.
+`BufferAssignment::ToVerboseString` in xla/service/buffer_assignment.cc; seen in logs from GPUs only.
 """
 
 import re
