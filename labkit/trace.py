@@ -241,7 +241,8 @@ def _number(stat, texts):
 
 
 def _text(stat, texts):
-    return texts[stat.ref_value] if stat.ref_value else stat.str_value
+    text = texts[stat.ref_value] if stat.ref_value else stat.str_value
+    return "" if text == "(null)" else text  # as TensorFlow 2.18 says it
 
 
 _READERS = {

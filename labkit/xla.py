@@ -9,6 +9,7 @@ import collections
 import contextlib
 import re
 
+CALLING = {"call", "conditional", "async-start"}  # what a computation called so gives, they give
 FORWARDING = {"tuple", "get-tuple-element", "bitcast"}
 
 
@@ -66,10 +67,13 @@ class _Program:
         self._computations = {c.id: c for c in module.computations}
         self._instructions = {i.id: i for c in module.computations for i in c.instructions}
         self._sequences = module.schedule.sequences
-        self._users = collections.defaultdict(list)
+        self._users, self._callers = collections.defaultdict(list), collections.defaultdict(list)
         for instruction in self._instructions.values():
             for place, operand in enumerate(instruction.operand_ids):
                 self._users[operand].append((place, instruction))
+            if instruction.opcode in CALLING:
+                for called in instruction.called_computation_ids:
+                    self._callers[self._computations[called].root_id].append(instruction)
         self._first, self._last, self._count = {}, {}, 0
         self._play(module.entry_computation_id)
 
@@ -121,6 +125,8 @@ class _Program:
                 self._find_users(user.id, index, found)
             elif index[0] == user.tuple_index:
                 self._find_users(user.id, index[1:], found)
+        for caller in self._callers[number]:
+            self._find_users(caller.id, index, found)
 
     def _name_of_use(self, instruction):
         """TensorFlow's name of an instruction's op, or of the next that uses it and has one."""
@@ -130,7 +136,8 @@ class _Program:
             name = self._own_name(instruction)
             if name:
                 return name
-            users = {user.id: user for _, user in self._users[instruction.id] if user.id not in seen}
+            users = [*(user for _, user in self._users[instruction.id]), *self._callers[instruction.id]]
+            users = {user.id: user for user in users if user.id not in seen}
             seen |= users.keys()
             waiting.extend(users.values())
         return ""
