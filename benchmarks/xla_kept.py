@@ -1,9 +1,10 @@
-"""What a compiled step keeps for the backward pass, with XLA and without: activation functions, and loops.
+"""What a compiled step keeps, with XLA and without: activation functions, loops, and mixed precision.
 
 "tensors a layer": activations at their highest, in outputs of one layer, divided by the number of layers.
 """
 
 from report import Report
+from trainings import deep_dense, train, transformer, unet, vgg
 
 import labkit
 
@@ -60,6 +61,14 @@ def main():
             row = next(rows)
             largest = f"{row.shape} {labkit.format_size(row.bytes)}"
             report(f"{f'{cell}, batch {batch_size}':40}{peaks[0]:>12}{peaks[1]:>12}{largest:>34}")
+    report("")
+    report(f"{'adam, batch 256':40}{'peak, float32':>24}{'peak, mixed_float16':>24}")
+    report(f"{'':40}{'without':>12}{'XLA':>12}{'without':>12}{'XLA':>12}")
+    for net in (deep_dense, vgg, unet, transformer):
+        options = {"batch_size": 256, "net": net, "optimizer": "adam", "feed": "train_on_batch"}
+        policies = ("float32", "mixed_float16")
+        outcomes = [o for policy in policies for o in both(train, policy=policy, **options)]
+        report(f"{net.__name__:40}" + "".join(f"{labkit.format_size(o.peak_bytes):>12}" for o in outcomes))
     report.save()
 
 
