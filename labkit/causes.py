@@ -190,13 +190,14 @@ def _fragmentation(case):
 
 
 _RECORD_IT = "What would lie in it, labkit.run(train, profile=True) can tell."
+_NO_SMALLER_PART = "A smaller batch will not help with that part: it does not depend on it."
 _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on it."
 
 
 def _weights_or_optimizer(case):
     if case.in_loop:
         sure = CERTAIN if case.block and case.batch else LIKELY  # or it may be a batch, as long as units
-        return sure, [*_in_block(case), *_in_division(case), _in_loop(case), _NO_SMALLER_BATCH]
+        return sure, [*_in_block(case), *_in_division(case), _in_loop(case), _NO_SMALLER_PART]
     if case.needed:
         fixed = sum(case.needed.get(name, 0) for name in ("weights", "optimizer"))
         in_use = sum(case.needed.values())
