@@ -189,6 +189,23 @@ def test_a_limit_can_be_moved_and_run_by_the_keyboard_alone(page):
     expect(page.locator(".jp-OutputArea svg[role=img]")).to_contain_text("run 2 · 192 MiB")
 
 
+def test_a_change_still_on_its_way_counts_when_run_is_pressed(page):
+    """While the kernel handles one change of a control, the page keeps the next back, but never a click."""
+    page.locator(".labkit-box").first.evaluate(
+        """box => {
+            const slider = box.querySelector("[role=slider]");
+            for (let i = 0; i < 2; i++) {
+                slider.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}));
+            }
+            [...box.querySelectorAll("button")].find(one => one.textContent.includes("Run")).click();
+        }"""
+    )
+    expect(gauge(page)).to_contain_text("of 5 trials", timeout=30_000)
+    expect(button(page, "Run")).to_be_enabled(timeout=60_000)
+    expect(page.locator(".widget-readout").first).to_contain_text("384 MiB")
+    expect(page.locator(".jp-OutputArea svg[role=img]")).to_contain_text("run 3 · 384 MiB")
+
+
 def test_it_can_be_read_in_the_dark(page):
     page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
     expect(page.locator("body[data-jp-theme-name='JupyterLab Dark']")).to_have_count(1, timeout=20_000)

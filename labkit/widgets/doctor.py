@@ -35,6 +35,7 @@ class LogDoctor:
         self._text = widgets.Textarea(
             description="error or log",
             placeholder="W tensorflow/... ran out of memory trying to allocate 560.44MiB ...",
+            continuous_update=False,
             layout={"width": "95%", "height": "12em"},
         )
         self._file = widgets.FileUpload(description="Log file", tooltip="Choose a log file", multiple=False)

@@ -19,6 +19,7 @@ from .parts import Box, button, pictures
 from .shown import LIVE, Saved, replace_earlier
 
 FINE = "float32"
+SETTLE_SECONDS = 0.5  # the page may send the last change of a control after the click on Run
 NO_TRIAL = ("no trial", ())  # a list whose value is None shows nothing at all
 STYLE = """<style>
 .labkit-lab-gauge { min-height: 7.2em }
@@ -165,7 +166,7 @@ class BatchSizeLab:
         with self._lock:
             if self._worker is None:
                 self._stop_asked.clear()
-                self._worker = threading.Thread(target=self._work, daemon=True, name="BatchSizeLab")
+                self._worker = threading.Thread(target=self._pressed, daemon=True, name="BatchSizeLab")
                 self._worker.start()
 
     def set(self, **settings):
@@ -215,6 +216,11 @@ class BatchSizeLab:
     def explain(self):
         """Show what became of the last trial that failed, and why."""
         self._pick.value = next(self._failures(), self._pick.value)
+
+    def _pressed(self):
+        self._draw()
+        self._stop_asked.wait(SETTLE_SECONDS)
+        self._work()
 
     def _work(self):
         try:
