@@ -37,12 +37,18 @@ def trial(net, jit_compile, **options):
     return labkit.run(train, batch_size=BATCH, net=net, jit_compile=jit_compile, **OPTIONS, **options)
 
 
+def named_share(timeline, block):
+    """Which share of what a block asked for has a name at its fullest moment."""
+    columns = timeline.record["allocations"]
+    named = sum(share for row, share in timeline.parts(block) if row.op and row.op != IDLE)
+    return named * columns["bytes"][block] / columns["requested"][block]
+
+
 def block_of(timeline):
     """(bytes asked for, share of it that has a name at the fullest moment) of the largest block."""
     columns = timeline.record["allocations"]
     i = max(timeline.blocks, key=lambda i: columns["requested"][i])
-    named = sum(share for row, share in timeline.parts(i) if row.op and row.op != IDLE)
-    return int(columns["requested"][i]), named * columns["bytes"][i] / columns["requested"][i]
+    return int(columns["requested"][i]), named_share(timeline, i)
 
 
 def main():

@@ -10,6 +10,7 @@ import numpy as np
 from .diagnose import layer_of
 
 CATEGORIES = ("weights", "optimizer", "gradients", "activations", "inputs", "workspace", "other")
+OTHERS, UNUSED = "all others", "idle in XLA's block"  # curves beside those of categories and layers
 _BACKWARD = re.compile(r"gradient_tape/|^gradients/|(Grad|Backprop)[A-Za-z0-9]*(_\d+)?$")
 _FUNCTION = re.compile(r"^(__inference_|__forward_|__backward_)")
 

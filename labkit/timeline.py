@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .labels import CATEGORIES, Labels, made_by
+from .labels import CATEGORIES, OTHERS, UNUSED, Labels, made_by
 from .unfold import of_block, unfold
 
 ROUNDED = 0.005  # XLA says its size in three digits
@@ -91,12 +91,12 @@ class Timeline:
 
     def filled(self):
         """Bytes in use after each event but for what is idle in the blocks of compiled steps, an array."""
-        return self.total() - self._sums(self._shown["allocations"]["idle"].astype(bool))
+        return self.total() - self._idle()
 
     def fullness(self):
         """An array to find the fullest moments by: the total, and where that is the same, what is filled."""
         total = self.total()
-        return total + self.filled() / (total.max() + 1)
+        return total + (total - self._idle()) / (total.max() + 1)
 
     def alive(self, place):
         """Rows of what is in use just after the event at `place`, the largest first."""
@@ -146,13 +146,13 @@ class Timeline:
             names = [name for name in self.by_layer() if name][:most]
             of = {name: self._labels.layer == self._labels.layer_names.index(name) for name in names}
             curves = {name: self._sums(chosen) for name, chosen in of.items()}
-            rest = "all others"
+            rest = OTHERS
             curves[rest] = self.total() - sum(curves.values())
         else:
             raise ValueError(f"by={by!r}: give 'category' or 'layer'")
-        curves["idle in XLA's block"] = idle = self.total() - self.filled()
-        curves[rest] = curves[rest] - idle
-        return {label: curve for label, curve in curves.items() if curve.any() or label == "all others"}
+        curves[UNUSED] = self._idle()
+        curves[rest] = curves[rest] - curves[UNUSED]
+        return {label: curve for label, curve in curves.items() if curve.any() or label == OTHERS}
 
     def plot(self, by="category", title=""):
         """The figure: memory in use, stacked by category or by layer, the peak marked."""
@@ -171,6 +171,9 @@ class Timeline:
         first_call = calls[-2] if len(calls) > 1 else 0
         edges = [0, first_call, *self.steps]
         return edges[number], edges[number + 1]
+
+    def _idle(self):
+        return self._sums(self._shown["allocations"]["idle"].astype(bool))
 
     def _sums(self, chosen):
         change = np.zeros(self._events + 1, dtype=np.int64)
@@ -200,11 +203,13 @@ class Timeline:
 
     def parts(self, i):
         """(Row, share of the bytes) of what a recorded allocation holds: itself, unless XLA divided it."""
-        of_block = self._shown["allocations"]["inside"] == i
-        inside = np.flatnonzero(of_block & (self._end > self._begin))
+        columns = self._shown["allocations"]
+        if not columns["idle"][i]:
+            return [(self.row(i), 1.0)]
+        inside = np.flatnonzero((columns["inside"] == i) & (self._end > self._begin))
         if not len(inside):
             return [(self.row(i), 1.0)]
-        idle = inside[self._shown["allocations"]["idle"][inside] > 0]
+        idle = inside[columns["idle"][inside] > 0]
         fullest = self._begin[idle[self._bytes[idle].argmin()]]
         alive = inside[(self._begin[inside] <= fullest) & (self._end[inside] > fullest)]
         return [(self.row(j), self._bytes[j] / self._bytes[i]) for j in alive]

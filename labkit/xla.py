@@ -42,12 +42,8 @@ def _blocks(proto):
     for alias in assignment.buffer_aliases:
         elsewhere[alias.source_buffer_id].append(alias.location)
     for block in assignment.buffer_allocations:
-        if (
-            block.is_entry_computation_parameter
-            or block.maybe_live_out
-            or block.is_constant
-            or block.is_thread_local
-        ):
+        outside = block.is_entry_computation_parameter or block.maybe_live_out
+        if outside or block.is_constant or block.is_thread_local:
             continue
         parts = [(defined[p.logical_buffer_id], elsewhere[p.logical_buffer_id], p) for p in block.assigned]
         results = [

@@ -4,16 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nets import dense
 
 import labkit
 from labkit import unfold
 from labkit.unfold import IDLE
 
 CORPUS = Path(__file__).parent / "corpus"
-
-
-def dense(layers, keras):
-    return [keras.Input((784,)), layers.Dense(256, activation="relu"), layers.Dense(10)]
 
 
 def pictures(layers, keras):
@@ -231,3 +228,33 @@ def test_without_xla_nothing_is_divided():
     assert timeline.events == timeline.record["events"]
     assert np.array_equal(timeline.filled(), timeline.total())
     assert timeline.held_at_peak().sum() == len(timeline.at_peak())
+
+
+def test_what_a_called_computation_gives_is_needed_until_its_caller_is_used_last():
+    def read():
+        from tensorflow.compiler.xla.service import hlo_pb2
+
+        from labkit import xla
+
+        proto = hlo_pb2.HloProto()
+        module = proto.hlo_module
+        module.entry_computation_id = 1
+        called, entry = module.computations.add(id=2, root_id=20), module.computations.add(id=1, root_id=12)
+        called.instructions.add(id=20, opcode="iota")
+        call = entry.instructions.add(id=10, opcode="call", called_computation_ids=[2])
+        call.metadata.op_name = "called"
+        entry.instructions.add(id=11, opcode="add", operand_ids=[]).metadata.op_name = "between"
+        entry.instructions.add(id=12, opcode="add", operand_ids=[10, 11]).metadata.op_name = "user"
+        for computation in (called, entry):
+            sequence = module.schedule.sequences[computation.id]
+            sequence.instruction_ids.extend(i.id for i in computation.instructions)
+        assignment = proto.buffer_assignment
+        assignment.logical_buffers.add(id=1, size=64).defined_at.instruction_id = 20
+        assignment.buffer_allocations.add(size=64).assigned.add(logical_buffer_id=1, size=64)
+        [block] = xla._blocks(proto)
+        return {name: column[0] for name, column in block["results"].items()}
+
+    result = labkit.run(read).result
+    assert result["op"] == "called" and result["own"]
+    assert "user" in result["users"]
+    assert (result["begin"], result["end"]) == (1, 6)  # iota, call, between, user: the root stays to the end

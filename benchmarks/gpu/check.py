@@ -19,11 +19,11 @@ sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from guard import Check, cell, given_back, said  # noqa: E402
 from report import RESULTS, Report  # noqa: E402
 from trials import feed, planes, product, train  # noqa: E402
+from xla import named_share  # noqa: E402
 
 import labkit  # noqa: E402
 from labkit import format_size, memory  # noqa: E402
 from labkit.console import Console  # noqa: E402
-from labkit.unfold import IDLE  # noqa: E402
 
 HOLD = "import tensorflow as tf; kept = tf.zeros((64, 2**18)); print('holding', kept.device)"
 IN_USE = f"{HOLD}\nfrom labkit import memory; memory.gpu_in_use()"
@@ -135,7 +135,7 @@ def inside(timeline):
     programs = [format_size(program["bytes"]) for program in timeline.record["programs"]]
     if not programs:
         return ""
-    named = [sum(share for row, share in timeline.parts(i) if row.op != IDLE) for i in timeline.blocks]
+    named = [named_share(timeline, block) for block in timeline.blocks]
     least = f", of each at least {100 * min(named):.0f} % named" if named else ""
     return f" · programs of {programs}; {len(named)} blocks divided{least}"
 
