@@ -86,6 +86,11 @@ class Case:
         return self.loop_bytes > 0.5 * (self.asked or 0)
 
     @property
+    def loop_fits(self):
+        """Whether that part would fit, with a batch that is smaller."""
+        return self.limit is not None and self.loop_bytes <= self.limit - (self.in_use or 0)
+
+    @property
     def building(self):
         """Whether weights were being made or loaded: no batch had come yet."""
         return bool(self.marks & MAKES_WEIGHTS)

@@ -195,9 +195,9 @@ _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on it."
 
 
 def _weights_or_optimizer(case):
-    if case.in_loop:
+    if case.in_loop and not case.loop_fits:
         sure = CERTAIN if case.block and case.batch else LIKELY  # or it may be a batch, as long as units
-        return sure, [*_in_block(case), *_in_division(case), _in_loop(case), _NO_SMALLER_PART]
+        return sure, [*_in_block(case), *_in_division(case), *_in_loop(case), _NO_SMALLER_PART]
     if case.needed:
         fixed = sum(case.needed.get(name, 0) for name in ("weights", "optimizer"))
         in_use = sum(case.needed.values())
@@ -206,8 +206,7 @@ def _weights_or_optimizer(case):
             return CERTAIN, [share, _NO_SMALLER_BATCH]
         return None
     if case.division and case.division.is_given:
-        updating = "/optimizers/" in case.marks
-        return LIKELY if updating or not case.division.scratch else GUESS, list(_in_division(case))
+        return LIKELY, list(_in_division(case))
     if case.kind == "constant" and not case.op:
         return GUESS, ["Most tensors of one value are new slots, which begin as zeros.", _NO_SMALLER_BATCH]
     if not is_of_weights(case):
@@ -228,10 +227,11 @@ def _activations(case):
         kinds = ("activations", "inputs", "workspace", "gradients")
         moving = sum(case.needed.get(name, 0) for name in kinds)
         said = f"{format_size(moving)} of {_in_use(case)} were activations, gradients, inputs and workspace."
-        return (CERTAIN, [said, *_in_block(case)]) if moving > 0.5 * sum(case.needed.values()) else None
+        said = [said, *_in_block(case), *_in_loop(case)]
+        return (CERTAIN, said) if moving > 0.5 * sum(case.needed.values()) else None
     if case.kind == "xla":
         said = "XLA asks for the block of a whole compiled step at once: mostly the batch decides how large."
-        return LIKELY, [said, *(_in_division(case) if case.division else [_RECORD_IT])]
+        return LIKELY, [said, *(_in_division(case) if case.division else [_RECORD_IT]), *_in_loop(case)]
     if case.kind not in ("oom", "refused", "constant"):
         return None
     if case.shape is None or len(case.shape) < 2:
@@ -274,10 +274,11 @@ def _in_division(case):
 
 
 def _in_loop(case):
-    return (
-        f"{format_size(case.loop_bytes)} of that are a recurrent layer's weights, and their gradients, which "
-        "XLA keeps once for each step of the sequence: they grow with its length and the square of the units."
-    )
+    if case.in_loop:
+        yield (
+            f"{format_size(case.loop_bytes)} of that are a recurrent layer's weights, and their gradients, "
+            "which XLA keeps once for each step of the sequence, whatever the batch."
+        )
 
 
 def _given(division):

@@ -99,19 +99,23 @@ def of_failure(error, log, limit, memory_map, scopes, failed_in, crashed, batch=
 
 
 def with_timeline(diagnosis, timeline):
-    """The Diagnosis with what was in use by category, which makes its cause certain."""
+    """The Diagnosis with what was in use by category, which makes its cause certain.
+
+    With XLA what was in use is only what the step is given: it tells nothing without the refused block.
+    """
     if diagnosis is None or diagnosis.case is None or not timeline.events:
         return diagnosis
     total = timeline.total()
     ends = [int(total[min(step, len(total) - 1)]) for step in timeline.steps]
     more = [after - before for before, after in zip(ends, ends[1:], strict=False)]
     grows = len(more) >= 2 and min(more) > 0 and sum(more) > 0.05 * (timeline.limit_bytes or ends[-1])
-    block = timeline.refused_block() if diagnosis.case.kind == "xla" else None
+    known = diagnosis.case
+    block = timeline.refused_block() if known.kind == "xla" else None
     case = replace(
-        diagnosis.case,
-        held=timeline.by_category(len(total) - 1),
+        known,
+        held=timeline.by_category(len(total) - 1) if block or known.kind != "xla" else None,
         block=block,
-        loop_bytes=_loop_bytes(block, timeline, diagnosis.case.batch) if block else 0,
+        loop_bytes=_loop_bytes(block, timeline, known.batch) if block else known.loop_bytes,
         grows_by=sum(more) // len(more) if grows else None,
         steps=len(timeline.steps),
     )

@@ -44,6 +44,8 @@ def for_cause(cause, asked=None, batch=None, fits=None, held=None, building=Fals
     """
     if cause == "weights_or_optimizer" and loop_bytes:
         return _loop(loop_bytes)
+    if cause == "activations" and loop_bytes:
+        return [_loop(loop_bytes)[0], *_activations(asked, batch, fits, held or {})]
     if cause == "weights_or_optimizer" and building:
         return _weights_alone(asked, batch, fits, held or {})
     return _FIXES[cause](asked, batch, fits, held or {}) if cause in _FIXES else []
@@ -60,7 +62,7 @@ def _loop(kept):
         _fix(
             "Make the sequences shorter: half the length is half of it.", "X = X[:, :length]", "03", kept // 2
         ),
-        _fix("Use fewer units: half of them is a quarter of it.", "", "03", kept - kept // 4),
+        _fix("Use fewer units: half of them saves half of it, or more.", "", "03", kept // 2),
     ]
 
 

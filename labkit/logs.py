@@ -39,7 +39,6 @@ MARKS = (
     "in predict",
     "def predict",
     ".predict(",
-    "/optimizers/",
     "optimizer",
     *sorted(MAKES_SLOTS | MAKES_WEIGHTS),
     "from_tensor_slices",

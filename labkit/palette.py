@@ -19,8 +19,8 @@ RUN_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION)  # runs of one lab, in th
 REST, IDLE = "#C8C8C8", "#EBEBEB"
 
 
-def curve_colours(labels):
+def curve_colours(labels, by):
     """{label: colour} of the curves of a timeline: categories have theirs, layers the next that is free."""
-    fixed = {**CATEGORY_COLOURS, OTHERS: REST, UNUSED: IDLE}
+    fixed = {**(CATEGORY_COLOURS if by == "category" else {}), OTHERS: REST, UNUSED: IDLE}
     layers = dict(zip([label for label in labels if label not in fixed], LAYER_COLOURS, strict=False))
     return {label: fixed.get(label) or layers[label] for label in labels}

@@ -379,7 +379,7 @@ def _stack(axes, timeline, by):
         axis[places],
         [curve[places] / MIB for curve in curves.values()],
         labels=list(curves),
-        colors=curve_colours(curves).values(),
+        colors=curve_colours(curves, by).values(),
         step="post",
         linewidth=0,
     )

@@ -83,7 +83,7 @@ def _keys(timeline):
     steps = np.searchsorted(record["steps"], columns["begin"])
     steps[timeline.in_pipeline] = 0  # in which step is chance
     named = ~_nameless(timeline)
-    for place, program in blocks_of(record).items():
+    for place, program in sorted(blocks_of(record).items()):
         if not columns["op"][place]:
             named[place] = False
             yield place, (program["name"], int(steps[place]))

@@ -47,7 +47,7 @@ class Timeline:
 
     A step that XLA compiled takes one block for all that is in it. It is shown divided, as XLA planned it: a
     result of the forward pass is an activation where an op of the backward pass, or the optimizer, needs it;
-    XLA's own scratch, and what is idle in the block for the moment, is workspace.
+    XLA's own scratch is workspace, unless the backward pass needs it too; so is what is idle in the block.
 
     The layer is the one whose name scope the op ran in, by the name that `model.summary()` prints.
     Ops that run eagerly carry no scope: they have no layer.

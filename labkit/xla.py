@@ -49,7 +49,7 @@ def _blocks(proto):
         results = [
             {**program.result(where, others), "offset": part.offset, "bytes": part.size}
             for where, others, part in parts
-            if not program.is_parameter(where)  # the same bytes as what is given to it
+            if part.size and not program.is_parameter(where)  # that is the same bytes as what is given
         ]
         if results:
             columns = {column: [result[column] for result in results] for column in results[0]}

@@ -10,9 +10,16 @@ from xprof.convert import raw_to_tool_data
 
 import labkit
 from labkit import plots
+from labkit.palette import CATEGORY_COLOURS, curve_colours
 from labkit.timeline import CATEGORIES
 
 MIB = 2**20
+
+
+def test_a_layer_that_is_called_like_a_category_has_a_colour_of_its_own():
+    layers = ["dense", "activations", "inputs", "all others"]
+    assert len(set(curve_colours(layers, "layer").values())) == len(layers)
+    assert curve_colours(["activations"], "category") == {"activations": CATEGORY_COLOURS["activations"]}
 
 
 def train(batch_size, build, steps):

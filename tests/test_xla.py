@@ -7,7 +7,8 @@ import pytest
 from nets import dense
 
 import labkit
-from labkit import unfold
+from labkit import replay, unfold
+from labkit.diagnose import with_timeline
 from labkit.unfold import IDLE
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -164,6 +165,54 @@ def test_an_lstm_keeps_its_weights_for_each_step_of_the_sequence_whatever_the_ba
     assert mended.ok and outcome.diagnosis.fixes[0].saves > 0
 
 
+def test_where_that_part_alone_would_fit_a_smaller_batch_helps_too():
+    outcome = labkit.run(recurrent, memory_limit="40 MiB", profile=True, batch_size=24, jit_compile=True)
+    assert outcome.status == "oom" and outcome.diagnosis.cause == "activations"
+    assert any("once for each step of the sequence" in said for said in outcome.diagnosis.evidence)
+    without, smaller = outcome.diagnosis.fixes[:2]
+    assert "jit_compile=False" in without.code and "batch_size=" in smaller.code
+    assert labkit.run(recurrent, memory_limit="40 MiB", batch_size=8, jit_compile=True).ok
+
+
+def larger_later(first, later):
+    import keras
+    import numpy as np
+
+    hidden = [keras.layers.Dense(256, activation="relu") for _ in range(3)]
+    model = keras.Sequential([keras.Input((16,)), *hidden, keras.layers.Dense(1)])
+    model.compile("adam", "mse", jit_compile=True)
+    for size in [*[first] * 4, later]:
+        model.train_on_batch(np.zeros((size, 16), "float32"), np.zeros((size, 1)))
+
+
+def test_a_refused_block_that_was_not_recorded_is_not_made_up_for_by_what_was_in_use():
+    outcome = labkit.run(larger_later, memory_limit="8 MiB", profile=2, first=8, later=8192)
+    assert outcome.status == "oom" and outcome.timeline.refused_block() is None
+    assert (outcome.diagnosis.cause, outcome.diagnosis.confidence) == ("activations", "likely")
+    known = labkit.diagnose(CORPUS / "forms" / "tf2_xla_rnn.txt")
+    assert with_timeline(known, outcome.timeline).case.loop_bytes == known.case.loop_bytes > 0
+
+
+def two_shapes():
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True)
+    def work(x):
+        return tf.reduce_sum(tf.sort(x) * tf.cumsum(x))
+
+    for size in (2**20, 2**18):
+        work(tf.zeros(size))
+
+
+def test_programs_of_one_name_are_matched_in_the_order_in_which_they_ran():
+    timeline = labkit.run(two_shapes, profile=True).timeline
+    blocks, record = timeline.blocks, timeline.record
+    assert len(blocks) == 2
+    record["allocations"]["op"][blocks] = 0  # as the step of a Keras model may be
+    nameless = labkit.Timeline(record | {"threads": ["XLA"] * len(record["threads"])})
+    assert [place for place, _ in replay._keys(nameless) if place in blocks] == sorted(blocks)
+
+
 def test_the_estimate_holds_and_knows_what_is_in_the_block():
     estimate = labkit.estimate(train, at=(8, 16), build=pictures)
     measured = labkit.run(train, memory_limit="1 GiB", batch_size=128, build=pictures, profile=3)
@@ -186,11 +235,20 @@ def test_of_a_long_training_the_later_blocks_stay_whole(compiled, monkeypatch):
     assert set(short.total().tolist()) == set(whole.total().tolist())
 
 
-def test_what_is_as_large_as_a_block_but_stays_is_none(compiled):
+def test_what_is_as_large_as_a_block_is_none_if_it_stays_has_a_shape_or_is_an_array(compiled):
     record, block = compiled.timeline.record, compiled.timeline.blocks[0]
-    columns = {name: np.append(c, c[block]) for name, c in record["allocations"].items()}
-    columns["end"][-1] = -1
-    assert labkit.Timeline(record | {"allocations": columns}).blocks == compiled.timeline.blocks
+    shaped = next(i for i, shape in enumerate(record["shapes"]) if shape)
+    python = record["threads"].index("python")
+    for other in (
+        {"end": -1},
+        {"end": record["steps"][-1] + 1},
+        {"shape": shaped},
+        {"thread": python, "op": record["ops"].index("")},
+    ):
+        columns = {name: np.append(c, c[block]) for name, c in record["allocations"].items()}
+        for name, value in other.items():
+            columns[name][-1] = value
+        assert labkit.Timeline(record | {"allocations": columns}).blocks == compiled.timeline.blocks
 
 
 def test_a_list_of_buffers_said_twice_counts_once():
@@ -202,6 +260,13 @@ def test_a_list_of_buffers_said_twice_counts_once():
     assert not any("XLA says" in said for said in cut.evidence)
     activations = text.replace("ReadVariableOp_0", "Sigmoid_0")
     assert labkit.diagnose(activations).cause == "activations"
+
+
+def test_a_step_that_is_given_much_and_makes_little_has_too_many_weights():
+    text = (CORPUS / "forms" / "tf212_xla_weights.txt").read_text()
+    makes_some = text[text.index("Node:") :].replace(" 0B", " 1.00GiB")
+    assert "preallocated temp allocation:         1.00GiB" in makes_some
+    assert labkit.diagnose(makes_some).cause == "weights_or_optimizer"
 
 
 def test_a_program_of_another_form_leaves_its_block_whole():

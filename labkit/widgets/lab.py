@@ -166,7 +166,9 @@ class BatchSizeLab:
         with self._lock:
             if self._worker is None:
                 self._stop_asked.clear()
-                self._worker = threading.Thread(target=self._pressed, daemon=True, name="BatchSizeLab")
+                self._worker = threading.Thread(
+                    target=self._work, args=(SETTLE_SECONDS,), daemon=True, name="BatchSizeLab"
+                )
                 self._worker.start()
 
     def set(self, **settings):
@@ -217,13 +219,10 @@ class BatchSizeLab:
         """Show what became of the last trial that failed, and why."""
         self._pick.value = next(self._failures(), self._pick.value)
 
-    def _pressed(self):
-        self._draw()
-        self._stop_asked.wait(SETTLE_SECONDS)
-        self._work()
-
-    def _work(self):
+    def _work(self, settle=0.0):
         try:
+            self._draw()
+            self._stop_asked.wait(settle)
             self._live = Live(self._draw, self._begun, self._gpu)
             self._draw_detail()
             sweep, estimating = self._planned()

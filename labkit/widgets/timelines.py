@@ -102,7 +102,7 @@ class _Pane:
     def colour(self, by):
         """Draw it by category or by layer."""
         curves = self._timeline.curves(by)
-        colours = curve_colours(curves)
+        colours = curve_colours(curves, by)
         self._areas, below = "", np.zeros(len(self._places))
         for name, curve in curves.items():
             above = below + curve[self._places]
