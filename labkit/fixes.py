@@ -45,20 +45,24 @@ def for_cause(cause, asked=None, batch=None, fits=None, held=None, building=Fals
     if cause == "weights_or_optimizer" and loop_bytes:
         return _loop(loop_bytes)
     if cause == "activations" and loop_bytes:
-        return [_loop(loop_bytes)[0], *_activations(asked, batch, fits, held or {})]
+        return [_without_xla(loop_bytes), *_activations(asked, batch, fits, held or {})]
     if cause == "weights_or_optimizer" and building:
         return _weights_alone(asked, batch, fits, held or {})
     return _FIXES[cause](asked, batch, fits, held or {}) if cause in _FIXES else []
 
 
+def _without_xla(kept):
+    return _fix(
+        "Compile without XLA: TensorFlow itself keeps the weights once, and adds their gradients up.",
+        'model.compile("adam", loss="mse", jit_compile=False)',
+        "03",
+        kept,
+    )
+
+
 def _loop(kept):
     return [
-        _fix(
-            "Compile without XLA: TensorFlow itself keeps the weights once, and adds their gradients up.",
-            'model.compile("adam", loss="mse", jit_compile=False)',
-            "03",
-            kept,
-        ),
+        _without_xla(kept),
         _fix(
             "Make the sequences shorter: half the length is half of it.", "X = X[:, :length]", "03", kept // 2
         ),

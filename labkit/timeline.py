@@ -203,10 +203,9 @@ class Timeline:
 
     def parts(self, i):
         """(Row, share of the bytes) of what a recorded allocation holds: itself, unless XLA divided it."""
-        columns = self._shown["allocations"]
-        if not columns["idle"][i]:
-            return [(self.row(i), 1.0)]
-        inside = np.flatnonzero((columns["inside"] == i) & (self._end > self._begin))
+        columns, inside = self._shown["allocations"], ()
+        if columns["idle"][i]:
+            inside = np.flatnonzero((columns["inside"] == i) & (self._end > self._begin))
         if not len(inside):
             return [(self.row(i), 1.0)]
         idle = inside[columns["idle"][inside] > 0]

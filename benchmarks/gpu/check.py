@@ -162,7 +162,7 @@ def stand_in(check):
     with tempfile.NamedTemporaryFile() as file:
         small = ["--rehearse"] if check.small else []
         seconds = max(60, check.left())
-        command = [sys.executable, __file__, *small, "--peaks-to", file.name, "--seconds", f"{0.9 * seconds}"]
+        command = [sys.executable, __file__, *small, "--peaks-to", file.name, "--seconds", str(0.9 * seconds)]
         subprocess.run(command, env=environ, timeout=seconds, check=True, capture_output=True)
         return json.load(file)
 
