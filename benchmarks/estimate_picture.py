@@ -19,7 +19,7 @@ def main():
     tried = [(v, labkit.run(train, memory_limit=LIMIT, timeout=300, batch_size=v, **options)) for v in values]
     print(found, *(f"{value}: {outcome.headline}" for value, outcome in tried), sep="\n")
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    PICTURE.write_bytes(plots.estimate(found, labkit.parse_size(LIMIT), "U-Net", tried)._repr_png_())
+    PICTURE.write_bytes(plots.prediction(found, labkit.parse_size(LIMIT), "U-Net", tried)._repr_png_())
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from report import Report
 from trainings import deep_dense, separable, stacked_lstm, train, two_branches, vgg
 
 import labkit
-from labkit.run import Trial
-from labkit.search import PATIENCE
+from labkit.predict.search import PATIENCE
+from labkit.trials.trial import Trial
 
 LIMIT = "192 MiB"
 LARGE = 2048

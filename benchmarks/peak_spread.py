@@ -6,8 +6,8 @@ Each cell: largest over smallest peak of several runs, in per cent above it.
 from report import Report
 
 import labkit
-from labkit import launcher
-from labkit.run import _launcher
+from labkit.process import launcher
+from labkit.trials.trial import _launcher
 
 RUNS = 6
 ONE_THREAD = {"TF_NUM_INTEROP_THREADS": "1"}

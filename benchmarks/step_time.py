@@ -13,7 +13,7 @@ import sys
 from report import Report
 
 import labkit
-from labkit.launcher import ENVIRONMENT
+from labkit.process.launcher import ENVIRONMENT
 
 ROUNDS = 7
 STEPS = 60

@@ -67,7 +67,7 @@ def read_seconds(folder):
     """(seconds to read a kept record, its events), in a trial, where TensorFlow is."""
     code = """
 import glob, time
-from labkit import trace
+from labkit.inside import recorder
 [path] = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
 start = time.perf_counter()
 record = trace.read(path)

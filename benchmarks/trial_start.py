@@ -12,7 +12,7 @@ import time
 from report import Report
 
 import labkit
-from labkit.launcher import ENVIRONMENT
+from labkit.process.launcher import ENVIRONMENT
 
 ROUNDS = 5
 CODE = """

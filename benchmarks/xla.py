@@ -23,7 +23,7 @@ from trainings import (
 )
 
 import labkit
-from labkit.unfold import IDLE
+from labkit.record.xla_blocks import IDLE
 
 NETS = [
     *(deep_dense, wide_dense, vgg, unet, autoencoder, mobilenet_v2, resnet50),

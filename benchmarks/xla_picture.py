@@ -5,7 +5,7 @@ from pathlib import Path
 from trainings import train, unet
 
 import labkit
-from labkit.plots import compare
+from labkit.plots import timelines
 
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "xla.png"
 
@@ -17,7 +17,7 @@ def second_step(jit_compile):
 
 
 def main():
-    picture = compare({"without XLA": second_step(False), "with XLA": second_step(True)})
+    picture = timelines({"without XLA": second_step(False), "with XLA": second_step(True)})
     PICTURE.write_bytes(picture._repr_png_())
 
 

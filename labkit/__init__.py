@@ -3,15 +3,16 @@
 import importlib
 import sys
 
-from .comparison import Comparison, compare
-from .diagnose import Diagnosis, diagnose
 from .errors import LabkitError
-from .estimate import Estimate, estimate
-from .memory import Device, device, format_size, parse_size
+from .explain.reading import Diagnosis, diagnose
+from .machine import Device, device
 from .outcome import Outcome
-from .run import Trial, run
-from .search import BatchSizeSearch, find_batch_size
-from .sweep import Sweep, sweep
+from .predict.estimation import Estimate, estimate
+from .predict.search import BatchSizeSearch, find_batch_size
+from .sizes import format_size, parse_size
+from .trials.comparison import Comparison, compare
+from .trials.sweeps import Sweep, sweep
+from .trials.trial import Trial, run
 
 __all__ = [
     "BatchSizeSearch",
@@ -38,7 +39,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-_LATER = {"MemoryMeter": "meter", "Timeline": "timeline"}  # they bring Keras, and NumPy
+_LATER = {"MemoryMeter": "meter", "Timeline": "record.timeline"}  # they bring Keras, and NumPy
 
 
 def __getattr__(name):
@@ -49,7 +50,7 @@ def __getattr__(name):
 
 def load_ipython_extension(shell):
     """`%load_ext labkit`: the magic %%trial."""
-    from .magics import TrialMagics
+    from .commands.magics import TrialMagics
 
     shell.register_magics(TrialMagics)
 

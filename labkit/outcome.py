@@ -4,7 +4,7 @@ import html
 import statistics
 from dataclasses import dataclass, field
 
-from .memory import format_size
+from .sizes import format_size
 
 SAID = {
     "ok": "it fits",
@@ -55,7 +55,7 @@ class Outcome:
     diagnosis       a Diagnosis, where memory ran out
     log             all that the trial printed, TensorFlow's memory dump included
     host_peak_bytes the most that the trial's process held of the host's memory (resident set)
-    memory_map      every chunk of the allocator as it gave up, a labkit.dump.MemoryMap
+    memory_map      every chunk of the allocator as it gave up, a labkit.logs.dumpfile.MemoryMap
     note            anything else worth a word
     """
 

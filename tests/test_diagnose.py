@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 import labkit
-from labkit import causes, fixes, logs, plots
+from labkit import plots
 from labkit.__main__ import main
-from labkit.case import Case
-from labkit.diagnose import of_failure
-from labkit.diagnosis import from_case
+from labkit.explain import advice, causes
+from labkit.explain.case import Case
+from labkit.explain.diagnosis import from_case
+from labkit.explain.reading import of_failure
+from labkit.logs import reader
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPECTED = json.loads((CORPUS / "expected.json").read_text())
@@ -167,7 +169,7 @@ def test_two_processes_writing_at_once_are_told_apart_by_their_threads():
         yield f"{head}{100 * '*'}"
 
     mixed = zip(process(11, 1024), process(22, 4096), strict=True)
-    log = logs.read(["".join(f"{a}\n{b}\n" for a, b in mixed).encode()])
+    log = reader.read(["".join(f"{a}\n{b}\n" for a, b in mixed).encode()])
     assert log.failures[0].dump.used_bytes in (4096, 16384)
     assert log.failures[0].dump.whole
 
@@ -189,7 +191,7 @@ def test_html_is_escaped():
 
 @pytest.mark.parametrize("cause", causes.MEANINGS)
 def test_each_cause_has_fixes_with_lessons_that_exist_and_the_docs_name_it(cause):
-    answers = fixes.for_cause(cause, 2**30, 64, 16, {"optimizer": 2**20})
+    answers = advice.for_cause(cause, 2**30, 64, 16, {"optimizer": 2**20})
     assert bool(answers) == (cause not in ("warning_only", "not_oom"))
     notebooks = Path(__file__).parent.parent / "notebooks"
     assert all((notebooks / fix.lesson).exists() for fix in answers)
@@ -212,7 +214,7 @@ def test_a_bound_just_below_the_batch_is_not_told():
 
 
 def test_a_log_that_is_too_long_to_be_read_whole_says_so(monkeypatch):
-    monkeypatch.setattr(logs, "MOST_LINES", 100)
+    monkeypatch.setattr(reader, "MOST_LINES", 100)
     filler = "[[{{node while/body/_1/add}}]] a line like all the others\n" * 40_000
     lost = f"{filler}OOM when allocating tensor with shape[8,9] and type float\n{filler}"
     found = labkit.diagnose(lost)

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from labkit import doctor
-from labkit.memory import HostMemory
+from labkit.commands import doctor
+from labkit.machine import HostMemory
 
 GIB = 2**30
 CARD = {"name": "Tesla T4", "driver": "535.104", "total": 15 * GIB, "used": GIB}

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import labkit
-from labkit import bfc
 from labkit.errors import Stopped
-from labkit.estimate import Estimate, Estimating
-from labkit.replay import Replay
-from labkit.search import Searching
+from labkit.predict import allocator as bfc
+from labkit.predict.estimation import Estimate, Estimating
+from labkit.predict.replay import Replay
+from labkit.predict.search import Searching
 
 MIB = 2**20
 

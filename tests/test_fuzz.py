@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import labkit
-from labkit import bfctext, case, causes, logs, messages
+from labkit.explain import causes
+from labkit.logs import dumptext, messages, reader
+from labkit.record import opnames
 
 try:
     from re import _constants as sre
@@ -26,7 +28,7 @@ QUICK = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES <= 100
 )
 PIECES = [
-    *logs._NEEDLES,
+    *reader._NEEDLES,
     *(f"{number}".encode() for number in (0, -1, 1, 7, 2**31, 2**63, 10**17, 10**18, 10**30)),
     *(
         b"[64,224,224,3]",
@@ -125,7 +127,7 @@ def patterns_of(module):
     return [value for value in vars(module).values() if isinstance(value, re.Pattern)]
 
 
-FORMS = [pattern for _, _, pattern in messages.compiled_forms()] + patterns_of(logs) + patterns_of(bfctext)
+FORMS = [pattern for _, _, pattern in messages.compiled_forms()] + patterns_of(reader) + patterns_of(dumptext)
 SAID = st.one_of([st.from_regex(pattern) for pattern in FORMS])
 
 
@@ -160,7 +162,7 @@ def test_cut_into_blocks_anywhere_the_answer_is_the_same(text, lengths):
     for length in lengths:
         blocks.append(text[at : at + length])
         at += length
-    whole, cut = logs.read([text]), logs.read([*blocks, text[at:]])
+    whole, cut = reader.read([text]), reader.read([*blocks, text[at:]])
     assert whole == cut or _told(whole) == _told(cut)
 
 
@@ -169,7 +171,7 @@ def _told(log):
 
 
 def patterns():
-    for module in (bfctext, case, logs, messages):
+    for module in (dumptext, opnames, reader, messages):
         yield from ((module.__name__, pattern) for pattern in patterns_of(module))
     for name, _, pattern in messages.compiled_forms():
         yield name, pattern

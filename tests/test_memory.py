@@ -4,7 +4,7 @@ import sys
 import pytest
 
 import labkit
-from labkit import memory
+from labkit import machine
 
 MIB = 2**20
 
@@ -57,7 +57,7 @@ def test_a_container_with_cgroup_2_sets_the_memory(tmp_path):
     (tmp_path / "user" / "memory.current").write_text(f"{2**30}\n")
     (tmp_path / "user" / "memory.stat").write_text(f"anon 5\ninactive_file {100 * MIB}\n")
     (inner / "memory.max").write_text("max\n")
-    assert memory.cgroup_memory(tmp_path, "0::/user/notebook\n") == (2 * 2**30, 2**30 + 100 * MIB)
+    assert machine.cgroup_memory(tmp_path, "0::/user/notebook\n") == (2 * 2**30, 2**30 + 100 * MIB)
 
 
 def test_a_container_with_cgroup_1_sets_the_memory(tmp_path):
@@ -66,7 +66,7 @@ def test_a_container_with_cgroup_1_sets_the_memory(tmp_path):
     (folder / "memory.limit_in_bytes").write_text(f"{2**30}\n")
     (folder / "memory.usage_in_bytes").write_text(f"{300 * MIB}\n")
     membership = "4:memory:/docker/0123\n2:cpuacct:/\n"  # as seen in a container: the path is the host's
-    assert memory.cgroup_memory(tmp_path, membership) == (2**30, 724 * MIB)
+    assert machine.cgroup_memory(tmp_path, membership) == (2**30, 724 * MIB)
 
 
 def test_a_limit_above_the_machine_is_refused_with_both_figures():
@@ -99,7 +99,7 @@ def test_the_gpu_that_cuda_visible_devices_names_is_asked_of(tmp_path, monkeypat
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert memory.gpu_in_use() == mib * 2**20
+    assert machine.gpu_in_use() == mib * 2**20
 
 
 def test_importing_labkit_leaves_tensorflow_alone():

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import labkit
-from labkit.run import _forks, _launcher
+from labkit.trials.trial import _forks, _launcher
 
 CGROUPS = Path("/sys/fs/cgroup/memory")
 
@@ -95,7 +95,7 @@ def test_the_launcher_goes_away_when_idle_and_comes_back_when_needed():
     script, mark = start_script(
         """
         import labkit, time
-        from labkit.run import _launcher
+        from labkit.trials.trial import _launcher
         print(labkit.run("1").status, flush=True)
         while _launcher._process.poll() is None: time.sleep(0.1)
         print("gone", flush=True)

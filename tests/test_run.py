@@ -176,7 +176,7 @@ def test_a_crash_while_copying_an_array_is_out_of_memory(crashed_copy):
     assert crashed_copy.diagnosis.requested_bytes == 400 * MIB
     assert "Dst tensor is not initialized" in str(crashed_copy)
     assert "line 4, in copy()" in crashed_copy.error.traceback
-    assert plots.peaks({"copy": crashed_copy})._repr_png_().startswith(b"\x89PNG")
+    assert plots.outcomes({"copy": crashed_copy})._repr_png_().startswith(b"\x89PNG")
 
 
 def test_the_hosts_memory_running_out_is_told_apart():

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import labkit
-from labkit.sweep import Sweep
+from labkit.trials.sweeps import Sweep
 
 
 def fill(batch_size, extra=0):

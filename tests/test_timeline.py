@@ -10,8 +10,8 @@ from xprof.convert import raw_to_tool_data
 
 import labkit
 from labkit import plots
-from labkit.palette import CATEGORY_COLOURS, curve_colours
-from labkit.timeline import CATEGORIES
+from labkit.categories import CATEGORIES
+from labkit.show.palette import CATEGORY_COLOURS, curve_colours
 
 MIB = 2**20
 
@@ -164,9 +164,9 @@ def test_memory_held_before_the_record_is_counted(tmp_path):
 
         import glob
 
-        from labkit import trace
+        from labkit.record import profile
 
-        return trace.read(glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)[0])
+        return profile.read(glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)[0])
 
     record = labkit.run(train, memory_limit="64 MiB", folder=str(tmp_path)).result
     timeline = labkit.Timeline(record)
@@ -182,7 +182,7 @@ def test_pinned_host_memory_beside_a_gpus_is_left_out(profiled, tmp_path):
     def read_both(recorded, altered):
         from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-        from labkit import trace
+        from labkit.record import profile
 
         space, whole = xplane_pb2.XSpace(), xplane_pb2.XSpace()
         with open(recorded, "rb") as file:
@@ -197,7 +197,7 @@ def test_pinned_host_memory_beside_a_gpus_is_left_out(profiled, tmp_path):
                     stat.str_value = stat.str_value.replace("bfc_cpu_allocator_for_gpu", name)
         with open(altered, "wb") as file:
             file.write(whole.SerializeToString())
-        return [trace.read(path)["allocations"]["bytes"] for path in (recorded, altered)]
+        return [profile.read(path)["allocations"]["bytes"] for path in (recorded, altered)]
 
     outcome = labkit.run(read_both, recorded=profiled[1], altered=str(tmp_path / "x.xplane.pb"))
     stand_in, gpu = outcome.result
@@ -216,7 +216,7 @@ def test_a_bad_file_gets_a_clear_error(tmp_path, content, said):
     path = tmp_path / "x.xplane.pb"
     if content is not None:
         path.write_bytes(content)
-    outcome = labkit.run("from labkit import trace; trace.read(path)", path=str(path))
+    outcome = labkit.run("from labkit.record import profile; profile.read(path)", path=str(path))
     assert outcome.error.type == "LabkitError"
     assert said in outcome.error.message
 

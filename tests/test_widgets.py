@@ -13,8 +13,8 @@ import pytest
 
 import labkit
 from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView
-from labkit.widgets.controls import spaced
-from labkit.widgets.gauge import _held
+from labkit.widgets.memory_gauge import _held
+from labkit.widgets.parts.controls import spaced
 
 
 def train(batch_size=32, width: int = 64, activation: Literal["relu", "gelu"] = "relu", steps=2, also=None):

@@ -7,9 +7,10 @@ import pytest
 from nets import dense, lstm
 
 import labkit
-from labkit import replay, unfold
-from labkit.diagnose import with_timeline
-from labkit.unfold import IDLE
+from labkit.explain.reading import with_timeline
+from labkit.predict import replay
+from labkit.record import xla_blocks
+from labkit.record.xla_blocks import IDLE
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -219,7 +220,7 @@ def test_the_estimate_holds_and_knows_what_is_in_the_block():
 def test_of_a_long_training_the_later_blocks_stay_whole(compiled, monkeypatch):
     whole, [first, *_] = compiled.timeline, compiled.timeline.blocks
     inside = np.count_nonzero(whole._shown["allocations"]["inside"] == first)
-    monkeypatch.setattr(unfold, "MOST", inside)
+    monkeypatch.setattr(xla_blocks, "MOST", inside)
     short = labkit.Timeline(compiled.timeline.record)
     assert short.blocks == [first]
     assert short.peak_bytes == whole.peak_bytes
@@ -243,7 +244,7 @@ def test_what_is_as_large_as_a_block_is_none_if_it_stays_has_a_shape_or_is_an_ar
     unmarked = record | {"steps": [], "snapshots_at": []}
     columns = {name: np.append(c, c[block]) for name, c in record["allocations"].items()}
     columns["end"][-1] = -1
-    assert len(columns["end"]) - 1 not in unfold.blocks_of(unmarked | {"allocations": columns})
+    assert len(columns["end"]) - 1 not in xla_blocks.blocks_of(unmarked | {"allocations": columns})
 
 
 def test_a_list_of_buffers_said_twice_counts_once():
@@ -269,7 +270,7 @@ def test_a_program_of_another_form_leaves_its_block_whole():
         from tensorflow.compiler.xla.service import hlo_pb2
         from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-        from labkit import xla
+        from labkit.record import xla_programs
 
         space, proto = xplane_pb2.XSpace(), hlo_pb2.HloProto()
         proto.buffer_assignment.logical_buffers.add(id=1)
@@ -277,7 +278,7 @@ def test_a_program_of_another_form_leaves_its_block_whole():
         metadata = space.planes.add(name="/host:metadata").event_metadata[1]
         for content in (proto.SerializeToString(), b"\xff"):
             metadata.stats.add(bytes_value=content)
-        return xla.programs(space)
+        return xla_programs.programs(space)
 
     assert labkit.run(read).result == []
 
@@ -295,7 +296,7 @@ def test_what_a_called_computation_gives_is_needed_until_its_caller_is_used_last
     def read(caller):
         from tensorflow.compiler.xla.service import hlo_pb2
 
-        from labkit import xla
+        from labkit.record import xla_programs
 
         proto = hlo_pb2.HloProto()
         module = proto.hlo_module
@@ -314,7 +315,7 @@ def test_what_a_called_computation_gives_is_needed_until_its_caller_is_used_last
         if caller == "while":  # with TensorFlow 2.18 a loop's results are told so
             assignment.buffer_aliases.add(source_buffer_id=1).location.instruction_id = 10
         assignment.buffer_allocations.add(size=64).assigned.add(logical_buffer_id=1, size=64)
-        [block] = xla._blocks(proto)
+        [block] = xla_programs._blocks(proto)
         return {name: column[0] for name, column in block["results"].items()}
 
     result = labkit.run(read, caller=caller).result

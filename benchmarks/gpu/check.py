@@ -22,11 +22,11 @@ from trials import feed, planes, product, train  # noqa: E402
 from xla import named_share  # noqa: E402
 
 import labkit  # noqa: E402
-from labkit import format_size, memory  # noqa: E402
-from labkit.console import Console  # noqa: E402
+from labkit import format_size, machine  # noqa: E402
+from labkit.trials.console import Console  # noqa: E402
 
 HOLD = "import tensorflow as tf; kept = tf.zeros((64, 2**18)); print('holding', kept.device)"
-IN_USE = f"{HOLD}\nfrom labkit import memory; memory.gpu_in_use()"
+IN_USE = f"{HOLD}\nfrom labkit import machine; machine.gpu_in_use()"
 OVER = "import tensorflow as tf; kept = [tf.ones((32, 2**18)) for _ in range(64)]"
 COPY = "import numpy as np, tensorflow as tf; tf.convert_to_tensor(np.zeros((256, 2**20), 'float32'))"
 LIMIT = "512 MiB"
@@ -64,7 +64,7 @@ class StopWhenHolding(Console):
 
 def ended(check, code, expected):
     """A trial that is to end in a certain way."""
-    before, show = memory.gpu_in_use(), StopWhenHolding() if expected == "stopped" else None
+    before, show = machine.gpu_in_use(), StopWhenHolding() if expected == "stopped" else None
     seconds = 8 if expected == "timeout" else check.patience()
     trial = labkit.Trial(code, memory_limit=LIMIT, timeout=seconds, show=show)
     if show:
@@ -226,7 +226,7 @@ def forking(check):
 
 def products(check):
     """One trial whose result is known."""
-    before = memory.gpu_in_use()
+    before = machine.gpu_in_use()
     outcome = check.run(product, memory_limit=LIMIT, timeout=min(60, check.patience()))
     right = f"{outcome.result[0]}, right: {outcome.result[1]}" if outcome.ok else said(outcome)
     return f"{right} · {given_back(before)}"

@@ -4,7 +4,8 @@ import time
 import traceback
 
 import labkit
-from labkit import format_size, memory
+from labkit import format_size, machine
+from labkit.sizes import MIB
 
 
 class Check:
@@ -55,10 +56,10 @@ def given_back(before):
     """What NVML counts before and after, once it is back or 5 s later."""
     if before is None:
         return "NVML: no GPU"
-    start, after = time.monotonic(), memory.gpu_in_use()
-    while after > before + 16 * memory.MIB and time.monotonic() - start < 5:
+    start, after = time.monotonic(), machine.gpu_in_use()
+    while after > before + 16 * MIB and time.monotonic() - start < 5:
         time.sleep(0.2)
-        after = memory.gpu_in_use()
+        after = machine.gpu_in_use()
     waited = time.monotonic() - start
     return f"NVML {format_size(before)} before, {format_size(after)} after ({waited:.1f} s)"
 

@@ -1,7 +1,7 @@
 """Lesson 00: the largest batch that fits."""
 
-from ..memory import format_size
-from ..run import run
+from ..sizes import format_size
+from ..trials.trial import run
 from .core import Exercise
 
 LIMIT = "200 MiB"

@@ -1,7 +1,7 @@
 """Lesson 01: what feeding one big array costs."""
 
-from ..memory import MIB, format_size, parse_size
-from ..run import run
+from ..sizes import MIB, format_size, parse_size
+from ..trials.trial import run
 from .core import Exercise
 
 ROWS, COLUMNS = 20_000, 784

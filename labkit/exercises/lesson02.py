@@ -1,7 +1,7 @@
 """Lesson 02: what the slots of an optimizer take, and a network that keeps less."""
 
-from ..memory import format_size
-from ..run import run
+from ..sizes import format_size
+from ..trials.trial import run
 from .core import Exercise
 
 OPTIMIZERS = ("rmsprop", "adamw", "lion", "adadelta")

@@ -1,7 +1,7 @@
 """Lesson 03: the largest batch of an LSTM, and training on long windows in chunks."""
 
-from ..memory import format_size
-from ..run import run
+from ..sizes import format_size
+from ..trials.trial import run
 from .core import Exercise
 
 LENGTH, UNITS, LIMIT = 500, 64, "128 MiB"

@@ -1,7 +1,7 @@
 """Lesson 04: which change shrinks a picture network's peak, and a deeper network that keeps less."""
 
-from ..memory import format_size
-from ..run import run
+from ..sizes import format_size
+from ..trials.trial import run
 from .core import Exercise
 
 SIDE, BATCH, CLASSES = 128, 32, 10

@@ -3,8 +3,8 @@
 import tempfile
 from numbers import Integral
 
-from ..memory import format_size, parse_size
-from ..run import run
+from ..sizes import format_size, parse_size
+from ..trials.trial import run
 from .core import Exercise
 
 FILES, ROWS = 16, 512

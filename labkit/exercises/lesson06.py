@@ -1,6 +1,6 @@
 """Lesson 06: a PyDataset that gives every row once, and an order for a slow disk."""
 
-from ..run import run
+from ..trials.trial import run
 from .core import Exercise
 
 SIZES = ((100, 32), (96, 32), (20, 32))  # rows, batch size: a rest, none, fewer rows than a batch

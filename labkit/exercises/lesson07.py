@@ -1,6 +1,6 @@
 """Lesson 07: which rows an epoch sees, and a generator that shuffles."""
 
-from ..run import run
+from ..trials.trial import run
 from .core import Exercise
 
 ROWS, BATCH, EPOCHS = 500, 64, 3

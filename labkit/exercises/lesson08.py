@@ -1,6 +1,6 @@
 """Lesson 08: what float16 makes smaller, and a model that mixes its precisions well."""
 
-from ..run import run
+from ..trials.trial import run
 from .core import Exercise
 
 NAMES, ENOUGH = "ABCD", 0.75

@@ -1,7 +1,7 @@
 """Lesson 09: what smaller steps hold, and the same training in a quarter of the memory."""
 
-from ..memory import format_size
-from ..run import run
+from ..sizes import format_size
+from ..trials.trial import run
 from .core import Exercise
 
 WIDTH, HIDDEN, BLOCKS, ROWS = 64, 512, 4, 2048

@@ -1,7 +1,7 @@
 """Lesson 10: which loops grow, and comparing learning rates without growing."""
 
-from ..memory import MIB, format_size
-from ..run import run
+from ..sizes import MIB, format_size
+from ..trials.trial import run
 from .core import Exercise
 
 FEW, MANY = 4, 12

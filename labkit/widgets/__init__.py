@@ -1,8 +1,8 @@
 """The interactive labs: controls and live charts over labkit's own functions. No logic of their own."""
 
-from .doctor import LogDoctor
-from .gauge import MemoryGauge
 from .lab import BatchSizeLab
-from .timelines import TimelineView
+from .log_doctor import LogDoctor
+from .memory_gauge import MemoryGauge
+from .timeline_view import TimelineView
 
 __all__ = ["BatchSizeLab", "LogDoctor", "MemoryGauge", "TimelineView"]

@@ -5,18 +5,18 @@ import threading
 
 import ipywidgets as widgets
 
-from .. import memory
+from .. import machine
 from ..errors import LabkitError, Stopped
-from ..estimate import Estimating
-from ..memory import format_size
-from ..precision import WithPrecision
-from ..sweep import Sweep
-from . import board, controls
-from .chart import chart
-from .live import STYLE as GAUGE_STYLE
-from .live import Live
-from .parts import Box, button, pictures
-from .shown import LIVE, Saved, replace_earlier
+from ..predict.estimation import Estimating
+from ..sizes import format_size
+from ..trials.precision import WithPrecision
+from ..trials.sweeps import Sweep
+from .parts import controls, runs
+from .parts.chart import chart
+from .parts.frame import Box, button, pictures
+from .parts.live import STYLE as GAUGE_STYLE
+from .parts.live import Live
+from .parts.saved import LIVE, Saved, replace_earlier
 
 FINE = "float32"
 SETTLE_SECONDS = 0.5  # the page may send the last change of a control after the click on Run
@@ -53,9 +53,9 @@ class BatchSizeLab:
                 f"smallest={smallest!r}, largest={largest!r}: give two whole numbers, the first smaller."
             )
         self.train, self.over, self.series = train, over, []
-        device = memory.device()
+        device = machine.device()
         self._gpu = device.memory_bytes if device.kind == "gpu" else None
-        limit = None if memory_limit is None else memory.check_limit(memory_limit, device)
+        limit = None if memory_limit is None else machine.check_limit(memory_limit, device)
         self._controls, self._constants = controls.parameters(train, params, over)
         self._limit = controls.memory_limit(limit, device.memory_bytes)
         self._range = controls.batch_sizes(over, smallest, largest)
@@ -127,7 +127,7 @@ class BatchSizeLab:
             return
         self._before = state
         self._chart.value = chart(self.series, self.over, values, limit, chosen)
-        self._table.value = f'<div class="labkit-table">{board.table(self.series)}</div>'
+        self._table.value = f'<div class="labkit-table">{runs.table(self.series)}</div>'
         options = [NO_TRIAL, *((self._name(key), key) for key in self._keys())]
         if options != list(self._pick.options):
             self._pick.options = options
@@ -183,7 +183,7 @@ class BatchSizeLab:
             if named.get(name) is None:
                 raise LabkitError(f"There is no control {name!r}; there are {', '.join(named)}.")
             if name == "memory_limit":
-                value = memory.check_limit(value, memory.device()) if value else 0
+                value = machine.check_limit(value, machine.device()) if value else 0
                 controls.offer_limit(self._limit, value)
             controls.put(name, named[name], value)
         return self
@@ -226,7 +226,7 @@ class BatchSizeLab:
             self._live = Live(self._draw, self._begun, self._gpu)
             self._draw_detail()
             sweep, estimating = self._planned()
-            self.series.append(board.Series(self._label(), sweep, self._limit.value or None))
+            self.series.append(runs.Series(self._label(), sweep, self._limit.value or None))
             self._estimate(estimating)
             self._doing = sweep
             if not self._stop_asked.is_set():
@@ -300,17 +300,17 @@ class BatchSizeLab:
 
     def plot(self):
         """The chart of the runs as a figure; None before the first."""
-        from .. import plots
+        from ..show import points
 
         if not self.series:
             return None
         named = {f"run {n}: {one.label}": one for n, one in enumerate(self.series, 1)}
         sweeps = {name: one.sweep for name, one in named.items()}
-        return plots.runs(sweeps, predicted={name: one.predicted for name, one in named.items()})
+        return points.sweeps(sweeps, predicted={name: one.predicted for name, one in named.items()})
 
     def table(self):
         """The trials as an HTML table."""
-        return board.table(self.series)
+        return runs.table(self.series)
 
     def __repr__(self):
-        return board.text(self.series)
+        return runs.text(self.series)

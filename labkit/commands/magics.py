@@ -1,0 +1,88 @@
+"""%%trial: a cell that runs as a trial."""
+
+import argparse
+import shlex
+import sys
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, magics_class
+
+from ..errors import LabkitError
+from ..trials.trial import Trial
+from .training import parameter
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(f"%%trial: {message}\n{self.format_usage()}")
+
+    def exit(self, status=0, message=None):
+        raise _HelpShown
+
+
+class _HelpShown(Exception):
+    pass
+
+
+def _parser():
+    parser = _Parser(
+        prog="%%trial",
+        description="Run this cell in a process of its own under a memory limit. The variables of this "
+        "notebook are not there unless sent along. The outcome is shown and kept as _trial.",
+    )
+    parser.add_argument("--memory-limit", metavar="SIZE", help='such as 256MiB or "1.5 GB"; none: no limit')
+    parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="default 120")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument("--profile", action="store_true", help="record every allocation: _trial.timeline")
+    parser.add_argument("--use", default="", metavar="X,Y", help="variables of this notebook to send along")
+    parser.add_argument("parameters", nargs="*", metavar="name=value", help="variables for the cell")
+    return parser
+
+
+@magics_class
+class TrialMagics(Magics):
+    @cell_magic
+    def trial(self, line, cell):
+        """Run this cell in a process of its own under a memory limit. `%%trial --help` lists the options."""
+        try:
+            options = _parser().parse_args(shlex.split(line))
+        except _HelpShown:
+            return None
+        outcome = Trial(
+            "\n" + cell,  # the magic's own line counts, as it does in the reader's line numbers
+            memory_limit=options.memory_limit,
+            timeout=options.timeout,
+            profile=options.profile,
+            seed=options.seed,
+            params={**self._used(options.use), **dict(map(_parameter, options.parameters))},
+            filename=self._cell_name(),
+            echo=True,
+        ).run()
+        self.shell.user_ns["_trial"] = outcome
+        return outcome
+
+    def _cell_name(self):
+        """What IPython calls the running cell, "Cell In[3]": its own count runs ahead in some versions."""
+        frame = sys._getframe()
+        while frame is not None:
+            named = self.shell.compile.format_code_name(frame.f_code.co_filename)
+            if named:
+                return " ".join(named)
+            frame = frame.f_back
+        return "<cell>"
+
+    def _used(self, names):
+        names = [name.strip() for name in names.split(",") if name.strip()]
+        for name in names:
+            if name not in self.shell.user_ns:
+                raise LabkitError(
+                    f"--use {name}: this notebook has no variable {name!r}. Run its cell first."
+                )
+        return {name: self.shell.user_ns[name] for name in names}
+
+
+def _parameter(text):
+    try:
+        return parameter(text)
+    except LabkitError as e:
+        raise UsageError(f"%%trial: {e}") from None

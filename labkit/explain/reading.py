@@ -1,0 +1,292 @@
+"""diagnose(): from an error message, a log or an Outcome to the cause, the reasons for it, and what helps."""
+
+import codecs
+import os
+from collections import Counter
+from dataclasses import replace
+
+from ..errors import LabkitError
+from ..logs import reader
+from ..logs.marks import MARKS
+from ..logs.messages import HIDDEN
+from ..outcome import Outcome
+from ..record.opnames import layer_by_name, layer_of
+from . import advice
+from .case import Case
+from .diagnosis import Diagnosis, from_case
+
+HOST_ERRORS = ("MemoryError", "_ArrayMemoryError")
+_WEIGHT = {
+    "crashed": 2,
+    "driver": 2,
+    "refused": 1,
+    "killed": 1,
+}  # of several failures, the lightest is explained
+_SKIMMED = (
+    f"Very many lines of this log speak of ops and memory: after {reader.MOST_LINES:,} of them only its end "
+    "was read. If the failure is in the middle, give that part alone."
+)
+_SHOW = "Give labkit.diagnose the text of an error, the path of a log, or an outcome."
+
+
+def diagnose(source):
+    """The Diagnosis of an error: its text, the path of a log that has it, or the Outcome of a trial.
+
+    A str that is the path of a file is read as a file, as is a Path; bytes are text. Files of any size are
+    read in constant memory.
+
+    >>> diagnose("OOM when allocating tensor with shape[64,224,224,64] and type float").cause
+    'activations'
+
+    Raises LabkitError for anything else, and for a path that is not that of a file.
+    """
+    if isinstance(source, Outcome):
+        return _of_outcome(source)
+    found = of_blocks(_blocks(source))
+    if found.cause == "not_oom" and isinstance(source, str) and "\n" not in source and not _is_file(source):
+        said = "It was read as text: there is no file of this name."
+        found = replace(found, evidence=[*found.evidence, said])
+    return found
+
+
+def of_blocks(blocks):
+    """The Diagnosis of a text that comes in blocks of bytes."""
+    return _of_log(reader.read(blocks))
+
+
+def of_failure(error, log, limit, memory_map, scopes, failed_in, crashed, batch=None, steps=None):
+    """The Diagnosis of a trial that ran out of memory.
+
+    error: its TrialError; log: what TensorFlow printed; limit: bytes or None; memory_map: a
+    labkit.logs.dumpfile.MemoryMap or None; scopes: layers by the name scope of their ops; failed_in:
+    the layer that ran eagerly as it failed, or None; crashed: it died instead of raising; batch: the
+    batch size, if known; steps: how many were done.
+    """
+    if error.type in HOST_ERRORS:
+        said = f"The host's memory ran out, not the device's: {error.message or error.type}"
+        return Diagnosis(
+            "host_memory", limit_bytes=limit, evidence=[said], fixes=advice.for_cause("host_memory")
+        )
+    told = _subject(reader.read([error.message.encode("utf-8", "replace")]))
+    refused = _first_refusal(log)
+    case = _case(told or refused or Case(), refused)
+    op = case.op or case.op_type
+    case = replace(
+        case,
+        op=op,
+        layer=layer_of(op, scopes) or failed_in,
+        limit=limit,
+        in_use=memory_map.in_use_bytes if memory_map else None,
+        largest_free=_largest_free(memory_map, limit),
+        available_bytes=None,
+        memory_map=memory_map,
+        sizes=Counter(c.size for c in memory_map.chunks if c.in_use) if memory_map else Counter(),
+        on_gpu=False,  # the limit is the trial's own, and says nothing of the GPU
+        batch=batch,
+        steps=steps,
+        crashed=crashed,
+        marks=case.marks | {mark for mark in MARKS if mark in error.traceback},
+    )
+    waited = [error.message] if error.type == "OutOfMemory" else []
+    return from_case(case, waited, _hidden(case))
+
+
+def with_timeline(diagnosis, timeline):
+    """The Diagnosis with what was in use by category, which makes its cause certain.
+
+    With XLA what was in use is only what the step is given: it tells nothing without the refused block.
+    """
+    if diagnosis is None or diagnosis.case is None or not timeline.events:
+        return diagnosis
+    total = timeline.total()
+    ends = [int(total[min(step, len(total) - 1)]) for step in timeline.steps]
+    more = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    grows = len(more) >= 2 and min(more) > 0 and sum(more) > 0.05 * (timeline.limit_bytes or ends[-1])
+    known = diagnosis.case
+    block = timeline.refused_block() if known.kind == "xla" else None
+    case = replace(
+        known,
+        held=timeline.by_category(len(total) - 1) if block or known.kind != "xla" else None,
+        block=block,
+        loop_bytes=_loop_bytes(block, timeline, known.batch) if block else known.loop_bytes,
+        grows_by=sum(more) // len(more) if grows else None,
+        steps=len(timeline.steps),
+    )
+    return replace(from_case(case), others=diagnosis.others)
+
+
+def _loop_bytes(block, timeline, batch):
+    """Bytes of what in a block is of a loop and has the shape of weights, and before it a number of steps."""
+    kernels = {_sides(shape) for shape in timeline.weight_shapes()}
+    kernels = {sides for sides in kernels if len(sides) == 2 and batch not in sides}
+    looped = (row for row in block.at_peak() if "/while" in row.op)
+    return sum(row.bytes for row in looped if _sides(row.shape, leading=1) in kernels)
+
+
+def _sides(shape, leading=0):
+    """The dimensions of a shape such as "[32,10]" after the first `leading`, in order of size."""
+    dimensions = [int(n) for n in shape.strip("[]").split(",") if n]
+    return tuple(sorted(dimensions[leading:]))
+
+
+# From what is given to bytes
+
+
+def _blocks(source):
+    if isinstance(source, bytes | bytearray):
+        return [bytes(source)]
+    if isinstance(source, os.PathLike) or isinstance(source, str) and _is_file(source):
+        return _of_file(source)
+    if isinstance(source, str):
+        return [source.encode("utf-8", "replace")]
+    raise LabkitError(f"{type(source).__name__} cannot be diagnosed. {_SHOW}")
+
+
+def _is_file(text):
+    try:
+        return len(text) < 4096 and os.path.isfile(text)
+    except ValueError:  # a character that no path has
+        return False
+
+
+def _of_file(path):
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed by the generator that reads it
+    except (OSError, ValueError) as e:
+        raise LabkitError(f"{os.fspath(path)!r} cannot be read ({e}). {_SHOW}") from None
+    return read_blocks(file)
+
+
+def read_blocks(file):
+    """Blocks of bytes of an open file; UTF-16, which PowerShell writes, becomes UTF-8."""
+    with file:
+        block = file.read(reader.BLOCK_BYTES)
+        wide = block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        decoder = codecs.getincrementaldecoder("utf-16")(errors="replace") if wide else None
+        while block:
+            yield decoder.decode(block).encode("utf-8", "replace") if decoder else block
+            block = file.read(reader.BLOCK_BYTES)
+
+
+# From a log, or an outcome, to the case
+
+
+def _of_outcome(outcome):
+    if outcome.diagnosis is not None:
+        return outcome.diagnosis
+    ended = outcome.status in ("timeout", "stopped")
+    if outcome.ok or ended or outcome.status == "killed" and "Another process" in str(outcome.error):
+        said = f"{outcome.headline}."
+        return Diagnosis("not_oom", limit_bytes=outcome.limit_bytes, evidence=[said])
+    return diagnose(f"{outcome.log}\n{outcome.error}".encode("utf-8", "replace"))
+
+
+def _of_log(log):
+    failure = _subject(log)
+    if failure is None:
+        return _of_no_failure(log)
+    crashed = any(f.kind == "crashed" and f.line > failure.line for f in log.failures)
+    allocators = {f.allocator for f in log.failures if f.allocator}
+    case = _case(failure)
+    case = replace(
+        case,
+        allocator=case.allocator or (allocators.pop() if len(allocators) == 1 else None),
+        batch=log.batch_size,
+        device_bytes=log.device_bytes,
+        limit=(failure.dump and failure.dump.limit_bytes) or log.given_bytes,
+        crashed=crashed and failure.kind == "refused" and not failure.op,
+    )
+    where = [f'Line {failure.line:,} of {max(log.lines, failure.line):,}: "{_short(failure.said)}"']
+    others = [f'line {f.line:,}: {f.kind}, "{_short(f.said)}"' for f in log.failures if f is not failure]
+    if log.warnings:
+        others.append(f"warnings of TensorFlow that it went on with less memory: {log.warnings}.")
+    if log.retraced:
+        others.append("TensorFlow warned of retracing: each new trace stays in the host's memory.")
+    if log.skimmed:
+        others.append(_SKIMMED)
+    return replace(from_case(case, first=where + _hidden(failure)), others=others)
+
+
+def _of_no_failure(log):
+    if log.warnings:
+        most = log.warning
+        said = [
+            f'Line {most.line:,}: "{_short(most.said)}"',
+            "TensorFlow tried to use more memory to be faster, and went on without. Nothing failed here.",
+        ]
+        return Diagnosis("warning_only", requested_bytes=most.requested_bytes, evidence=said)
+    if not log.bytes:
+        return Diagnosis("unknown", evidence=["There is no text."], fixes=advice.for_cause("unknown"))
+    if log.truncated:
+        said = ["It speaks of memory that ran out, but in no form known here: cut off, or not TensorFlow's."]
+        return Diagnosis("unknown", evidence=said, fixes=advice.for_cause("unknown"))
+    if log.skimmed:
+        return Diagnosis("unknown", evidence=[_SKIMMED], fixes=advice.for_cause("unknown"))
+    said = f"In {max(log.lines, 1):,} lines there is no word of memory that ran out."
+    return Diagnosis("not_oom", evidence=[said])
+
+
+def _subject(log):
+    """The failure to explain: the first error; before it only what is no error by itself."""
+    return min(log.failures, key=lambda f: _WEIGHT.get(f.kind, 0), default=None)
+
+
+def _first_refusal(text):
+    found = reader.read([text.encode("utf-8", "replace")]).failures
+    return next((f for f in found if f.dump is not None or f.requested_bytes), None)
+
+
+def _case(failure, refused=None):
+    """The Case of a Failure, with what the allocator's refusal adds to the error."""
+    if isinstance(failure, Case):
+        return failure
+    refused = refused or failure
+    dump = failure.dump or refused.dump
+    op = failure.op or (refused.op or "").removeprefix("StatefulPartitionedCall/") or None
+    limit = dump.limit_bytes if dump else None
+    device = failure.device or failure.allocator or refused.allocator or ""
+    return Case(
+        kind=failure.kind,
+        shape=failure.shape,
+        dtype=failure.dtype,
+        op=op and op.removeprefix("StatefulPartitionedCall/"),
+        op_type=failure.op_type or refused.op_type,
+        layer=layer_by_name(op),
+        asked=failure.asked_bytes or refused.requested_bytes,
+        limit=limit,
+        in_use=dump.used_bytes if dump else None,
+        largest_free=_largest_in(dump),
+        available_bytes=dump.available_bytes if dump else None,
+        memory_map=dump.memory_map() if dump else None,
+        sizes=dump.sizes if dump else Counter(),
+        free_share=dump.free_share if dump else 0,
+        allocator=failure.allocator or refused.allocator,
+        on_gpu="gpu:" in device.lower() or "GPU_" in device or bool(dump and not device),
+        epoch=failure.epoch,
+        done=failure.done,
+        marks=set(failure.marks),
+        division=failure.division if failure.division and failure.division.is_whole else None,
+        loop_bytes=failure.division.loop_bytes if failure.division else 0,
+    )
+
+
+def _largest_in(dump):
+    if dump is None or dump.largest_free_bytes is None:
+        return dump and dump.available_bytes
+    return max(dump.largest_free_bytes, dump.available_bytes or 0)
+
+
+def _largest_free(memory_map, limit):
+    """The largest block that could still be had: a hole, or what may yet be taken up to the limit."""
+    if memory_map is None:
+        return None
+    return max(memory_map.largest_free_bytes, (limit or 0) - memory_map.held_bytes)
+
+
+def _hidden(told):
+    """What the words of a Failure, or of its Case, do not say."""
+    return [HIDDEN[told.kind]] if told.kind in HIDDEN else []
+
+
+def _short(said, most=150):
+    return said if len(said) <= most else f"{said[: most - 3]}..."

@@ -1,0 +1,265 @@
+"""Inside the child process of a trial: set the limit, run the reader's code, report what happens.
+
+The child tells its story as lines of JSON on a pipe: "started", then "sample" some times a second,
+then "done". Whatever else becomes of the process, its launcher reports.
+"""
+
+import contextlib
+import faulthandler
+import io
+import json
+import os
+import pickle
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import psutil
+
+from .. import machine
+from ..sizes import MIB
+from . import execute
+
+SAMPLE_SECONDS = 0.1
+
+
+class Events:
+    """The pipe to the kernel. Lines are whole: one writer at a time."""
+
+    def __init__(self, fd):
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def send(self, event, **facts):
+        line = (json.dumps({"event": event, **facts}) + "\n").encode()
+        with self._lock:
+            while line:
+                line = line[os.write(self._fd, line) :]
+
+
+class DeviceMemory:
+    """What the device allocator counts, `current` and `peak` in bytes."""
+
+    def __init__(self, kind):
+        import tensorflow as tf
+
+        self.name = "GPU:0" if kind == "gpu" else "CPU:0"
+        self._config = tf.config.experimental
+        self._earlier_peak = 0
+        self._reset = self._config.reset_memory_stats
+        self._config.reset_memory_stats = self._reset_but_remember
+
+    def _reset_but_remember(self, device):
+        if self.name in str(device):
+            self._earlier_peak = self.read()["peak"]
+        self._reset(device)
+
+    def read(self):
+        info = self._config.get_memory_info(self.name)
+        return {"current": info["current"], "peak": max(info["peak"], self._earlier_peak)}
+
+    def glance(self):
+        """As `read`, but nothing before TensorFlow has a device: the first reading would make one."""
+        from tensorflow.python.eager import context
+
+        ready = getattr(getattr(context, "_context", None), "_initialized", False)
+        return self.read() if ready else {}
+
+
+def main(folder, events_fd):
+    """Run the request in `folder` and end this process. Called in a fresh fork of the launcher."""
+    events = Events(events_fd)
+    request = pickle.loads((Path(folder) / "request.pkl").read_bytes())
+    sys.stdout, sys.stderr = _unbuffered(1), _unbuffered(2)
+    fault_file = open(Path(folder) / "fault.txt", "w")  # noqa: SIM115 - open until the process ends
+    faulthandler.enable(fault_file)
+    faulthandler.register(signal.SIGUSR1, fault_file)
+    _adopt_surroundings(request)
+    _limit_memory(request, folder)
+    Child(folder, events, request).run()
+
+
+class Child:
+    """The reader's code and what is fastened around it: clock, scopes, meter, tracer."""
+
+    def __init__(self, folder, events, request):
+        from .scopes import Scopes
+        from .steps import StepClock
+
+        self.folder, self.events, self.request = Path(folder), events, request
+        self.memory, self.scopes = DeviceMemory(request["device"]), Scopes()
+        self.recorder = _recorder(self.scopes, request["profile"])
+        self.clock = StepClock(self._after_step, self.recorder)
+        self.refusals = Refusals(self.folder, threading.get_ident(), request["patience"])
+        self._finishing = threading.Lock()
+
+    def run(self):
+        """Run the code; the process ends here."""
+        self.clock.install()
+        self.scopes.install()
+        if self.request["device"] == "cpu":
+            from .copies import copy_arrays
+
+            copy_arrays()
+        _set_seed(self.request["seed"])
+        if self.recorder:
+            self.recorder.start()
+        self.events.send("started")
+        self.start = time.perf_counter()
+        threading.Thread(target=self._sample, daemon=True).start()
+        self.finish(execute.run(self.folder, self.request["echo"]))
+
+    def _after_step(self):
+        if self.recorder:
+            self.recorder.step()
+        wanted = self.request["end_after_steps"]
+        if wanted and len(self.clock.seconds) >= wanted:
+            self.finish({"status": "ok"})
+
+    def _sample(self):
+        """Report the memory now and then; end the trial where TensorFlow would wait on and on."""
+        process = psutil.Process()
+        while True:
+            with contextlib.suppress(Exception):
+                held = {"host": process.memory_info().rss, **self.memory.glance()}
+                self.events.send("sample", steps=len(self.clock.seconds), **held)
+            if self.refusals.hopeless():
+                self.finish(self.refusals.story())
+            time.sleep(SAMPLE_SECONDS)
+
+    def finish(self, story):
+        """Tell the end of the story, the first time that this is called, and end the process."""
+        self._finishing.acquire()
+        seconds = time.perf_counter() - self.start
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        if self.recorder:
+            story |= _keep_record(self.recorder, self.clock, self.folder)
+        if story["status"] == "oom":
+            story |= {"scopes": self.scopes.layers, "failed_in": self.scopes.failed_in}
+        self.events.send(
+            "done",
+            **story,
+            **_final_reading(self.memory),
+            wall_seconds=seconds,
+            step_seconds=self.clock.seconds,
+            samples_per_second=self.clock.samples_per_second(self.request["batch_size"]),
+        )
+        os._exit(0)
+
+
+class Refusals:
+    """Whether TensorFlow waits for memory again and again within one call, with nothing else going on.
+
+    Each op that is refused memory waits 10 s before it fails, and ops that were ready to run do so one after
+    another before the error is raised: the update of a large model can take many minutes to fail.
+    """
+
+    def __init__(self, folder, thread_id, patience):
+        self._folder, self._thread, self._patience = folder, thread_id, patience
+        self._frame = None
+        self._count = 0
+
+    def hopeless(self):
+        """True once one call has been refused memory for longer than `patience` seconds, and been idle."""
+        dumps = list(self._folder.glob("dump*"))
+        now, frame = time.monotonic(), sys._current_frames().get(self._thread)
+        if len(dumps) > self._count:
+            if self._frame is not frame or self._frame is None:
+                self._frame, self._since, self._cpu = frame, now, time.process_time()
+            self._count, self._latest = len(dumps), now
+        if self._frame is None or self._frame is not frame or now - self._latest > 15:
+            self._frame = None
+            return False
+        waited = now - self._since
+        return waited > self._patience and time.process_time() - self._cpu < 0.2 * waited
+
+    def story(self):
+        """The end of a trial that is ended for this."""
+        waited = time.monotonic() - self._since
+        return {
+            "status": "oom",
+            "error": {
+                "type": "OutOfMemory",
+                "message": "Op after op was refused memory, and each waited 10 s in vain: ended after "
+                f"{waited:.0f} s. TensorFlow raises its error when all that were ready have waited.",
+                "frames": list(map(tuple, traceback.extract_stack(self._frame))),
+            },
+        }
+
+
+def _recorder(scopes, profile):
+    """A labkit.inside.recorder.Recorder, or None if nothing is to be recorded."""
+    if not profile:
+        return None
+    from .recorder import Recorder
+
+    return Recorder(scopes, profile)
+
+
+def _keep_record(recorder, clock, folder):
+    try:
+        record = recorder.stop() | {"validates": clock.validates}
+        (folder / "timeline.pkl").write_bytes(pickle.dumps(record, protocol=5))
+    except Exception as e:
+        return {"no_timeline": f"There is no timeline: {e}"}
+    return {}
+
+
+def _unbuffered(fd):
+    """A text stream whose every print is seen at once, also without a new line at its end."""
+    raw = io.FileIO(fd, "wb", closefd=False)
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="replace", write_through=True)
+
+
+def _adopt_surroundings(request):
+    """The kernel's directory, import path and environment as they are now, not as the launcher began."""
+    with contextlib.suppress(OSError):
+        os.chdir(request["cwd"])
+    sys.path[:] = request["path"]
+    os.environ.update(request["environ"])
+    with contextlib.suppress(OSError):  # if the machine's memory runs out, this process is to go first
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _limit_memory(request, folder):
+    """Cap the device's allocator; without a limit, let it count all the same."""
+    mib = request["limit"] // MIB if request["limit"] else None
+    os.environ["TF_BFC_MEMORY_DUMP"] = str(Path(folder) / "dump")
+    if request["device"] == "gpu":
+        import tensorflow as tf
+
+        # Or TensorFlow would take all that it may have at once, as one region; the stand-in's regions grow.
+        os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+        if mib:
+            gpu = tf.config.list_physical_devices("GPU")[0]
+            configuration = [tf.config.LogicalDeviceConfiguration(memory_limit=mib)]
+            tf.config.set_logical_device_configuration(gpu, configuration)
+    else:
+        mib = mib or machine.host_memory().total // MIB
+        os.environ.update(
+            CUDA_VISIBLE_DEVICES="-1",
+            TF_CPU_ALLOCATOR_USE_BFC="true",
+            TF_CPU_BFC_MEM_LIMIT_IN_MB=str(mib),
+        )
+
+
+def _set_seed(seed):
+    if seed is None:
+        random.seed()
+        return
+    import keras
+
+    keras.utils.set_random_seed(seed)
+
+
+def _final_reading(device_memory):
+    try:
+        return device_memory.read()
+    except Exception as e:  # the reader's code may have reconfigured the devices
+        return {"note": f"No memory figures: {e}"}

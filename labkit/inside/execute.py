@@ -1,0 +1,113 @@
+"""Inside a trial: run the reader's code, describe its failure, keep its result."""
+
+import ast
+import linecache
+import sys
+import traceback
+import types
+from pathlib import Path
+
+from ..logs.messages import CONSTANT
+
+OOM_MARKS = (
+    "Dst tensor is not initialized",
+    "RESOURCE_EXHAUSTED",
+    "Out of memory",
+    "CUDA_ERROR_OUT_OF_MEMORY",
+)
+
+
+def run(folder, echo):
+    """Run the code in `folder`. Returns the status, and the error as plain data."""
+    try:
+        result = _call(folder, echo)
+    except SystemExit as e:
+        if e.code in (None, 0):
+            return {"status": "ok"}
+        return {"status": "error", "error": describe(e)}
+    except BaseException as e:
+        return {"status": "oom" if _is_oom(e, folder) else "error", "error": describe(e)}
+    return {"status": "ok", **_keep(result, folder)}
+
+
+def _call(folder, echo):
+    import cloudpickle
+
+    with open(Path(folder) / "payload.pkl", "rb") as file:
+        payload = cloudpickle.load(file)
+    for name, source in payload["sources"].items():  # AutoGraph reads the source of what it traces
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    if callable(payload["train"]):
+        return payload["train"](**payload["params"])
+    return _execute(payload["train"], payload["filename"], payload["params"], echo)
+
+
+def _execute(source, filename, variables, echo):
+    """Run source as a notebook runs a cell; returns the value of a last line that is an expression."""
+    module = types.ModuleType("__main__")
+    module.__dict__.update(variables)
+    sys.modules["__main__"] = module
+    tree = ast.parse(source, filename)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, filename, "exec"), module.__dict__)
+    if last is None:
+        return None
+    value = eval(compile(ast.Expression(last.value), filename, "eval"), module.__dict__)
+    if echo and value is not None and type(value).__name__ != "History":
+        print(repr(value))
+    return value
+
+
+def _is_oom(error, folder):
+    import tensorflow as tf
+
+    if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
+        return True
+    if not isinstance(error, tf.errors.OpError):
+        return False
+    hidden = CONSTANT in str(error) and any(Path(folder).glob("dump*"))
+    return hidden or any(mark in str(error) for mark in OOM_MARKS)
+
+
+def describe(error):
+    """An exception as plain data. The kernel has the reader's source, so lines are filled in there."""
+    frames = list(map(tuple, traceback.extract_tb(error.__traceback__)))
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno, "<module>", error.text))
+    return {"type": type(error).__name__, "message": str(error), "frames": frames}
+
+
+def _keep(result, folder):
+    """Leave the result where the kernel finds it, in types that need no TensorFlow to read."""
+    if result is None:
+        return {}
+    try:
+        with open(Path(folder) / "result.pkl", "wb") as file:
+            _result_pickler(file).dump(result)
+    except Exception as e:
+        (Path(folder) / "result.pkl").unlink()
+        said = f"`train` returned a {type(result).__name__}, which cannot leave the trial: {e}"
+        return {"note": f"{said}. Return numbers or arrays."}
+    return {}
+
+
+def _result_pickler(file):
+    import cloudpickle
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    class ResultPickler(cloudpickle.Pickler):
+        def reducer_override(self, value):
+            if isinstance(value, tf.Tensor | tf.Variable | keras.Variable):
+                return np.asarray, (np.asarray(value),)
+            if isinstance(value, keras.callbacks.History):
+                facts = {"history": value.history, "epoch": value.epoch, "params": value.params}
+                return _namespace, (facts,)
+            return super().reducer_override(value)
+
+    return ResultPickler(file)
+
+
+def _namespace(facts):
+    return types.SimpleNamespace(**facts)

@@ -1,0 +1,163 @@
+"""Inside a trial: record every allocation of the device's allocator, and read the record.
+
+TensorFlow's profiler writes an event for each allocation and deallocation, with its address, size, op and
+shape. What it does not say is added here: which buffers are variables (by their addresses, looked up at the
+start and end of the first steps), which layer each scope is, and where steps begin and end.
+"""
+
+import ctypes
+import gc
+import glob
+import os
+import shutil
+import tempfile
+
+import keras
+import tensorflow as tf
+
+from ..errors import LabkitError
+from ..record.profile import MARK, read
+
+SNAPSHOTS = 8
+
+
+class Recorder:
+    """Records from `start` to `stop`. Snapshots of variables, and steps, are marked as they come."""
+
+    def __init__(self, scopes, profile):
+        """profile: True for the whole trial, a number of steps, or a folder to keep TensorFlow's files in."""
+        self._scopes = scopes
+        self._steps_wanted = None if profile is True or isinstance(profile, str) else profile
+        self._kept = isinstance(profile, str)
+        self._folder = profile if self._kept else tempfile.mkdtemp(prefix="labkit-trace-")
+        self._snapshots, self._steps = [], 0
+        self.running = False
+
+    def start(self):
+        options = tf.profiler.experimental.ProfilerOptions(
+            host_tracer_level=2,
+            python_tracer_level=0,
+            device_tracer_level=int(self._kept),  # a GPU's kernels: for TensorBoard, not for us
+        )
+        tf.profiler.experimental.start(self._folder, options)
+        tf.profiler.experimental.start, self._start = _already_recording, tf.profiler.experimental.start
+        self.running = True
+
+    def before_call(self):
+        """A tf.function is about to be called from outside any other."""
+        if self.running and len(self._snapshots) < SNAPSHOTS:
+            self.snapshot()
+
+    def step(self):
+        """A training step has just ended."""
+        if not self.running:
+            return
+        self._steps += 1
+        if len(self._snapshots) < SNAPSHOTS:
+            self.snapshot()
+        _mark("step")
+        if self._steps == self._steps_wanted:
+            self._finish()
+
+    def snapshot(self):
+        """Note at which addresses the variables are now."""
+        self._snapshots.append(_variables())
+        _mark("snapshot")
+
+    def stop(self):
+        """The record as plain data for labkit.record.timeline.Timeline."""
+        try:
+            if self.running:
+                self.snapshot()
+                self._finish()
+            written = glob.glob(f"{self._folder}/**/*.xplane.pb", recursive=True)
+            record = read(max(written, key=os.path.getmtime))
+        finally:
+            if not self._kept:
+                shutil.rmtree(self._folder, ignore_errors=True)
+        layers = set(self._scopes.layers.values())
+        snapshots = [
+            [(address, kind, path, _owner(path, layers)) for address, kind, path in snapshot]
+            for snapshot in self._snapshots
+        ]
+        return record | {
+            "snapshots": snapshots,
+            "scopes": self._scopes.layers,
+            "optimizers": optimizer_names(),
+            "widest_sum": widest_sum(),
+        }
+
+    def _finish(self):
+        self.running = False
+        tf.profiler.experimental.stop()
+        tf.profiler.experimental.start = self._start
+
+
+def _mark(kind):
+    with tf.profiler.experimental.Trace(MARK + kind):
+        pass
+
+
+def _already_recording(*args, **kwargs):
+    raise LabkitError(
+        "This trial is being profiled by labkit already, and TensorFlow can record one profile at a time. "
+        "Run it without profile=True to record your own."
+    )
+
+
+def optimizer_names():
+    """Names of the optimizers alive, which begin the names of their ops."""
+    return sorted({o.name for o in gc.get_objects() if isinstance(o, keras.optimizers.Optimizer)})
+
+
+def widest_sum():
+    """Bytes a row of the widest sum of three tensors or more: the gradient of what is used three times."""
+    graphs = [o for o in gc.get_objects() if isinstance(o, tf.Graph)]
+    sums = [op for graph in graphs for op in graph.get_operations() if op.type == "AddN"]
+    outputs = [op.outputs[0] for op in sums if len(op.inputs) > 2 and op.outputs[0].shape.rank]
+    return max((t.dtype.size * (t.shape[1:].num_elements() or 0) for t in outputs), default=0)
+
+
+def _variables():
+    """(address, category, path) of each variable that Keras or anybody else holds now."""
+    found, seen = [], set()
+    objects = gc.get_objects()
+    optimizers = [o for o in objects if isinstance(o, keras.optimizers.Optimizer)]
+    metrics = [o for o in objects if isinstance(o, keras.metrics.Metric)]
+    kinds = {id(v): "optimizer" for o in optimizers for v in o.variables}
+    kinds |= {id(v): "other" for m in metrics for v in m.variables}
+    for variable in (o for o in objects if isinstance(o, keras.Variable)):
+        if variable._value is not None:
+            kind = kinds.get(id(variable), "weights")
+            if variable.name.endswith("gradient_accumulator"):
+                kind = "gradients"
+            seen.add(id(variable.value))
+            found.append((_address(variable.value), kind, variable.path))
+    for variable in (o for o in objects if isinstance(o, tf.Variable) and id(o) not in seen):
+        found.append((_address(variable), "weights", variable.name.partition(":")[0]))
+    return [row for row in found if row[0]]
+
+
+class _DLTensor(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p)]  # what follows is not needed
+
+
+def _address(variable):
+    """Where a variable's values are, on whatever device; None if that cannot be told."""
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    try:
+        capsule = tf.experimental.dlpack.to_dlpack(tf.convert_to_tensor(variable))
+        return _DLTensor.from_address(pointer(capsule, b"dltensor")).data
+    except Exception:  # a string, a variable not yet given a value
+        return None
+
+
+def _owner(path, layers):
+    """The layer, as the summary names it, of a variable by its path; slots name theirs with underscores."""
+    parts = path.split("/")
+    for part in parts:
+        if part in layers:
+            return part
+    tail = f"_{parts[-1]}_"
+    return max((name for name in layers if f"_{name}_" in tail), key=len, default=None)

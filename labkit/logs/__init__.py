@@ -1,0 +1,1 @@
+"""What TensorFlow and others print as memory runs out: messages, dumps, and logs that hold them."""

@@ -1,0 +1,149 @@
+"""TensorFlow's memory dump as text: what its allocator prints when it must refuse, since TensorFlow 1.
+
+The numbers that it prints with a unit ("32.08MiB") are rounded; those of chunks and regions are exact.
+"""
+
+import re
+from collections import Counter
+
+from .dumpfile import Chunk, MemoryMap
+
+MOST_CHUNKS = 200_000  # of one dump: 20 MB of text
+_CHUNK = re.compile(r"(InUse|Free|Chunk) {1,2}at (?:0x)?([0-9a-f]{1,16}) of size (\d{1,18})")
+_STAT = re.compile(r"^\s*(Limit|InUse|MaxInUse|LargestFreeBlock):\s+([\d.]{1,25}\s?[KMGT]?i?B?)\s*$")
+_POOL = re.compile(
+    r"(?:Total size in pool|total_region_allocated_bytes_): ([\d.]{1,25}[KMGT]?i?B?) "
+    r"memory_limit_: ([\d.]{1,25}[KMGT]?i?B?) available (?:size|bytes): ([\d.]{1,25}[KMGT]?i?B?)"
+)
+_SUM = re.compile(r"Sum Total of in-use chunks: ([\d.]{1,25}[KMGT]?i?B)")
+_ALIKE = re.compile(r"(\d{1,9}) Chunks of size (\d{1,18}) totalling")
+_STARS = re.compile(r"\] ([*_x]{100})\s*$")
+_SIZE = re.compile(r"([\d.]+)\s?([KMGTP]?)(?:i?B)?")
+_HEADING = re.compile(r"BFCAllocator dump for (\S{1,80})")
+NEEDLES = (
+    "BFCAllocator dump for",
+    " of size ",
+    "Sum Total of in-use",
+    "memory_limit_:",
+    "Limit: ",
+    "InUse: ",
+    "LargestFreeBlock: ",
+    "****",
+    "____",
+)
+
+
+def size(text):
+    """Bytes of a size as TensorFlow prints it ("8.41G", "32.08MiB"); None if it is none."""
+    match = _SIZE.fullmatch(text.strip())
+    try:
+        return round(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ")) if match else None
+    except ValueError:  # "1.2.3"
+        return None
+
+
+class TextDump:
+    """One dump, read line by line. Sizes in bytes; None where it does not say, or was cut off before.
+
+    pool_bytes       what the allocator has taken from the device
+    available_bytes  what it may still take up to its limit
+    stars            the line of stars: the pool in 100 characters, * used, x given but not asked for, _ free
+    """
+
+    def __init__(self, allocator=None):
+        self.allocator, self.chunks, self.stars = allocator, [], ""
+        self.ended = self.claimed = False  # claimed: a failure has it
+        self.limit_bytes = self.pool_bytes = self.available_bytes = None
+        self.in_use_bytes = self.peak_bytes = self._largest_free = None
+        self._summed, self._alike = None, Counter()
+
+    def read(self, line):
+        """Take in one line; whether it was one of a dump. The stars end it."""
+        if chunk := _CHUNK.search(line):
+            self._add(chunk)
+        elif stat := _STAT.search(line):
+            self._stat(stat[1], size(stat[2]))
+        elif pool := _POOL.search(line):
+            self.pool_bytes, self.limit_bytes, self.available_bytes = map(size, pool.groups())
+        elif total := _SUM.search(line):
+            self._summed = size(total[1])
+        elif alike := _ALIKE.search(line):
+            self._alike[int(alike[2])] = int(alike[1])
+        elif stars := _STARS.search(line):
+            self.stars, self.ended = stars[1], True
+        else:
+            return " of size " in line
+        return True
+
+    def _add(self, chunk):
+        if len(self.chunks) < MOST_CHUNKS:
+            address, length = int(chunk[2], 16), int(chunk[3])
+            self.chunks.append(Chunk(address, length, None, chunk[1] != "Free"))
+
+    def _stat(self, name, value):
+        if name == "Limit" and value and self.limit_bytes is None:
+            self.limit_bytes = value
+        elif name == "InUse":
+            self.in_use_bytes = value
+        elif name == "MaxInUse":
+            self.peak_bytes = value
+        elif name == "LargestFreeBlock" and value:  # TensorFlow's BFC allocator always prints 0
+            self._largest_free = value
+
+    @property
+    def used_bytes(self):
+        """What was in use, by one of the allocator's own two counts; chunks alone may be cut off."""
+        return self._summed if self.in_use_bytes is None else self.in_use_bytes
+
+    def _chunks_in_use(self):
+        return sum(c.size for c in self.chunks if c.in_use) if self.chunks else None
+
+    @property
+    def sizes(self):
+        """How many pieces of each size were in use: from the chunks, or else from their summary."""
+        return Counter(c.size for c in self.chunks if c.in_use) if self.chunks else self._alike
+
+    @property
+    def whole(self):
+        """Whether all chunks are there: their sum is what the allocator counts, but for its rounding."""
+        used, counted = self.used_bytes, self._chunks_in_use()
+        return bool(counted and used) and abs(counted - used) <= max(0.006 * used, 16)
+
+    @property
+    def free_bytes(self):
+        """All holes together, or None where the chunks are not all there."""
+        return sum(c.size for c in self.chunks if not c.in_use) if self.whole else None
+
+    @property
+    def largest_free_bytes(self):
+        """The largest hole in the pool, exact from the chunks, or within 1 % of the pool from the stars."""
+        if self.whole:
+            return max((c.size for c in self.chunks if not c.in_use), default=0)
+        if self.stars and self.pool_bytes:
+            return round(self.free_share * self.pool_bytes)
+        return self._largest_free
+
+    @property
+    def free_share(self):
+        """The longest free stretch of the pool, of 1, by the line of stars."""
+        return max(map(len, re.findall("_+", self.stars)), default=0) / 100
+
+    def memory_map(self):
+        """The MemoryMap of a dump that is whole, else None. `requested` is not in the text."""
+        if not self.whole:
+            return None
+        chunks = tuple(sorted(self.chunks, key=lambda chunk: chunk.address))
+        return MemoryMap(chunks, self._chunks_in_use(), self.peak_bytes or 0)
+
+
+def is_inside(line):
+    """Whether the line can only be of a dump: a text may begin in the middle of one."""
+    if not any(piece in line for piece in (" of size ", "memory_limit_: ", "Sum Total", "] *", "] _")):
+        return False
+    return any(pattern.search(line) for pattern in (_CHUNK, _ALIKE, _POOL, _SUM, _STARS))
+
+
+def heading(line):
+    """The allocator's name if a dump begins here: "GPU_0_bfc"."""
+    match = _HEADING.search(line)
+    return match[1] if match else None

@@ -1,0 +1,206 @@
+"""What TensorFlow, Keras, NumPy, CUDA and the system print as memory runs out: the forms of message."""
+
+import functools
+import math
+import re
+from dataclasses import dataclass, field
+
+from . import dumptext, xlatext
+
+DTYPE_BYTES = {
+    **dict.fromkeys(("bool", "int8", "uint8"), 1),
+    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
+    **dict.fromkeys(("float32", "int32", "uint32"), 4),
+    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
+    "complex128": 16,
+}
+_LONG_NAMES = {"float": "float32", "half": "float16", "double": "float64"}
+_KILLED_IN = "Killed|killed|Getötet|Processus arrêté|已杀死|Terminado \\(killed\\)"  # what shells print
+
+CONSTANT = "Cannot parse tensor from proto"  # and its type and shape, over many lines
+# What the words of a form hide.
+HIDDEN = {
+    "constant": "A tensor of one value throughout could not be made for lack of memory: "
+    f'"{CONSTANT}" is all that TensorFlow says of it.'
+}
+
+# name of the form, pieces of text of which a line has one, what is read from it
+FORMS = (
+    (
+        "refused",
+        ("an out of memory trying to allocate",),
+        r"(?:Allocator \((?P<allocator>[^)\s]{1,80})\) r|R)an out of memory trying to allocate "
+        r"(?P<size>[\d.]{1,20} ?[KMGT]?i?B)(?: \(rounded to (?P<bytes>\d{1,18})\))?"
+        r"(?:\s*requested by op (?P<op>[^\s<]{1,400}))?",
+    ),
+    (
+        "oom",
+        ("OOM when allocating tensor",),
+        r"OOM when allocating tensor (?:with|of) shape\s?(?:\[(?P<shape>[\d,\s]{0,200})\](?: and type "
+        r"(?P<dtype>\w{1,20})(?: on (?P<device>\S{1,200}))?(?: by allocator (?P<allocator>[\w-]{1,80}))?)?"
+        r"|(?P<dims>(?:dim \{ size: \d{1,12} \} ?){1,9}))?",
+    ),
+    ("oom", ("failed to allocate memory",), r"failed to allocate memory"),
+    (
+        "constant",
+        (CONSTANT,),
+        CONSTANT + r"\W{0,9}(?:goo\.gle/debug\w{1,9}\s{1,9})?(?:dtype: DT_(?P<dtype>\w{1,20})"
+        r"(?:\W{0,9}tensor_shape \{ ?(?P<dims>(?:dim \{ ?size: \d{1,12} ?\} ?){1,9}))?)?",
+    ),
+    (
+        "copy",
+        ("Dst tensor is not initialized",),
+        r"(?:in order to run (?P<op>\w{1,80}): )?Dst tensor is not initialized",
+    ),
+    (
+        "xla",
+        ("ut of memory while trying to allocate", "ut of memory allocating"),
+        r"[Oo]ut of memory (?:while trying to allocate|allocating) "
+        r"(?:(?P<bytes>\d{1,18}) ?bytes|(?P<size>[\d.]{1,20} ?[KMGT]?i?B))",
+    ),
+    (
+        "driver",
+        ("CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation"),
+        r"failed to alloc(?:ate)? [^(]{0,20}\((?P<bytes>\d{1,18}) bytes\) (?P<where>from device|on host)"
+        r"|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation",
+    ),
+    (
+        "library",
+        (
+            "cudnn handle",
+            "cublas handle",
+            "cuDNN failed to initialize",
+            "launch failed",
+            "cusolver",
+            "cuSolver",
+            "_STATUS_ALLOC",
+        ),
+        r"(?:[Cc]ould not create|[Ff]ailed to create) (?:cudnn|cublas|cusolver|cuSolver)\w* handle"
+        r"|cuDNN failed to initialize|Blas \w{4,10} launch failed|(?i:cusolver)\S{0,40} (?:call )?failed"
+        r"|(?:CUDNN|CUBLAS|CUSOLVER)_STATUS_ALLOC_FAILED",
+    ),
+    (
+        "numpy",
+        ("Unable to allocate",),
+        r"Unable to allocate (?:array|(?P<size>[\d.]{1,20}\.? [KMGTPE]?i?B) for an array) "
+        r"with shape \((?P<shape>[\d,\s]{0,200})\) and data type (?P<dtype>\w{1,20})",
+    ),
+    ("host", ("MemoryError",), r"(?:^|[\s.:])MemoryError\s*(?:$|:)"),
+    ("host", ("bad_alloc",), r"std::bad_alloc"),
+    ("host", ("annot allocate memory",), r"[Cc]annot allocate memory"),
+    ("proto", ("2GB",), r"(?:larger than|maximum protobuf size of|exceeds? the) 2GB"),
+    ("tenth", ("exceeds 10% of",), r"Allocation of (?P<bytes>\d{1,18}) exceeds 10% of"),
+    (
+        "killed",
+        tuple(_KILLED_IN.replace("\\", "").split("|")),
+        rf"(?:^|[\s\d.:\]])(?:{_KILLED_IN})(?:\s{{2,20}}\S.*)?\s*$",
+    ),
+    (
+        "killed",
+        (
+            "code 137",
+            "status 137",
+            "code: 137",
+            "code 247",
+            "SIGKILL",
+            "signal 9",
+            "status -9",
+            "code -9",
+            "code: -9",
+        ),
+        r"(?i:exit(?:ed)?(?: with)?(?: status| code| status code)?:? (?:137|247|-9)\b|SIGKILL|signal 9\b)",
+    ),
+    (
+        "killed",
+        ("Out of memory: Kill", "OOMKilled", "oom-kill", "oom_kill", "cgroup out of memory"),
+        r"Out of memory: Kill(?:ed)? process|OOMKilled|oom[-_]kill|cgroup out of memory",
+    ),
+    (
+        "crashed",
+        ("egmentation fault", "code 139", "status 139", "SIGSEGV", "status -11", "code -11", "code: -11"),
+        r"(?i:Segmentation fault|SIGSEGV|exit(?:ed)?(?: with)?(?: (?:status|code))?:? (?:139|-11)\b)",
+    ),
+)
+
+
+@functools.cache
+def compiled_forms():
+    """FORMS with compiled patterns: made when first needed, for `import labkit` must be quick."""
+    return [(name, needles, re.compile(pattern)) for name, needles, pattern in FORMS]
+
+
+@dataclass
+class Failure:
+    """One failure as a log tells it. kind: the name of its form; times: how often it is said."""
+
+    kind: str
+    line: int
+    said: str
+    shape: tuple | None = None
+    dtype: str | None = None
+    device: str | None = None
+    allocator: str | None = None
+    op: str | None = None
+    op_type: str | None = None
+    requested_bytes: int | None = None
+    where: str | None = None
+    times: int = 1
+    last_line: int = 0
+    epoch: int | None = None
+    done: int = 0
+    marks: set = field(default_factory=set)
+    dump: dumptext.TextDump | None = None
+    division: xlatext.Division | None = None
+
+    def __post_init__(self):
+        self.last_line = self.last_line or self.line
+
+    @property
+    def tensor_bytes(self):
+        """Of the tensor by shape and type; None if the type is not known."""
+        if self.shape is None or self.dtype not in DTYPE_BYTES:
+            return None
+        return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
+
+    @property
+    def asked_bytes(self):
+        """What was asked for: of the tensor, or as the allocator says."""
+        return self.tensor_bytes or self.requested_bytes
+
+
+def failure(number, text):
+    """The Failure that a line tells of, or None. number: of the line, from 1."""
+    for name, needles, pattern in compiled_forms():
+        if any(needle in text for needle in needles):
+            match = pattern.search(text)
+            if match:
+                facts = {key: value for key, value in match.groupdict().items() if value}
+                return Failure(
+                    _kind(name, text, facts), number, text[match.start() :].strip()[:300], **_facts(facts)
+                )
+    return None
+
+
+def _kind(name, text, facts):
+    if name in ("refused", "tenth") and ("not a failure" in text or name == "tenth"):
+        return "warning"
+    if name == "driver" and facts.get("where") == "on host":
+        return "host"
+    return "host" if name == "numpy" else name
+
+
+def _facts(said):
+    """The fields of a Failure from what a pattern found, as text."""
+    shape = said.get("shape", said.get("dims"))
+    dtype = said.get("dtype", "").lower()
+    requested = int(said["bytes"]) if "bytes" in said else dumptext.size(said.get("size", ""))
+    return {
+        "shape": None if shape is None else tuple(int(n) for n in re.findall(r"\d+", shape)),
+        "dtype": _LONG_NAMES.get(dtype, dtype or None),
+        "device": said.get("device"),
+        "allocator": said.get("allocator"),
+        "op": said.get("op") if "/" in said.get("op", "") else None,
+        "op_type": said.get("op") if "/" not in said.get("op", "/") else None,
+        "requested_bytes": requested,
+        "where": said.get("where"),
+    }

@@ -1,0 +1,229 @@
+"""find_batch_size(): the largest batch size that fits, predicted first and then proved."""
+
+import html
+import time
+from dataclasses import dataclass
+
+from ..errors import LabkitError, NothingFits, Stopped
+from ..machine import check_limit, device
+from ..show import tables
+from ..sizes import format_size
+from ..trials.console import Progress
+from ..trials.trial import Trial
+from .estimation import Estimate, Estimating
+
+PATIENCE = 2  # seconds of waiting for memory with nothing going on, after which a trial is taken not to fit
+SHY = 0.98  # of what is promised: what is returned must fit again and again
+CLOSE = 0.01  # a prediction so close needs no correction: another limit has other holes
+WORTH = 1.02  # a size so much larger than one that fits is worth another trial
+BACK_OFF = 0.9  # of the memory, and of the size, after one that did not fit
+PROOFS = 8
+
+
+@dataclass(frozen=True, repr=False)
+class BatchSizeSearch:
+    """What the search found.
+
+    batch_size  the largest value proved to fit by a real trial
+    trials      how many trials it took, those of the estimate included
+    ooms        how many of them ran out of memory
+    seconds     how long it all took
+    history     (value, Outcome) of each trial at a candidate, in order
+    estimate    the Estimate that led there
+    """
+
+    over: str
+    limit_bytes: int
+    batch_size: int
+    trials: int
+    ooms: int
+    seconds: float
+    history: list
+    estimate: Estimate
+
+    def plot(self, title=""):
+        """The figure: the predicted peak with the limit, and the trials on it."""
+        from ..show import points
+
+        return points.prediction(self.estimate, self.limit_bytes, title, self.history)
+
+    def __repr__(self):
+        lines = [self._headline(), *(f"  {self.over}={v}: {outcome.headline}" for v, outcome in self.history)]
+        return "\n".join(lines)
+
+    def _headline(self):
+        ooms = f"{self.ooms} out of memory" if self.ooms else "none out of memory"
+        return (
+            f"{self.over} {self.batch_size} fits {format_size(self.limit_bytes)} · "
+            f"{self.trials} trials, {ooms}, {self.seconds:.1f} s"
+        )
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        rows = [{self.over: str(value), "outcome": outcome.headline} for value, outcome in self.history]
+        table = tables.html(rows)
+        return {"text/plain": repr(self), "text/html": f"<b>{html.escape(self._headline())}</b>{table}"}
+
+
+def find_batch_size(
+    train, *, memory_limit, over="batch_size", at=(4, 8), maximum=65536, multiple_of=1, powers_of_two=False,
+    margin=0.0, timeout=600, seed=0, **params,
+):  # fmt: skip
+    """The largest value of `over` under which `train` fits the memory limit; returns a BatchSizeSearch.
+
+    at             the two values that the prediction is made from
+    maximum        the largest value worth having
+    multiple_of    only such values, 8 for instance
+    powers_of_two  only 1, 2, 4, 8, ...
+    margin         share of the limit to keep free, for what is not in `train`
+
+    Two small trials, or three, predict it (see labkit.Estimate.largest, sure=True). Then `train` is run in
+    full at that size, and what this run takes corrects the prediction; the search goes up while that
+    promises 4 % more. After a size that does not fit it goes down, and is content with one that does.
+    Raises LabkitError where nothing can be predicted, where not even 1 fits, for a trial that fails
+    otherwise, and for what run() refuses.
+
+    >>> labkit.find_batch_size(train, memory_limit="256 MiB", multiple_of=8).batch_size
+    96
+    """
+    search = Searching(
+        train, memory_limit, over, at=at, maximum=maximum, multiple_of=multiple_of,
+        powers_of_two=powers_of_two, margin=margin, timeout=timeout, seed=seed, params=params,
+    )  # fmt: skip
+    return search.run()
+
+
+class Searching:
+    """A search that can be watched and stopped from outside; find_batch_size() is the short form.
+
+    show, options   as for labkit.predict.estimation.Estimating
+
+    While it runs, `estimate` is the Estimate once there is one, and `history` the candidates tried.
+    """
+
+    def __init__(
+        self, train, memory_limit, over="batch_size", show=None, *, at=(4, 8), maximum=65536, multiple_of=1,
+        powers_of_two=False, margin=0.0, **options,
+    ):  # fmt: skip
+        self.over, self.limit = over, check_limit(memory_limit, device())
+        self._running = Estimating(train, at, over, show=show or _Line(self), **options)
+        _check(self._running.at, maximum, multiple_of, powers_of_two, margin)
+        self._free = check_limit(int(self.limit * (1 - margin)), device())
+        self._maximum, self._multiple_of, self._powers = maximum, multiple_of, powers_of_two
+        self._show, self._train, self._options, self._stopped = self._running.show, train, options, False
+        self.estimate, self.history = None, []
+
+    def run(self):
+        """Search; returns the BatchSizeSearch. Raises Stopped if it was stopped, at whatever moment."""
+        start = time.monotonic()
+        try:
+            self.estimate = self._running.run()
+            value = self._first()
+            while value:
+                outcome = self._try(value)
+                value = self._higher(value, outcome) if outcome.ok else self._lower(value)
+        finally:
+            self._show.end()
+        return self._found(time.monotonic() - start)
+
+    def stop(self):
+        """End it, from any thread."""
+        self._stopped = True
+        self._running.stop()
+
+    @property
+    def _fitting(self):
+        return max((value for value, outcome in self.history if outcome.ok), default=0)
+
+    def _first(self):
+        largest = self.estimate.largest(self._free, sure=True)
+        if largest is None:
+            at_one = format_size(self.estimate.peak_bytes(1))
+            raise NothingFits(
+                f"Not even {self.over}=1 is predicted to fit {format_size(self._free)}: it takes {at_one}. "
+                "Give more memory, or make the model smaller."
+            )
+        return self._allowed(largest) or self._allowed(self.estimate.largest(self._free) or 0)
+
+    def _allowed(self, value):
+        """The largest value that may be tried, up to this one."""
+        value = min(value, self._maximum)
+        if self._powers:
+            return 2 ** (value.bit_length() - 1) if value else 0
+        return value // self._multiple_of * self._multiple_of
+
+    def _higher(self, value, outcome):
+        """The next candidate after one that fits, from how much it took; None if none promises more."""
+        if not self.history[0][1].ok or len(self.history) == PROOFS:  # one that does not fit is enough
+            return None
+        correction = outcome.peak_bytes / self.estimate.peak_bytes(value, self._free)
+        limit = self._free
+        if abs(correction - 1) > CLOSE:
+            limit = min(int(limit / correction), device().memory_bytes)
+        larger = self._allowed(round(SHY * (self.estimate.largest(limit) or 0)))
+        return larger if larger > WORTH * value else None
+
+    def _lower(self, value):
+        """The next candidate after one that does not fit; None if another does."""
+        if self._fitting:
+            return None
+        if len(self.history) > 1:  # there is more in `train` than was predicted from
+            return self._allowed(value // 2)
+        less = int(value * BACK_OFF)
+        return self._allowed(min(less, self.estimate.largest(int(self._free * BACK_OFF), sure=True) or less))
+
+    def _try(self, value):
+        """A real trial at that value; it is added to the history."""
+        options = {**self._options, "params": {**self._options["params"], self.over: value}}
+        limits = {"memory_limit": self._free, "patience": PATIENCE}
+        self._running = Trial(self._train, show=self._show, **limits, **options)
+        done = self.estimate.trials + len(self.history)
+        self._show.begin(value, done, done + 1)
+        if self._stopped:
+            self._running.stop()
+        outcome = self._running.run()
+        if outcome.status == "stopped":
+            raise Stopped("The search was stopped.")
+        if outcome.status not in ("ok", "oom"):
+            raise LabkitError(f"The trial at {self.over}={value} ended otherwise:\n{outcome}")
+        self.history.append((value, outcome))
+        return outcome
+
+    def _found(self, seconds):
+        if not self._fitting:
+            tried = ", ".join(str(value) for value, _ in self.history) or "none"
+            raise NothingFits(
+                f"No value of {self.over} that may be tried fits {format_size(self._free)} (tried: {tried})."
+            )
+        trials = self.estimate.trials + len(self.history)
+        ooms = sum(not outcome.ok for _, outcome in self.history)
+        return BatchSizeSearch(
+            self.over, self.limit, self._fitting, trials, ooms, seconds, self.history, self.estimate
+        )
+
+
+def _check(at, maximum, multiple_of, powers_of_two, margin):
+    if powers_of_two and multiple_of != 1:
+        raise LabkitError("Give multiple_of or powers_of_two, not both.")
+    if not (isinstance(maximum, int) and isinstance(multiple_of, int)):
+        raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: give whole numbers.")
+    if not (multiple_of >= 1 and maximum >= multiple_of):
+        raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: no value is left to try.")
+    if not 0 <= margin < 0.9:
+        raise LabkitError(f"margin={margin!r}: give the share of the limit to keep free, such as 0.05.")
+    if maximum < max(at):
+        such = f", such as at=({maximum // 2}, {maximum})" if maximum > 1 else ""
+        raise LabkitError(
+            f"maximum={maximum!r} is less than what the prediction is made from: give two values up to "
+            f"it{such}."
+        )
+
+
+class _Line(Progress):
+    def __init__(self, search):
+        super().__init__()
+        self._search = search
+
+    def begin(self, value, done, total):
+        search = self._search
+        doing = f"proving within {format_size(search.limit)}" if search.estimate else "estimating"
+        super().begin(f"{doing}, trial {done + 1} · {search.over}={value}")

@@ -1,0 +1,205 @@
+"""From what was seen of a trial to its Outcome."""
+
+import contextlib
+import itertools
+import linecache
+import pickle
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+from ..explain.reading import of_failure, with_timeline
+from ..logs import dumpfile
+from ..outcome import Outcome, TrialError
+
+KILLERS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_HEAVY = ("tensorflow", "keras")  # what a result must not bring into the kernel
+_FAULT_FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+) in (?P<name>.+)')
+
+
+def outcome(trial, watch):
+    """The Outcome of a trial that has ended, from its labkit.process.watch.Watch."""
+    status, error = _status(watch)
+    last = {**watch.sample, **watch.done}
+    log = str(watch.log)
+    result, note = (None, "") if status != "ok" else _result(watch.folder)
+    facts = {
+        "params": trial.params,
+        "device": trial.device.kind,
+        "limit_bytes": trial.limit,
+        "peak_bytes": last.get("peak"),
+        "current_bytes": last.get("current"),
+        "wall_seconds": last.get("wall_seconds") or watch.seconds,
+        "step_seconds": last.get("step_seconds", []),
+        "samples_per_second": last.get("samples_per_second"),
+        "host_peak_bytes": (watch.exit or {}).get("host_peak_bytes"),
+        "log": log,
+        "result": result,
+        "error": error,
+        "note": " ".join(filter(None, [last.get("note"), note])),
+    }
+    if status == "oom":
+        facts |= _out_of_memory(trial, watch, error, log, facts)
+    if trial.profile:
+        facts |= _timeline(watch, trial.limit, facts)
+    return Outcome(status, **facts)
+
+
+def _timeline(watch, limit, facts):
+    """The timeline, up to the failure if there was one; without one, a note that says why."""
+    path = watch.folder / "timeline.pkl"
+    if not path.exists():
+        why = watch.done.get(
+            "no_timeline", "There is no timeline: the process ended before it could be read."
+        )
+        return {"note": " ".join(filter(None, [facts["note"], why]))}
+    from ..record.timeline import Timeline  # it brings NumPy, which importing labkit does not wait for
+
+    diagnosis = facts.get("diagnosis")
+    timeline = Timeline(pickle.loads(path.read_bytes()), limit, diagnosis and diagnosis.requested_bytes)
+    refusal = dumpfile.newest_of_first_refusal(watch.dumps()) if diagnosis else None
+    if refusal:
+        timeline = timeline.until(dumpfile.when(refusal))
+    return {"timeline": timeline, "diagnosis": with_timeline(diagnosis, timeline)}
+
+
+def _status(watch):
+    """(status, TrialError or None)."""
+    done = watch.done
+    if watch.ending and not done:
+        return watch.ending, _ended(watch)
+    if done:
+        return done["status"], _reported(done["error"]) if "error" in done else None
+    code = watch.exit["code"] if watch.exit else -signal.SIGKILL
+    where = _where(watch.folder)
+    if code >= 0:
+        message = f"The process ended itself with exit status {code} before `train` returned (os._exit?)."
+        return "crashed", TrialError("Exit", message, where)
+    name = signal.Signals(-code).name
+    if -code in KILLERS:
+        return "killed", TrialError(name, _killed(watch), where)
+    if _was_refused_memory(watch):
+        message = "TensorFlow crashed as it was refused memory for an array."
+        return "oom", TrialError(name, message, where)
+    return "crashed", TrialError(name, "The process crashed in compiled code.", where)
+
+
+def _ended(watch):
+    where = _where(watch.folder)
+    if watch.ending == "timeout":
+        message = (
+            f"Not done after {watch.trial.timeout:g} s. Give it longer with `timeout=`, or None for ever."
+        )
+        return TrialError("Timeout", message, where)
+    return TrialError("Stopped", "The trial was stopped.", where)
+
+
+def _killed(watch):
+    if watch.lost:
+        return "The launcher's process was killed, and the trial with it. The next trial starts a new one."
+    if watch.kernel_killed():
+        return (
+            "Linux killed it: the machine (or the container) ran out of host memory. "
+            "Make what the trial holds in host memory smaller; `host_peak_bytes` tells how much that was."
+        )
+    return "Another process killed it."
+
+
+def _was_refused_memory(watch):
+    """A refusal shortly before the end, with the wait for memory between: the crash is its consequence."""
+    dumps = watch.dumps()
+    return bool(dumps) and time.time() - max(map(dumpfile.when, dumps)) < 5
+
+
+def _out_of_memory(trial, watch, error, log, facts):
+    memory_map = None
+    with contextlib.suppress(ValueError, OSError):
+        path = dumpfile.newest_of_first_refusal(watch.dumps())
+        memory_map = path and dumpfile.read(path)
+    crashed = not watch.done
+    scopes, failed_in = watch.done.get("scopes", {}), watch.done.get("failed_in")
+    batch, steps = trial.params.get("batch_size"), len(facts["step_seconds"])
+    diagnosis = of_failure(
+        error,
+        log,
+        trial.limit,
+        memory_map,
+        scopes,
+        failed_in,
+        crashed,
+        batch if isinstance(batch, int) else None,
+        steps,
+    )
+    peak = max((b for b in (facts["peak_bytes"], memory_map and memory_map.peak_bytes) if b), default=None)
+    return {"memory_map": memory_map, "diagnosis": diagnosis, "peak_bytes": peak}
+
+
+def _reported(error):
+    frames = error["frames"]
+    started = [place for place, frame in enumerate(frames) if _is_own(frame[0]) and "execute" in frame[0]]
+    frames = [frame for frame in frames[max(started, default=-1) + 1 :] if _is_readers(frame[0])]
+    return TrialError(error["type"], error["message"], "".join(map(_format_frame, frames)))
+
+
+def _where(folder):
+    """The reader's lines that were running when the process crashed or was ended."""
+    with contextlib.suppress(OSError):
+        text = (Path(folder) / "fault.txt").read_text(errors="replace")
+        thread = _training_thread(text)
+        found = [(m["file"], int(m["line"]), m["name"], None) for m in _FAULT_FRAME.finditer(thread)]
+        above = itertools.takewhile(lambda frame: not frame[0].endswith("execute.py"), found)
+        return "".join(_format_frame(frame) for frame in reversed(list(above)) if _is_readers(frame[0]))
+    return ""
+
+
+def _training_thread(text):
+    """Of a faulthandler's text, the thread that runs `train`: the one that came through labkit's trial."""
+    threads = re.split(r"\n(?=Thread |Current thread )", text)
+    return next((t for t in threads if re.search(r"execute\.py\", line \d+ in run\n", t)), "")
+
+
+def _is_readers(filename):
+    library = "site-packages" in filename or "dist-packages" in filename
+    return not (library or _is_own(filename) or filename.startswith(("<frozen", sys.base_prefix + "/lib")))
+
+
+def _is_own(filename):
+    return filename.startswith(str(Path(__file__).parent))
+
+
+def _format_frame(frame):
+    filename, number, name, line = frame
+    line = line or linecache.getline(filename, number)
+    place = name if name.startswith("<") else f"{name}()"
+    shown = f"    {line.strip()}\n" if line.strip() else ""
+    return f"{_cell_name(filename)}, line {number}, in {place}\n{shown}"
+
+
+def _cell_name(filename):
+    """What IPython calls a file that is really a cell: "Cell In[3]"."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    named = shell.compile.format_code_name(filename) if shell else None
+    return " ".join(named) if named else filename
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        root = module.partition(".")[0]
+        if root in _HEAVY and root not in sys.modules:
+            raise pickle.UnpicklingError(f"{module}.{name} needs {root}")
+        return super().find_class(module, name)
+
+
+def _result(folder):
+    """(result, note): what `train` returned, unless reading it would bring TensorFlow into the kernel."""
+    path = Path(folder) / "result.pkl"
+    if not path.exists():
+        return None, ""
+    try:
+        with open(path, "rb") as file:
+            return _Unpickler(file).load(), ""
+    except Exception as e:
+        return None, f"The result could not be read here ({e}). Return numbers or arrays."

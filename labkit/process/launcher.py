@@ -1,0 +1,112 @@
+"""The kernel's end of the warm process that trials come from: start it, talk to it, end it."""
+
+import contextlib
+import importlib.util
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from ..errors import LabkitError
+from .wire import Lines
+
+# oneDNN's kernels can die where others raise. The rest makes peaks repeat: one inter-op thread, a fixed
+# order of ops and of Python's sets, and large NumPy arrays where TensorFlow must copy them, as to a GPU: it
+# borrows the memory of one that lies at a multiple of 64 bytes, which a block mapped by malloc never does.
+ENVIRONMENT = {
+    "KERAS_BACKEND": "tensorflow",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_DETERMINISTIC_ORDER": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "0",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "PYTHONHASHSEED": "0",
+}
+_PACKAGE_HOME = str(Path(__file__).resolve().parents[2])
+_MAIN = "from labkit.process.server import main; main()"
+
+
+class LauncherGone(Exception):
+    """The launcher's process has ended."""
+
+
+class Launcher:
+    """The kernel's end of the warm process. One trial at a time; `lock` is held during it."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.pid = None
+        self.ready = False
+        self._process = self._lines = None
+        self._owner = os.getpid()
+
+    def start(self, fork):
+        """Make sure that the process runs. `fork`: children are forks that have TensorFlow already."""
+        if self._process and self._process.poll() is None and self._fork == fork and self._alive():
+            return
+        self.close()
+        if importlib.util.find_spec("tensorflow") is None:
+            raise LabkitError(
+                "TensorFlow is not installed in this Python. Install it: `pip install tensorflow-cpu`, "
+                "or `pip install tensorflow` on Arm, or `pip install 'tensorflow[and-cuda]'` for a GPU."
+            )
+        ours, theirs = socket.socketpair()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+        path = os.pathsep.join(filter(None, [_PACKAGE_HOME, os.environ.get("PYTHONPATH")]))
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(int(fork))],
+                env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._errors,
+                stderr=self._errors,
+                start_new_session=True,  # an interrupt of the kernel is not meant for it
+            )
+        self.pid, self._fork, self._lines = self._process.pid, fork, Lines(ours)
+
+    def _alive(self):
+        """False once the other end has hung up, as it does after some idle minutes."""
+        readable, _, _ = select.select([self._lines.socket], [], [], 0)
+        return not readable or bool(self._lines.socket.recv(1, socket.MSG_PEEK))
+
+    def fileno(self):
+        return self._lines.socket.fileno()
+
+    def send(self, message, fds=()):
+        try:
+            self._lines.send(message, fds)
+        except OSError as e:
+            raise LauncherGone(self.last_words()) from e
+
+    def receive(self):
+        """Messages that have come. Raises LauncherGone at the end of them."""
+        messages, _ = self._lines.receive()
+        if messages is None:
+            raise LauncherGone(self.last_words())
+        self.ready |= {"event": "ready"} in messages
+        return messages
+
+    def last_words(self):
+        """The end of what the process itself printed."""
+        with contextlib.suppress(OSError, ValueError):
+            self._errors.seek(0)
+            return self._errors.read().decode(errors="replace")[-2000:]
+        return ""
+
+    def close(self):
+        """End the process, and the trial in it. It is started again when next needed."""
+        if self._lines:
+            self._lines.socket.close()
+        if self._process and self._owner == os.getpid():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+            self._process.kill()
+            self._process.wait()
+            self._errors.close()
+        self._process = self._lines = None
+        self.ready = False

@@ -1,0 +1,184 @@
+"""The warm process: it imports TensorFlow once and forks a child for each trial.
+
+The kernel's labkit.process.launcher.Launcher talks to it in lines of JSON over a socket; the ends of the
+trial's three pipes (output, errors, events) travel along with the request to run it. On a GPU, forking a
+process that has TensorFlow is not known to be safe: there the server itself stays without it, and keeps one
+child ahead that imports it and waits.
+"""
+
+import contextlib
+import ctypes
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import warnings
+
+import psutil
+
+from .wire import Lines
+
+IDLE_SECONDS = 600
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+class Server:
+    """The warm process itself."""
+
+    def __init__(self, lines, fork):
+        self.lines, self.fork = lines, fork
+        self.parent = os.getppid()
+        self.trial = self.spare = None
+        self.woken, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+    def serve(self):
+        """Until the kernel hangs up, dies, or asks for nothing for a long time."""
+        if self.fork:
+            import_tensorflow()
+        else:
+            self.make_spare()
+        self.lines.send({"event": "ready"})
+        idle_since = time.monotonic()
+        while True:
+            ready, _, _ = select.select([self.lines.socket, self.woken], [], [], 1)
+            if self.woken in ready:
+                os.read(self.woken, 4096)
+                self.reap()
+            if self.lines.socket in ready and not self.obey():
+                break
+            if self.trial or ready:
+                idle_since = time.monotonic()
+            idle = time.monotonic() - idle_since
+            if (
+                idle > float(os.environ.get("LABKIT_IDLE_SECONDS", IDLE_SECONDS))
+                or os.getppid() != self.parent
+            ):
+                break
+        self.spare = None
+        self.kill_descendants()
+
+    def obey(self):
+        messages, fds = self.lines.receive()
+        for message in messages or ():
+            if message["do"] == "run":
+                self.run(message["folder"], fds)
+            elif self.trial:
+                os.kill(self.trial, signal.SIGUSR1)  # it notes where each of its threads stands
+                time.sleep(0.1)
+                self.kill_descendants()
+        return messages is not None
+
+    def run(self, folder, fds):
+        if self.fork:
+            self.trial = self.child(lambda: run_trial(folder, fds))
+        else:
+            self.trial, waiting = self.spare
+            Lines(waiting).send(folder, fds)
+            waiting.close()
+            self.spare = None
+        for fd in fds:
+            os.close(fd)
+
+    def make_spare(self):
+        """A child that imports TensorFlow ahead and waits to be told what to run."""
+        ours, theirs = socket.socketpair()
+
+        def wait_and_run():
+            ours.close()
+            import_tensorflow()
+            messages, fds = Lines(theirs).receive()
+            if messages:
+                run_trial(messages[0], fds)
+
+        self.spare = (self.child(wait_and_run), ours)
+        theirs.close()
+
+    def child(self, work):
+        with warnings.catch_warnings():  # TensorFlow's one helper thread holds no lock that a trial needs
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid:
+            return pid
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            os.setsid()
+            for fd in (self.woken, self._wake):
+                os.close(fd)
+            self.lines.socket.close()
+            work()
+        finally:
+            os._exit(70)
+
+    def reap(self):
+        """Collect ended children; when the trial is one of them, end what it left behind and report."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                if pid == self.trial:
+                    self.kill_descendants()
+                    self.trial = None
+                    self.report(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+                    if not self.fork:
+                        self.make_spare()
+
+    def report(self, code, maxrss):
+        host_peak = maxrss if sys.platform == "darwin" else maxrss * 1024
+        with contextlib.suppress(OSError):
+            self.lines.send({"event": "exit", "code": code, "host_peak_bytes": host_peak})
+
+    def kill_descendants(self):
+        """Kill the trial and all that it started, whatever session they moved to; the spare stays."""
+        kept = self.spare[0] if self.spare else None
+        while children := [c for c in psutil.Process().children(recursive=True) if _living(c, kept)]:
+            for child in children:
+                with contextlib.suppress(psutil.Error):
+                    child.kill()
+            time.sleep(0.01)
+
+
+def _living(process, kept):
+    with contextlib.suppress(psutil.Error):
+        return process.pid != kept and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def run_trial(folder, fds):
+    out, err, events = fds
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    os.close(out)
+    os.close(err)
+    from ..inside import child
+
+    child.main(folder, events)
+
+
+def import_tensorflow():
+    import keras  # noqa: F401
+    import tensorflow  # noqa: F401
+
+    from ..inside import child, copies, recorder, scopes, steps  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # or each child's first collection would copy all of these pages
+
+
+def prctl(option, value):
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def main():
+    fd, fork = map(int, sys.argv[1:])
+    Server(Lines(socket.socket(fileno=fd)), bool(fork)).serve()

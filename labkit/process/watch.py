@@ -1,0 +1,184 @@
+"""What is seen of one trial while it runs: its output, its events, its refusals, its end."""
+
+import codecs
+import contextlib
+import json
+import os
+import select
+import time
+
+from .. import machine
+from ..logs import dumpfile
+from ..logs.chatter import is_tensorflow_chatter
+from .launcher import LauncherGone
+
+TENSORFLOW_WAITS_SECONDS = 10
+POLL_SECONDS = 0.1
+LOG_CHARACTERS = 4_000_000
+
+
+class Watch:
+    """Follows one trial of the launcher to its end, and tells `show` of it."""
+
+    def __init__(self, launcher, folder, show, trial):
+        self.launcher, self.folder, self.show, self.trial = launcher, folder, show, trial
+        self.log = Log(LOG_CHARACTERS)
+        self.sample, self.done, self.exit = {}, {}, None
+        self.started = self.ending = None
+        self.lost = False
+        self._refused_at = self._steps_then = None
+        self._kills_before = machine.kernel_oom_kills()
+        self._half_event, self._half_line = b"", ""
+        self._decoders = [codecs.getincrementaldecoder("utf-8")(errors="replace") for _ in range(2)]
+
+    @property
+    def never_began(self):
+        """Whether the launcher was lost before it started the trial."""
+        return self.lost and self.started is None and not self.ending
+
+    @property
+    def seconds(self):
+        """How long the trial ran, as seen from here; None if it never began."""
+        return time.monotonic() - self.started if self.started else None
+
+    def follow(self):
+        """Start the trial and stay until it has ended."""
+        pipes = [os.pipe() for _ in range(3)]
+        self._ends = [read for read, _ in pipes]
+        try:
+            self.launcher.send({"do": "run", "folder": str(self.folder)}, [write for _, write in pipes])
+        except LauncherGone:
+            self.lost = True
+        finally:
+            for _, write in pipes:
+                os.close(write)
+        for end in self._ends:
+            os.set_blocking(end, False)
+        self._open = set(self._ends)
+        try:
+            while self.exit is None and not self.lost:
+                try:
+                    self._turn()
+                except KeyboardInterrupt:
+                    self._end("stopped")
+            self._drain()
+        finally:
+            for end in self._ends:
+                os.close(end)
+
+    def _turn(self):
+        ready, _, _ = select.select([self.launcher, *self._open], [], [], POLL_SECONDS)
+        for end in ready:
+            if end is self.launcher:
+                self._hear_launcher()
+            else:
+                self._read(end)
+        if self.trial.stop_asked.is_set():
+            self._end("stopped")
+        elif self.trial.timeout and self.started and time.monotonic() - self.started > self.trial.timeout:
+            self._end("timeout")
+        self._tell()
+
+    def _end(self, how):
+        if self.ending is None:
+            self.ending = how
+            with contextlib.suppress(LauncherGone):
+                self.launcher.send({"do": "kill"})
+
+    def _hear_launcher(self):
+        try:
+            for message in self.launcher.receive():
+                if message["event"] == "exit":
+                    self.exit = message
+        except LauncherGone:
+            self.lost = True
+
+    def _read(self, end):
+        """Take what has come through one pipe; False when there is nothing more for now."""
+        try:
+            data = os.read(end, 65536)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._open.discard(end)
+            return False
+        which = self._ends.index(end)
+        if which == 2:
+            self._hear_events(data)
+        else:
+            self._hear_output(which, self._decoders[which].decode(data))
+        return True
+
+    def _drain(self):
+        for end in list(self._open):
+            while self._read(end):
+                pass
+        self._hear_output(1, "\n" if self._half_line else "")
+
+    def _hear_output(self, which, text):
+        self.log.add(text)
+        if which == 1:
+            *lines, self._half_line = (self._half_line + text).split("\n")
+            text = "".join(line + "\n" for line in lines if not is_tensorflow_chatter(line))
+        if text:
+            self.show.output(text)
+
+    def _hear_events(self, data):
+        *lines, self._half_event = (self._half_event + data).split(b"\n")
+        for line in lines:
+            event = json.loads(line)
+            kind = event.pop("event")
+            if kind == "started":
+                self.started = time.monotonic()
+            elif kind == "sample":
+                self.sample.update(event)
+            else:
+                self.done = event
+
+    def dumps(self):
+        """Paths of the dumps that the allocator has written so far, one for each refusal."""
+        return list(self.folder.glob("dump*"))
+
+    def waiting_seconds(self):
+        """How much longer TensorFlow will wait for memory to be freed, or None if it does not wait."""
+        dumps = self.dumps()
+        if not dumps:
+            return None
+        refused_at, steps = max(map(dumpfile.when, dumps)), self.sample.get("steps")
+        if self._refused_at is None or refused_at > self._refused_at + TENSORFLOW_WAITS_SECONDS:
+            self._refused_at, self._steps_then = refused_at, steps
+        left = self._refused_at + TENSORFLOW_WAITS_SECONDS - time.time()
+        return left if left > 0 and steps == self._steps_then and not self.done else None
+
+    def _tell(self):
+        if self.started is None:
+            return
+        waiting = self.waiting_seconds()
+        if waiting is not None:
+            self.show.waiting(waiting)
+        else:
+            self.show.progress(time.monotonic() - self.started, limit=self.trial.limit, **self.sample)
+
+    def kernel_killed(self):
+        """Whether the kernel's out-of-memory killer was at work on this machine since the trial began."""
+        return machine.kernel_oom_kills() > self._kills_before
+
+
+class Log:
+    """Text that keeps its beginning and its end when it grows beyond `limit` characters."""
+
+    def __init__(self, limit):
+        self._half = limit // 2
+        self._head, self._tail, self._left_out = "", "", 0
+
+    def add(self, text):
+        room = max(0, self._half - len(self._head))
+        self._head += text[:room]
+        self._tail += text[room:]
+        if len(self._tail) > 2 * self._half:
+            self._left_out += len(self._tail) - self._half
+            self._tail = self._tail[-self._half :]
+
+    def __str__(self):
+        gap = f"\n[... {self._left_out:,} characters left out ...]\n" if self._left_out else ""
+        return self._head + gap + self._tail

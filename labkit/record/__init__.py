@@ -1,0 +1,1 @@
+"""Allocations as data: read from a profile, labelled by layer and category, shown as a Timeline."""

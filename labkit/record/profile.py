@@ -1,0 +1,167 @@
+"""Read a profile that TensorFlow's profiler wrote: every allocation of the device's allocator.
+
+An event for each allocation and deallocation has its address, size, op and shape.
+"""
+
+import numpy as np
+
+from ..errors import LabkitError
+from .xla_blocks import COLUMNS
+from .xla_programs import programs
+
+# By number, from 1: DataType in tensorflow/core/framework/types.proto
+_DTYPES = (
+    *("", "float32", "float64", "int32", "uint8", "int16", "int8", "string", "complex64", "int64", "bool"),
+    *("qint8", "quint8", "qint32", "bfloat16", "qint16", "quint16", "uint16", "complex128", "float16"),
+    *("resource", "variant", "uint32", "uint64"),
+)
+MARK = "labkit:"  # begins the names of the events by which a trial marks its steps and snapshots
+
+
+def read(path):
+    """The allocations in a profile file (`*.xplane.pb`) as columns, in the order in which they happened.
+
+    Returns a dict: "allocations" (a dict of equally long arrays: `begin` and `end` are places in the order
+    of all events, -1 for an end that is not in the record), "ops", "shapes", "threads" (tables that columns
+    point into), "events" (their number), "held" (bytes in use before the first event), "steps" and
+    "snapshots_at" (places in the order), "seconds" (of each event, from the record's start), "began" (its
+    start, in seconds since 1970, or None), "programs" (what XLA compiled, see labkit.record.xla_programs).
+
+    Raises LabkitError for a file that is no profile, is cut off, or has no allocator's events.
+    """
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace()
+    try:
+        with open(path, "rb") as file:
+            space.ParseFromString(file.read())
+    except OSError as e:
+        raise LabkitError(f"The profile {path} cannot be read: {e.strerror}.") from None
+    except Exception:
+        raise LabkitError(f"{path} is no profile of TensorFlow's, or is cut off.") from None
+    events, marks = [], []
+    for plane in space.planes:
+        _collect(plane, events, marks)
+    if not events:
+        raise LabkitError(
+            f"The profile {path} has no events of an allocator. Record it with ProfilerOptions("
+            "host_tracer_level=3), on a GPU or with TF_CPU_ALLOCATOR_USE_BFC=true in the environment."
+        )
+    events = sorted(_of_the_device(events), key=lambda event: event[0])
+    return _columns(events, sorted(marks)) | {"began": _began(space), "programs": programs(space)}
+
+
+def _of_the_device(events):
+    """The events of the first GPU's allocator if there is one: pinned host memory has a BFC allocator too."""
+    names = {stats.get("allocator_name", "") for *_, stats in events}
+    gpu = min((name for name in names if name.startswith("GPU_")), default=None)
+    return [event for event in events if gpu is None or event[3].get("allocator_name") == gpu]
+
+
+def _began(space):
+    for plane in space.planes:
+        for stat in plane.stats:
+            if plane.stat_metadata[stat.metadata_id].name == "profile_start_time":
+                return stat.uint64_value / 1e9
+    return None
+
+
+def _collect(plane, events, marks):
+    """Add a plane's allocator events, as (picoseconds, is_allocation, thread, stats), and our marks."""
+    stat_ids = {metadata.name: number for number, metadata in plane.stat_metadata.items()}
+    wanted = {stat_ids[name]: name for name in _READERS if name in stat_ids}
+    texts = {number: metadata.name for number, metadata in plane.stat_metadata.items()}
+    kinds = {number: metadata.name for number, metadata in plane.event_metadata.items()}
+    for line in plane.lines:
+        for event in line.events:
+            kind = kinds[event.metadata_id]
+            if kind in ("MemoryAllocation", "MemoryDeallocation"):
+                stats = {}
+                for stat in event.stats:
+                    name = wanted.get(stat.metadata_id)
+                    if name:
+                        stats[name] = _READERS[name](stat, texts)
+                at = line.timestamp_ns * 1000 + event.offset_ps
+                events.append((at, kind == "MemoryAllocation", line.name, stats))
+            elif kind.startswith(MARK):
+                marks.append((line.timestamp_ns * 1000 + event.offset_ps, kind[len(MARK) :]))
+
+
+def _number(stat, texts):
+    return stat.int64_value or stat.uint64_value
+
+
+def _text(stat, texts):
+    text = texts[stat.ref_value] if stat.ref_value else stat.str_value
+    return "" if text == "(null)" else text  # as TensorFlow 2.18 says it
+
+
+_READERS = {
+    "allocator_name": _text,
+    "allocation_bytes": _number,
+    "requested_bytes": _number,
+    "bytes_allocated": _number,
+    "addr": _number,
+    "data_type": _number,
+    "tf_op": _text,
+    "region_type": _text,
+    "shape": _text,
+}
+
+
+class _Table(dict):
+    """Texts, each once, the empty one first; `place` says where."""
+
+    def __init__(self):
+        super().__init__({"": 0})
+
+    def place(self, text):
+        return self.setdefault(text, len(self))
+
+
+def _columns(events, marks):
+    rows, live = [], {}
+    ops, shapes, threads, dtypes = _Table(), _Table(), _Table(), _Table()
+    for place, (_, is_allocation, thread, stats) in enumerate(events):
+        address = stats.get("addr", 0)
+        if not is_allocation:
+            row = live.pop(address, None)
+            if row is None:  # held since before the record
+                row = [-1, -1, stats.get("allocation_bytes", 0), 0, address, 0, 0, 0, 0, 0]
+                rows.append(row)
+            row[1] = place
+            continue
+        number = stats.get("data_type", 0)
+        dtype = _DTYPES[number] if number < len(_DTYPES) else ""
+        row = [
+            place, -1, stats.get("allocation_bytes", 0), stats.get("requested_bytes", 0), address,
+            ops.place(stats.get("tf_op", "")), threads.place(thread), shapes.place(stats.get("shape", "")),
+            dtypes.place(dtype), stats.get("region_type") == "temp",
+        ]  # fmt: skip
+        live[address] = row
+        rows.append(row)
+    first = events[0][3]
+    sign = 1 if events[0][1] else -1
+    moments = np.array([at for at, *_ in events], dtype=np.int64)
+    places = {"step": [], "snapshot": []}
+    for at, kind in marks:
+        places[kind].append(int(np.searchsorted(moments, at)))
+    columns = np.array(rows, dtype=np.int64).T
+    return {
+        "allocations": dict(zip(COLUMNS, columns, strict=True)),
+        "ops": list(ops),
+        "shapes": list(shapes),
+        "threads": list(threads),
+        "dtypes": list(dtypes),
+        "events": len(events),
+        "held": first.get("bytes_allocated", 0) - sign * first.get("allocation_bytes", 0),
+        "steps": places["step"],
+        "snapshots_at": places["snapshot"],
+        "seconds": (moments - moments[0]) / 1e12,
+        "first_event": moments[0] / 1e12,
+        "snapshots": [],
+        "scopes": {},
+        "optimizers": [],
+        "widest_sum": 0,
+        "validates": False,
+    }

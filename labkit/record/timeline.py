@@ -1,0 +1,259 @@
+"""Timeline: the memory of a trial, allocation by allocation, by layer and by category.
+
+It is made from a record; it needs no TensorFlow and knows nothing of processes.
+"""
+
+import collections
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..categories import CATEGORIES, OTHERS, UNUSED
+from .labels import Labels, made_by
+from .xla_blocks import of_block, unfold
+
+ROUNDED = 0.005  # XLA says its size in three digits
+HELD = "(held before the record began)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One allocation: `bytes` as the allocator gave them, of which `requested_bytes` were asked for.
+
+    `op` is the op that asked, or the path of the variable that it holds; `layer` is None where there is none.
+    """
+
+    layer: str | None
+    op: str
+    category: str
+    shape: str
+    dtype: str
+    bytes: int
+    requested_bytes: int
+
+
+class Timeline:
+    """Every allocation and deallocation of the device's allocator during a trial, to the byte.
+
+    How an allocation gets its category:
+
+    weights, optimizer   it holds a variable of a model, or of an optimizer (its slots), by its address
+    gradients            the output of an op of the backward pass
+    activations          the output of an op of the forward pass that is still there when the backward
+                         pass begins, so it was kept for it; without a backward pass, every such output
+    inputs               what comes from Python (arrays, batches) and from tf.data
+    workspace            what passes: an op's scratch memory, outputs of the forward pass that are freed
+                         before the backward pass, the optimizer's intermediate results
+    other                what was held before the record began, metrics, handles
+
+    A step that XLA compiled takes one block for all that is in it. It is shown divided, as XLA planned it: a
+    result of the forward pass is an activation where an op of the backward pass, or the optimizer, needs it;
+    XLA's own scratch is workspace, unless the backward pass needs it too; so is what is idle in the block.
+
+    The layer is the one whose name scope the op ran in, by the name that `model.summary()` prints.
+    Ops that run eagerly carry no scope: they have no layer.
+    """
+
+    def __init__(self, record, limit=None, refused_bytes=None):
+        """limit, refused_bytes: the memory limit and the failed request, or None."""
+        self.limit_bytes, self.refused_bytes = limit, refused_bytes
+        self.record, self._shown = record, unfold(record)
+        columns = self._shown["allocations"]
+        self._begin, self._end = columns["begin"], columns["end"]
+        self._bytes, self._requested = columns["bytes"], columns["requested"]
+        self._events = self._shown["events"]
+        self._end = np.where(self._end < 0, self._events, self._end)
+        self._held = max(0, record["held"] - int(self._bytes[self._begin < 0].sum()))
+        self._labels = Labels(self._shown)
+
+    @property
+    def steps(self):
+        """Places in the order of events at which training steps ended."""
+        return list(self._shown["steps"])
+
+    @property
+    def events(self):
+        """How many allocations and deallocations there are."""
+        return self._events
+
+    @property
+    def peak_bytes(self):
+        """The most in use at once, by the allocator's own measure."""
+        return int(self.total().max())
+
+    @property
+    def peak_at(self):
+        """The place of the peak in the order of events; of several, that where most of it is in use."""
+        return int(self.fullness().argmax())
+
+    def total(self):
+        """Bytes in use after each event, an array."""
+        return self._held + self._sums(np.ones(len(self._bytes), dtype=bool))
+
+    def filled(self):
+        """Bytes in use after each event but for what is idle in the blocks of compiled steps, an array."""
+        return self.total() - self._idle()
+
+    def fullness(self):
+        """An array to find the fullest moments by: the total, and where that is the same, what is filled."""
+        total = self.total()
+        return total + (total - self._idle()) / (total.max() + 1)
+
+    def alive(self, place):
+        """Rows of what is in use just after the event at `place`, the largest first."""
+        chosen = np.flatnonzero((self._begin <= place) & (self._end > place))
+        rows = [self.row(i) for i in chosen[np.argsort(-self._bytes[chosen], kind="stable")]]
+        return rows + ([Row(None, HELD, "other", "", "", self._held, 0)] if self._held else [])
+
+    def at_peak(self):
+        """Rows of what was in use at the peak, the largest first."""
+        return self.alive(self.peak_at)
+
+    def by_category(self, place=None):
+        """Bytes of each category at the peak, or at another place."""
+        found = dict.fromkeys(CATEGORIES, 0)
+        for row in self.alive(self.peak_at if place is None else place):
+            found[row.category] += row.bytes
+        return found
+
+    def by_layer(self, place=None):
+        """Bytes of each layer at the peak, or at another place, the largest first; None for what has none."""
+        found = collections.Counter()
+        for row in self.alive(self.peak_at if place is None else place):
+            found[row.layer] += row.bytes
+        return dict(found.most_common())
+
+    def during(self, phase):
+        """The Timeline of one phase: "building" (up to the first step), or a step, counted from 1."""
+        ends = [0, *self.steps]
+        number = 0 if phase == "building" else phase
+        if not isinstance(number, int) or not 0 <= number < len(ends):
+            raise ValueError(f"{phase!r}: there are 'building' and the steps 1 to {len(ends) - 1}")
+        return _Part(self, *self._span(number))
+
+    def until(self, seconds):
+        """The Timeline up to a moment, in seconds since 1970: that of a failure, say."""
+        record = self._shown
+        at = seconds - record["began"] - record["first_event"]
+        return _Part(self, 0, max(1, int(np.searchsorted(record["seconds"], at))))
+
+    def curves(self, by="category", most=8):
+        """Bytes in use after each event: {label: array}. by: "category", or "layer" (the `most` largest)."""
+        if by == "category":
+            curves = {c: self._sums(self._labels.category == i) for i, c in enumerate(CATEGORIES)}
+            curves["other"] = curves["other"] + self._held
+            rest = "workspace"
+        elif by == "layer":
+            names = [name for name in self.by_layer() if name][:most]
+            of = {name: self._labels.layer == self._labels.layer_names.index(name) for name in names}
+            curves = {name: self._sums(chosen) for name, chosen in of.items()}
+            rest = OTHERS
+            curves[rest] = self.total() - sum(curves.values())
+        else:
+            raise ValueError(f"by={by!r}: give 'category' or 'layer'")
+        curves[UNUSED] = self._idle()
+        curves[rest] = curves[rest] - curves[UNUSED]
+        return {label: curve for label, curve in curves.items() if curve.any() or label == OTHERS}
+
+    def plot(self, by="category", title=""):
+        """The figure: memory in use, stacked by category or by layer, the peak marked."""
+        from ..show import stacks
+
+        return stacks.timeline(self, by=by, title=title)
+
+    def __repr__(self):
+        shares = {c: b for c, b in self.by_category().items() if b}
+        named = ", ".join(f"{c} {100 * b / self.peak_bytes:.0f} %" for c, b in shares.items())
+        return f"Timeline: {self.events} events, peak {self.peak_bytes} bytes: {named}"
+
+    def _span(self, number):
+        """(first, last) place of building (0) or of a step."""
+        calls = [p for p in self._shown["snapshots_at"] if p <= (self.steps or [self._events])[0]]
+        first_call = calls[-2] if len(calls) > 1 else 0
+        edges = [0, first_call, *self.steps]
+        return edges[number], edges[number + 1]
+
+    def _idle(self):
+        return self._sums(self._shown["allocations"]["idle"].astype(bool))
+
+    def _sums(self, chosen):
+        change = np.zeros(self._events + 1, dtype=np.int64)
+        np.add.at(change, np.maximum(self._begin[chosen], 0), self._bytes[chosen])
+        np.subtract.at(change, self._end[chosen], self._bytes[chosen])
+        return np.cumsum(change[:-1])
+
+    def row(self, i):
+        """The Row at place `i`: first come the recorded allocations, then what lies in blocks of XLA's."""
+        record, columns, labels = self._shown, self._shown["allocations"], self._labels
+        held = self._begin[i] < 0
+        op = labels.variables.get(i) or (HELD if held else record["ops"][columns["op"][i]])
+        return Row(
+            labels.layer_names[labels.layer[i]],
+            op,
+            CATEGORIES[labels.category[i]],
+            record["shapes"][columns["shape"][i]],
+            record["dtypes"][columns["dtype"][i]],
+            int(self._bytes[i]),
+            int(self._requested[i]),
+        )
+
+    @property
+    def blocks(self):
+        """Places, among the recorded allocations, of the blocks of compiled steps that are shown divided."""
+        return sorted({*self._shown["allocations"]["inside"][self._end > self._begin].tolist()} - {-1})
+
+    def parts(self, i):
+        """(Row, share of the bytes) of what a recorded allocation holds: itself, unless XLA divided it."""
+        columns, inside = self._shown["allocations"], ()
+        if columns["idle"][i]:
+            inside = np.flatnonzero((columns["inside"] == i) & (self._end > self._begin))
+        if not len(inside):
+            return [(self.row(i), 1.0)]
+        idle = inside[columns["idle"][inside] > 0]
+        fullest = self._begin[idle[self._bytes[idle].argmin()]]
+        alive = inside[(self._begin[inside] <= fullest) & (self._end[inside] > fullest)]
+        return [(self.row(j), self._bytes[j] / self._bytes[i]) for j in alive]
+
+    def held_at_peak(self):
+        """Which of the recorded allocations are in use at the peak, as an array of truths."""
+        place, columns = self.peak_at, self.record["allocations"]
+        alive = np.flatnonzero((self._begin <= place) & (self._end > place))
+        inside = self._shown["allocations"]["inside"][alive]
+        held = np.zeros(len(columns["begin"]), dtype=bool)
+        held[np.where(inside < 0, alive, inside)] = True
+        return held
+
+    def refused_block(self):
+        """The Timeline of the block that a compiled step asked for and did not get, as if it had; or None."""
+        programs = [p for p in self.record.get("programs", ()) if self.refused_bytes]
+        program = min(programs, key=lambda p: abs(p["bytes"] - self.refused_bytes), default=None)
+        if program is None or abs(program["bytes"] - self.refused_bytes) > ROUNDED * self.refused_bytes:
+            return None
+        return Timeline(self.record | of_block(program))
+
+    def weight_shapes(self):
+        """The shapes, as texts, that weights had at any time."""
+        weights = [i for i, kind in self._labels.kinds.items() if kind == "weights"]
+        return {self.row(i).shape for i in weights} - {""}
+
+    @property
+    def in_pipeline(self):
+        """Which of the recorded allocations tf.data's own threads make, as an array of truths."""
+        return made_by("tf_data", self.record)
+
+
+class _Part(Timeline):
+    """A stretch of a Timeline, from one place to another; what began earlier is still in it."""
+
+    def __init__(self, whole, first, last):
+        self.__dict__.update(whole.__dict__)
+        self._first, self._last = first, last
+        inside = (whole._begin < last) & (whole._end > first)
+        self._events = max(1, last - first)
+        self._begin = np.where(inside, np.maximum(whole._begin - first, 0), 0)
+        self._end = np.where(inside, np.minimum(whole._end - first, self._events), 0)
+
+    @property
+    def steps(self):
+        inside = (place for place in self._shown["steps"] if self._first < place <= self._last)
+        return [place - self._first for place in inside]

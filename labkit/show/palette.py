@@ -1,0 +1,26 @@
+"""The colours of every picture, and what each stands for."""
+
+from ..categories import OTHERS, UNUSED
+
+# The palette of Okabe and Ito (2008), which colour-blind readers can tell apart.
+BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#009E73"
+VERMILION, PURPLE, YELLOW, GREY, DARK = "#D55E00", "#CC79A7", "#F0E442", "#999999", "#555555"
+CATEGORY_COLOURS = {
+    "weights": BLUE,
+    "optimizer": SKY,
+    "gradients": ORANGE,
+    "activations": VERMILION,
+    "inputs": GREEN,
+    "workspace": "#C8C8C8",
+    "other": DARK,
+}
+LAYER_COLOURS = (VERMILION, BLUE, GREEN, ORANGE, SKY, PURPLE, YELLOW, DARK)
+RUN_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION)  # runs of one lab, in their order
+REST, IDLE = "#C8C8C8", "#EBEBEB"
+
+
+def curve_colours(labels, by):
+    """{label: colour} of the curves of a timeline: categories have theirs, layers the next that is free."""
+    fixed = {**(CATEGORY_COLOURS if by == "category" else {}), OTHERS: REST, UNUSED: IDLE}
+    layers = dict(zip([label for label in labels if label not in fixed], LAYER_COLOURS, strict=False))
+    return {label: fixed.get(label) or layers[label] for label in labels}

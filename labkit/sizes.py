@@ -1,0 +1,60 @@
+"""Sizes of memory: "256 MiB" to bytes and back."""
+
+import math
+import operator
+import re
+
+from .errors import LabkitError
+
+MIB = 2**20
+UNITS = {
+    "B": 1,
+    **{p + "iB": 2 ** (10 * i) for i, p in enumerate("KMGT", 1)},
+    **{p + "B": 10 ** (3 * i) for i, p in enumerate("KMGT", 1)},
+}
+_UNIT_BY_LOWER_CASE = {unit.lower(): factor for unit, factor in UNITS.items()}
+_SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]+)\s*", re.IGNORECASE)
+_FORMS = 'Forms that work: "256 MiB", "1.5 GB", "2GiB", or a whole number of bytes.'
+
+
+def parse_size(size):
+    """Bytes of a size: an int, or text with a unit. KiB, MiB, GiB are powers of 1024, KB, MB, GB of 1000.
+
+    >>> parse_size("1.5 MiB")
+    1572864
+
+    Raises LabkitError for anything else; a bare "256M" is refused because it could mean either.
+    """
+    number = None
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        factor = match and _UNIT_BY_LOWER_CASE.get(match[2].lower())
+        number = float(match[1]) * factor if factor else int(size) if size.strip().isdigit() else None
+    elif not isinstance(size, bool):
+        try:
+            number = operator.index(size)
+        except TypeError:
+            number = size if isinstance(size, float) and size.is_integer() else None
+    if number is None or not math.isfinite(number):
+        raise LabkitError(f"{size!r} is not a size. {_FORMS}")
+    if number < 1:
+        raise LabkitError(f"{size!r} is not a size: it must be at least one byte. {_FORMS}")
+    return int(number)
+
+
+def format_size(size):
+    """A size for people, to three digits.
+
+    >>> format_size(157286400)
+    '150 MiB'
+    """
+    if size is None:
+        return "unknown"
+    if abs(size) < 1024:
+        return f"{size:.0f} B"
+    for unit in "KMGT":
+        size /= 1024
+        if abs(size) < 999.5 or unit == "T":
+            break
+    digits = max(0, 2 - int(math.log10(max(abs(size), 1))))
+    return f"{size:.{digits}f} {unit}iB"

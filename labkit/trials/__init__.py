@@ -1,0 +1,1 @@
+"""Run one trial, run several, compare them, and show how they come along."""

@@ -1,0 +1,179 @@
+"""sweep(): trials over a grid of values of one parameter."""
+
+import csv
+import io
+import statistics
+import time
+from collections.abc import Sequence
+
+from ..errors import LabkitError
+from .console import Progress
+from .trial import Trial
+
+COLUMNS = (
+    "status",
+    "peak_bytes",
+    "limit_bytes",
+    "samples_per_second",
+    "step_seconds",
+    "wall_seconds",
+    "host_peak_bytes",
+    "failed_layer",
+)
+
+
+def sweep(
+    train, *, memory_limit=None, over="batch_size", values, profile=False, stop_at_oom=True, repeats=1,
+    timeout=120, seed=0, **params,
+):  # fmt: skip
+    """Run a trial for each of `values` of the parameter `over`; returns the Sweep.
+
+    values        such as [16, 32, 64]; of any parameter: sequence lengths, optimizers, policies
+    stop_at_oom   leave the rest out after the first that does not fit
+    repeats       trials of each value; their peaks differ by the spread of the machine
+
+    The others are those of labkit.run. Interrupting the cell stops the sweep; what it has found stays
+    and `Sweep.resume()` goes on. Raises LabkitError for an empty grid and for what run() refuses.
+
+    >>> labkit.sweep(train, memory_limit="256 MiB", values=[8, 16, 32, 64]).frontier
+    32
+    """
+    found = Sweep(
+        train, over, values, repeats, stop_at_oom,
+        memory_limit=memory_limit, profile=profile, timeout=timeout, seed=seed, params=params,
+    )  # fmt: skip
+    return found.resume()
+
+
+class Sweep(Sequence):
+    """The outcomes of a sweep, in order: `sweep[0]`, `len(sweep)`, `for outcome in sweep`.
+
+    over, values   the parameter and the grid
+    tried          (value, Outcome) of each trial made so far
+    frontier       the largest value that fitted every time; of values that are no numbers, the last one
+    """
+
+    def __init__(self, train, over, values, repeats=1, stop_at_oom=True, show=None, **options):
+        self.over, self.values = over, list(values)
+        if not self.values:
+            raise LabkitError("The grid is empty: give values=[16, 32, 64], say.")
+        if repeats < 1:
+            raise LabkitError(f"repeats={repeats!r}: give at least 1.")
+        if over in options["params"]:
+            raise LabkitError(f"{over!r} is what the sweep is over: give its values in values=[...] alone.")
+        self._train, self._options, self._show = train, options, show
+        self._stop_at_oom = stop_at_oom
+        self._left = [value for value in self.values for _ in range(repeats)]
+        self._running = None
+        self._stopped = False
+        self.tried = []
+        self._trial(self.values[0], None)  # what cannot start is refused before anything is run
+
+    @property
+    def finished(self):
+        """Whether nothing is left to try."""
+        return not self._left
+
+    def resume(self):
+        """Make the trials that are left; returns this Sweep."""
+        show, self._stopped = self._show or _Bar(self), False
+        total = len(self._left) + len(self.tried)
+        try:
+            while self._left and not self._stopped:
+                value = self._left[0]
+                self._running = self._trial(value, show)
+                show.begin(value, len(self.tried), total)
+                outcome = self._running.run()
+                if outcome.status == "stopped":
+                    break
+                self._left.pop(0)
+                self.tried.append((value, outcome))
+                if outcome.status == "oom" and self._stop_at_oom:
+                    self._left.clear()
+        finally:
+            self._running = None
+            show.end()
+        return self
+
+    def stop(self):
+        """End the running trial and the sweep, from any thread; `resume` goes on with that trial."""
+        self._stopped = True
+        running = self._running
+        if running:
+            running.stop()
+
+    @property
+    def frontier(self):
+        failed = {value for value, outcome in self.tried if not outcome.ok}
+        fits = [value for value, _ in self.tried if value not in failed]
+        numeric = all(isinstance(value, int | float) for value in fits)
+        return max(fits, default=None) if numeric else fits[-1]
+
+    def to_dict(self):
+        """{"over": ..., "trials": [{over: value, "status": ..., "peak_bytes": ..., ...}]}, ready for JSON."""
+        return {"over": self.over, "trials": [self._facts(value, outcome) for value, outcome in self.tried]}
+
+    def to_csv(self, path=None):
+        """The trials as CSV text, one a line; written to `path` if that is given."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, (self.over, *COLUMNS))
+        writer.writeheader()
+        writer.writerows(self.to_dict()["trials"])
+        if path:
+            with open(path, "w", newline="") as file:
+                file.write(text.getvalue())
+        return text.getvalue()
+
+    def plot(self, title=""):
+        """The figure: peak against the parameter with the limit, samples per second beside it."""
+        from ..show import points
+
+        said = "nothing fits" if self.frontier is None else f"{self.over} {self.frontier} fits"
+        return points.sweeps({"": self}, f"{title}: {said}" if title else said)
+
+    def __len__(self):
+        return len(self.tried)
+
+    def __getitem__(self, place):
+        return [o for _, o in self.tried][place]
+
+    def __repr__(self):
+        lines = [f"{self.over}={value}: {outcome.headline}" for value, outcome in self.tried]
+        left = [f"{len(self._left)} not tried yet: resume() goes on"] if self._left else []
+        return "\n".join([*lines, *left])
+
+    def _trial(self, value, show):
+        options = {**self._options, "params": {**self._options["params"], self.over: value}}
+        return Trial(self._train, show=show, **options)
+
+    def _facts(self, value, outcome):
+        plain = value if isinstance(value, int | float | str) else str(value)
+        facts = {column: getattr(outcome, column, None) for column in COLUMNS}
+        steady = outcome.step_seconds[1:] or outcome.step_seconds
+        facts["step_seconds"] = statistics.median(steady) if steady else None
+        facts["failed_layer"] = outcome.diagnosis.layer if outcome.diagnosis else None
+        return {self.over: plain, **facts}
+
+
+class _Bar(Progress):
+    """How far the sweep is."""
+
+    CELLS = 20
+
+    def __init__(self, sweep):
+        super().__init__()
+        self._sweep, self._start = sweep, time.monotonic()
+        self._done_before = len(sweep.tried)
+
+    def begin(self, value, done, total):
+        """The trial of `value` begins, after `done` of `total`."""
+        filled = self.CELLS * done // total
+        bar = "█" * filled + "░" * (self.CELLS - filled)
+        super().begin(f"{bar} {done} of {total} · {self._sweep.over}={value}{self._time_left(done, total)}")
+
+    def _time_left(self, done, total):
+        made = done - self._done_before
+        if not made:
+            return ""
+        seconds = (time.monotonic() - self._start) / made * (total - done)
+        return f" · about {seconds:.0f} s left"

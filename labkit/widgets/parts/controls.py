@@ -1,0 +1,154 @@
+"""Controls for a memory limit, batch sizes, and whatever parameters a `train` function declares."""
+
+import contextlib
+import inspect
+import typing
+
+import ipywidgets as widgets
+from traitlets import TraitError
+
+from ...errors import LabkitError
+from ...sizes import MIB, format_size
+
+LIMITS = [step * 2**power for power in range(4, 20) for step in (1, 1.5)]  # MiB: 16, 24, 32, 48, ...
+WIDE = {"description_width": "8.5em"}
+SHAPE = {"width": "30em"}
+SPACINGS = {"× 2": 2.0, "× 1.4": 2**0.5, "even steps": None}
+EVEN_STEPS = 8
+
+
+def memory_limit(limit, most):
+    """A slider over round sizes up to `most` bytes, with `limit` (bytes or None) among them."""
+    sizes = {int(size * MIB) for size in LIMITS if size * MIB <= most} | ({limit} if limit else set())
+    return widgets.SelectionSlider(
+        options=_sizes(sizes),
+        value=limit or 0,
+        description="memory limit",
+        continuous_update=False,
+        style=WIDE,
+        layout=SHAPE,
+    )
+
+
+def offer_limit(slider, limit):
+    """Put a limit (bytes, 0 for none) among the sizes of the slider; it stays where it is."""
+    sizes, value = {size for _, size in slider.options}, slider.value
+    if limit not in sizes:
+        slider.options = _sizes({*sizes, limit} - {0})
+        slider.value = value
+
+
+def _sizes(sizes):
+    return [*((format_size(size), size) for size in sorted(sizes)), ("no limit", 0)]
+
+
+def put(name, control, value):
+    """Set a control to a value. Raises LabkitError if it cannot take that."""
+    with contextlib.suppress(TraitError):
+        control.value = value
+    if control.value != value:
+        choices = getattr(control, "_options_labels", None)
+        among = f"; there are {', '.join(map(str, choices))}" if choices else ""
+        raise LabkitError(f"{name}={value!r} is not to be had{among}.")
+
+
+def batch_sizes(over, smallest, largest):
+    """A range slider over powers of two, and the two ends themselves."""
+    values = sorted({2**power for power in range(15)} | {smallest, largest})
+    return widgets.SelectionRangeSlider(
+        options=values,
+        value=(smallest, largest),
+        description=over,
+        continuous_update=False,
+        style=WIDE,
+        layout=SHAPE,
+    )
+
+
+def spacing():
+    return widgets.Dropdown(options=list(SPACINGS), description="spacing", style=WIDE, layout=SHAPE)
+
+
+def spaced(smallest, largest, spacing):
+    """The whole numbers from `smallest` to `largest`, both included, in one of SPACINGS.
+
+    >>> spaced(8, 100, "× 2")
+    [8, 16, 32, 64, 100]
+    """
+    factor = SPACINGS[spacing]
+    if factor is None:
+        step = (largest - smallest) / (EVEN_STEPS - 1)
+        return sorted({round(smallest + step * n) for n in range(EVEN_STEPS)})
+    values, value = {largest}, float(smallest)
+    while value < largest:
+        values.add(round(value))
+        value *= factor
+    return sorted(values)
+
+
+def precision():
+    policies = ["float32", "mixed_float16", "mixed_bfloat16"]
+    return widgets.Dropdown(options=policies, description="precision", style=WIDE, layout=SHAPE)
+
+
+def number_of(name, value, most):
+    return widgets.BoundedIntText(
+        value=value, min=1, max=most, description=name, style=WIDE, layout=widgets.Layout(width="14em")
+    )
+
+
+def tick(name, value):
+    return widgets.Checkbox(value=value, description=name, indent=False, layout={"width": "11em"})
+
+
+def parameters(train, given, over):
+    """(controls, constants): of the parameters of `train`, those that a control can set, and the others.
+
+    given   values by name; a list makes a choice, any other value is where the control begins.
+    Raises LabkitError for a name that `train` does not take, and for a parameter without a value.
+    """
+    declared = _declared(train)
+    if declared is not None:
+        for name in [over, *given]:
+            if name not in declared and not any(p.kind == p.VAR_KEYWORD for p in declared.values()):
+                raise LabkitError(
+                    f"`train` takes no parameter {name!r}; it takes {', '.join(declared) or 'none'}."
+                )
+    starts = {name: p.default for name, p in (declared or {}).items() if p.kind != p.VAR_KEYWORD}
+    starts = {name: value for name, value in {**starts, **given}.items() if name != over}
+    missing = [name for name, value in starts.items() if value is inspect.Parameter.empty]
+    if missing:
+        raise LabkitError(f"{missing[0]!r} has no value: give one, BatchSizeLab(train, {missing[0]}=...).")
+    controls, constants = {}, {}
+    for name, value in starts.items():
+        hint = declared[name].annotation if declared and name in declared else None
+        control = _control(name, value, hint)
+        (constants if control is None else controls)[name] = value if control is None else control
+    return controls, constants
+
+
+def _declared(train):
+    if isinstance(train, str):
+        return None
+    try:
+        return dict(inspect.signature(train, eval_str=True).parameters)
+    except (NameError, SyntaxError):  # an annotation in quotes that means nothing here
+        return dict(inspect.signature(train).parameters)
+
+
+def _control(name, value, hint):
+    """The control for one parameter, None where nothing fits its value."""
+    looks = {"description": name, "style": WIDE, "layout": SHAPE}
+    if isinstance(value, list) and value:
+        return widgets.Dropdown(options=[(str(one), one) for one in value], **looks)
+    if typing.get_origin(hint) is typing.Literal:
+        return widgets.Dropdown(options=typing.get_args(hint), value=value, **looks)
+    if isinstance(value, bool):
+        return widgets.Checkbox(value=value, indent=True, **looks)
+    if isinstance(value, int):
+        return widgets.BoundedIntText(value=value, min=min(0, value), max=2**31 - 1, **looks)
+    if isinstance(value, float):
+        return widgets.FloatText(value=value, **looks)
+    if isinstance(value, str):
+        return widgets.Text(value=value, continuous_update=False, **looks)
+    return None

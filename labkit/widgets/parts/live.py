@@ -1,0 +1,158 @@
+"""What a running trial does, as a gauge: text, bars, the time left."""
+
+import html
+import threading
+import time
+
+from ... import machine
+from ...sizes import format_size
+from ...trials.console import SHOWN_CHARACTERS
+
+REDRAW_SECONDS = 0.2
+WHOLE_GPU_SECONDS = 1.0  # asking NVML starts a process
+STYLE = """<style>
+.labkit-gauge { line-height: 1.7; color: var(--jp-ui-font-color1, #222) }
+.labkit-row { display: flex; gap: .8em; align-items: center }
+.labkit-bar { position: relative; flex: 0 0 45%; height: 12px }
+.labkit-bar { border: 1px solid var(--jp-border-color1, #999) }
+.labkit-bar > span:first-child { position: absolute; inset: 0 auto 0 0; background: #0072B2 }
+.labkit-mark { position: absolute; top: -3px; bottom: -3px; width: 3px; background: #D55E00 }
+</style>"""
+
+
+class Live:
+    """The `show` of a lab's sweep: keeps the latest news and has them drawn at most five times a second.
+
+    draw      called without arguments when there is something new
+    begun     called as each trial begins
+    gpu       bytes of the GPU's memory if trials run on one: then its own count is shown beside TensorFlow's
+    .printed  what the trials have printed
+    .doing    what the trials are for, if not for the sweep: "estimating"
+    """
+
+    def __init__(self, draw, begun, gpu=None):
+        self._begun = begun
+        self._gpu, self._in_use, self._asked = gpu, None, 0.0
+        self._host_bytes = machine.host_memory().total
+        self._draw, self._drawn, self._lock = draw, 0.0, threading.Lock()
+        self._began = time.monotonic()
+        self._value = self._waiting = self._seconds = None
+        self._done = self._total = self._done_before = 0
+        self._sample, self.printed, self.doing, self._status = {}, "", "", ""
+
+    def begin(self, value, done, total):
+        """The trial of `value` begins, after `done` of `total`."""
+        if self._value is None:
+            self._began, self._done_before = time.monotonic(), done
+        self._value, self._done, self._total = value, done, total
+        self._sample, self._waiting, self._seconds, self._status = {}, None, None, ""
+        self._begun()
+        self._redraw(now=True)
+
+    def output(self, text):
+        with self._lock:
+            self.printed = (self.printed + text)[-SHOWN_CHARACTERS:]
+
+    def status(self, text):
+        self._status = text
+        self._redraw()
+
+    def progress(self, seconds, **sample):
+        self._seconds, self._sample, self._waiting, self._status = seconds, sample, None, ""
+        self._redraw()
+
+    def waiting(self, seconds):
+        self._waiting = seconds
+        self._redraw()
+
+    def close(self):
+        """The trial is over."""
+        self._sample, self._waiting, self._status = {}, None, ""
+        self._redraw(now=True)
+
+    def end(self):
+        """The sweep is over."""
+        self._value = None
+        self._redraw(now=True)
+
+    def _redraw(self, now=False):
+        with self._lock:
+            if not now and time.monotonic() - self._drawn < REDRAW_SECONDS:
+                return
+            self._drawn = time.monotonic()
+        self._draw()
+
+    def html(self, over):
+        """The gauge: what is running, its memory against the limit, how far the sweep is."""
+        if self._value is None:
+            return '<div class="labkit-gauge">Nothing is running.</div>'
+        said = [f"<b>{html.escape(f'{over} {self._value}')}</b>", *map(html.escape, self._news())]
+        return (
+            f'<div class="labkit-gauge"><div>{" · ".join(said)}</div>'
+            f"{self._memory_bar()}{self._whole_gpu()}{self._host_bar()}"
+            f"{bar('trials done', self._done, self._total, f'{self._done} of {self._total} trials')}</div>"
+        )
+
+    def _news(self):
+        if self.doing:
+            yield self.doing
+        if self._waiting is not None:
+            yield f"out of memory: TensorFlow waits for some to be freed, {self._waiting:.0f} s left"
+        elif self._status:
+            yield self._status
+        elif self._seconds is None:
+            yield "starting"
+        else:
+            yield f"running for {self._seconds:.0f} s"
+        if self._sample.get("steps"):
+            yield f"step {self._sample['steps']}"
+        if self._left() is not None and self._waiting is None:
+            yield f"about {self._left():.0f} s left"
+
+    def _left(self):
+        """Seconds for the rest of the sweep, from the trials made so far."""
+        made = self._done - self._done_before
+        if not made:
+            return None
+        return (time.monotonic() - self._began) / made * (self._total - self._done)
+
+    def _memory_bar(self):
+        current, peak, limit = (self._sample.get(name) for name in ("current", "peak", "limit"))
+        if peak is None:
+            return bar("memory", 0, 1, "memory")
+        of_limit = f" of {format_size(limit)}" if limit else ""
+        said = f"{format_size(current)} in use, peak {format_size(peak)}{of_limit}"
+        return bar("memory", current, limit or max(peak, 1), said, mark=peak)
+
+    def _host_bar(self):
+        held = self._sample.get("host")
+        said = f"{format_size(held)} of the host's memory" if held else "host memory"
+        return bar("host memory", held or 0, self._host_bytes, said)
+
+    def _whole_gpu(self):
+        """On a GPU, what all processes hold of it, and why that is more than TensorFlow's figure."""
+        if self._gpu is None:
+            return ""
+        if time.monotonic() - self._asked > WHOLE_GPU_SECONDS:
+            self._asked, self._in_use = time.monotonic(), machine.gpu_in_use()
+        if self._in_use is None:
+            return ""
+        said = f"the whole GPU, by NVML: {format_size(self._in_use)} of {format_size(self._gpu)}"
+        why = (
+            "More than the bar above: CUDA itself takes some, TensorFlow keeps what it has once taken, "
+            "and others may use the GPU too."
+        )
+        return bar("whole GPU", self._in_use, self._gpu, said) + f"<div><small>{why}</small></div>"
+
+
+def bar(name, value, most, said, mark=None):
+    """A bar of `value` out of `most` with its text beside it; `mark` puts a line on it."""
+    share = min(1.0, value / most) if most else 0.0
+    tick = ""
+    if mark is not None:
+        tick = f'<span class="labkit-mark" style="left:{100 * min(1.0, mark / most):.1f}%"></span>'
+    return (
+        f'<div class="labkit-row"><div class="labkit-bar" role="progressbar" aria-label="{name}" '
+        f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * share:.0f}" aria-valuetext="{said}">'
+        f'<span style="width:{100 * share:.1f}%"></span>{tick}</div><span>{said}</span></div>'
+    )
