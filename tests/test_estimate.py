@@ -50,7 +50,7 @@ def train(batch_size, kind="convolutional", feed="train_on_batch", epochs=1):
 @pytest.mark.parametrize("kind", ["dense", "convolutional"])
 def test_the_model_of_the_allocator_gives_what_the_allocator_gave(kind):
     timeline = labkit.run(train, memory_limit="1 GiB", profile=True, batch_size=16, kind=kind).timeline
-    columns = timeline.record["allocations"]
+    columns = timeline.record.allocations
     allocator, held = bfc.Allocator(2**30), {}
     events = [(int(place), 1, i) for i, place in enumerate(columns["begin"])]
     events += [(int(place), 0, i) for i, place in enumerate(columns["end"]) if place >= 0]

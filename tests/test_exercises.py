@@ -1,4 +1,4 @@
-"""Every solution passes its own check; wrong answers are told what is wrong; a blank fails nothing."""
+"""Every solution passes its own check; wrong answers are told what is wrong; a blank is not a failure."""
 
 import types
 
@@ -17,15 +17,15 @@ WRONG = [
     (lesson00.q1, 32, "does not fit"),
     (lesson00.q1, 8, "a larger batch fits"),
     (lesson00.q1, 12, "not a power of two"),
-    (lesson00.q1, "8", "whole number"),
-    (lesson00.q1, 128, "more than there are"),
+    (lesson00.q1, "8", "integer of at least 1"),
+    (lesson00.q1, 128, "more than the whole data set"),
     (lesson01.q1, "ABCE", "B: you say that it fits"),
     (lesson01.q1, "AE", "C: you say that it does not fit"),
-    (lesson01.q1, 5, "letters"),
-    (lesson01.q2, pieces("model.predict(X)"), "what came out has the shape"),
+    (lesson01.q1, 5, "letters of those that fit"),
+    (lesson01.q2, pieces("model.predict(X)"), "the result has the shape"),
     (lesson01.q2, pieces("X[start : start + rows]"), "off by up to"),
     (lesson01.q2, pieces("model(X[start : start + rows])"), "stay on the device"),
-    (lesson01.q2, pieces("model.predict(X)[start : start + rows]"), "in one piece"),
+    (lesson01.q2, pieces("model.predict(X)[start : start + rows]"), "in one allocation"),
     (lesson01.q2, pieces("model.predict_on_batch(X[start])"), "'error'"),
 ]
 
@@ -63,7 +63,7 @@ def test_a_blank_is_not_attempted(untouched):
     assert "Not attempted yet" in str(verdict)
 
 
-def test_a_finished_function_is_no_blank():
+def test_a_finished_function_is_not_a_blank():
     verdict = Exercise(lambda _: None, "", "", "Good.").check(types.SimpleNamespace)
     assert str(verdict) == "✓ Right. Good."
 

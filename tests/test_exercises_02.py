@@ -1,4 +1,4 @@
-"""Lesson 02: the solutions pass; wrong answers are told what is wrong; a blank fails nothing."""
+"""Lesson 02: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
 import pytest
 from answers import answer
@@ -39,12 +39,12 @@ def test_wrong_numbers_of_copies(given, complaint):
 @pytest.mark.parametrize(
     ("build", "complaint"),
     [
-        (lighter("strides=2, "), "more than half. The layer with the most at the peak is now"),
-        (lighter("Conv2D(64", "Conv2D(16"), "fewer than the"),
+        (lighter("strides=2, "), "more than half. The layer that holds the most at the peak is now"),
+        (lighter("Conv2D(64", "Conv2D(16"), "fewer than the original's"),
         (lighter("(64, 64, 3)", "(32, 32, 3)"), "yours takes (32, 32, 3)"),
-        (lighter("Dense(10", "Dense(2"), "yours gives the shape (None, 2)"),
+        (lighter("Dense(10", "Dense(2"), "yours has the output shape (None, 2)"),
         (lighter("layers.Dense", "layers.Dens"), "'error'"),
-        ("lighter", "Give the function itself"),
+        ("lighter", "Pass the function itself"),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )

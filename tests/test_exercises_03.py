@@ -1,4 +1,4 @@
-"""Lesson 03: the solutions pass; wrong answers are told what is wrong; a blank fails nothing."""
+"""Lesson 03: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
 import pytest
 from answers import answer
@@ -24,7 +24,7 @@ def test_the_solution_passes(exercise, name):
     ("given", "complaint"),
     [
         (64, "64 fits, but so does 71"),
-        (1000, "far too many"),
+        (1000, "far too large"),
         (0, "0 is not a batch size"),
         ("145", "'145' is not a batch size"),
         (True, "True is not a batch size"),
@@ -39,7 +39,7 @@ def test_wrong_batches(given, complaint):
 def test_a_batch_too_large():
     verdict = q1.check(170)
     assert verdict.right is False
-    assert "A batch of 170 ended with the status 'oom'" in str(verdict)
+    assert "A batch of 170 ended with status 'oom'" in str(verdict)
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_a_batch_too_large():
     [
         (chunks(RESET), "still held the state"),
         (chunks("        model", f"    {RESET}        model"), "the state was lost"),
-        (chunks("X[:, t : t + chunk], y[:, t : t + chunk]", "X, y"), "a call got 24 moments"),
-        (chunks("X.shape[1], chunk", "X.shape[1], 2 * chunk"), "it was 0, 1, 2, 3, 4, 5, 12"),
-        (chunks("X.shape[1], chunk", "X.shape[1] - chunk, chunk"), "each once, in order"),
-        (chunks("t + chunk]", "t + chunk - 1]"), "each once, in order"),
-        (chunks("y[:, t : t + chunk]", "y[:, :chunk]"), "do not belong to the same moments"),
+        (chunks("X[:, t : t + chunk], y[:, t : t + chunk]", "X, y"), "a call got 24 time steps"),
+        (chunks("X.shape[1], chunk", "X.shape[1], 2 * chunk"), "it trained on 0, 1, 2, 3, 4, 5, 12"),
+        (chunks("X.shape[1], chunk", "X.shape[1] - chunk, chunk"), "once each, in order"),
+        (chunks("t + chunk]", "t + chunk - 1]"), "once each, in order"),
+        (chunks("y[:, t : t + chunk]", "y[:, :chunk]"), "do not belong to the same time steps"),
         (chunks("X[:, t : t + chunk]", "X[t : t + chunk]"), "'error'"),
         (lambda model, X, y, chunk: None, "never called"),
-        ("train_in_chunks", "Give the function itself"),
+        ("train_in_chunks", "Pass the function itself"),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )  # fmt: skip

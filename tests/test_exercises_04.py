@@ -1,4 +1,4 @@
-"""Lesson 04: the solutions pass; wrong answers are told what is wrong; a blank fails nothing."""
+"""Lesson 04: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
 import pytest
 from answers import answer
@@ -21,7 +21,7 @@ def test_the_solution_passes(exercise, name):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ("D", "A: you say that it does not help that much. It has just brought the peak to"),
+        ("D", "A: you say that it does not help that much. It just brought the peak to"),
         ("ABD", "B: you say that it helps that much"),
         ("A", "D: you say that it does not"),
         (["A", "D"], "is not an answer"),
@@ -37,12 +37,12 @@ def test_wrong_letters(given, complaint):
 @pytest.mark.parametrize(
     ("build", "complaint"),
     [
-        (deeper("strides=2, "), "more than a third. The layer with the most at the peak is"),
+        (deeper("strides=2, "), "more than a third. The layer that holds the most at the peak is"),
         (deeper("Conv2D(128", "Conv2D(16"), "yours have [32, 64, 16]"),
         (deeper("(128, 128, 3)", "(64, 64, 3)"), "yours takes (64, 64, 3)"),
-        (deeper("Dense(10", "Dense(2"), "yours gives the shape (None, 2)"),
+        (deeper("Dense(10", "Dense(2"), "yours has the output shape (None, 2)"),
         (deeper("layers.Dense", "layers.Dens"), "'error'"),
-        ("deeper", "Give the function itself"),
+        ("deeper", "Pass the function itself"),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )

@@ -1,4 +1,4 @@
-"""Lesson 05: the solutions pass; wrong answers are told what is wrong; a blank fails nothing."""
+"""Lesson 05: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
 import pytest
 from answers import answer
@@ -26,7 +26,7 @@ def test_the_solution_passes(exercise, name):
     ("buffer", "complaint"),
     [
         (8192, "more than 64 MiB"),
-        (512, "could mix better"),
+        (512, "more rows mix better"),
         ("2048", "not a number of rows"),
         (0, "not a number of rows"),
     ],
@@ -44,11 +44,14 @@ def test_wrong_buffers(buffer, complaint):
         (feed("names.map(read_small).unbatch().shuffle(8192)"), "more than 28 MiB"),
         (feed("names.shuffle(16).map(read_small).unbatch()"), "files on average, fewer than 6"),
         (feed("names.map(read_small)"), "A batch should have the shape"),
-        (feed("names.take(8).map(read_small).unbatch().shuffle(4096)"), "8,192 rows are in the files"),
-        (solved(".map(read_small).unbatch()", ".map(read_small).unbatch().repeat(2)"), "8,192 of them"),
+        (feed("names.take(8).map(read_small).unbatch().shuffle(4096)"), "The files hold 8,192 rows"),
+        (
+            solved(".map(read_small).unbatch()", ".map(read_small).unbatch().repeat(2)"),
+            "8,192 of them distinct",
+        ),
         (solved("unbatch()", "unbatched()"), "'error'"),
         (solved("cycle_length=8", "cycle_length=16"), "more than 28 MiB"),
-        ("feed", "Give the function itself"),
+        ("feed", "Pass the function itself"),
     ],
 )
 def test_wrong_feeds(rows, complaint):

@@ -1,4 +1,4 @@
-"""Lesson 06: the solutions pass; wrong answers are told what is wrong; a blank fails nothing."""
+"""Lesson 06: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
 import pytest
 from answers import answer
@@ -28,19 +28,19 @@ def test_the_solution_passes(exercise, name):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        (feed("-(-len(X) // batch_size)", "len(X) // batch_size"), "an epoch gives 96 rows"),
+        (feed("-(-len(X) // batch_size)", "len(X) // batch_size"), "an epoch yields 96 rows"),
         (feed("-(-len(X) // batch_size)", "len(X) // batch_size + 1"), "one of them is empty"),
         (feed("-(-len(X) // batch_size)", "len(X)"), "one of them is empty"),
         (feed("-(-len(X) // batch_size)", "len(X) / batch_size"), "'error'"),
-        (feed("X[rows], y[rows]", "X[rows], y[np.sort(rows)]"), "not of the same rows"),
-        (feed(REORDER, "pass\n\n    return"), "in the order of the first"),
+        (feed("X[rows], y[rows]", "X[rows], y[np.sort(rows)]"), "not from the same rows"),
+        (feed(REORDER, "pass\n\n    return"), "repeats the order of the first"),
         (
             feed(REORDER, "self.order = np.zeros(len(X), int)\n\n    return"),
             "comes twice",
         ),
-        (feed("(index + 1) * batch_size", "(index + 1) * batch_size - 1"), "an epoch gives"),
+        (feed("(index + 1) * batch_size", "(index + 1) * batch_size - 1"), "an epoch yields"),
         (feed("**options):\n    import", "other=None):\n    import"), "'error'"),
-        ("complete", "Give the function itself"),
+        ("complete", "Pass the function itself"),
     ],
 )  # fmt: skip
 def test_wrong_classes(given, complaint):
@@ -54,14 +54,14 @@ def test_wrong_classes(given, complaint):
     ("given", "complaint"),
     [
         (order("np.random.permutation(rows)"), "does not stay together"),
-        (order("np.arange(rows)"), "the same order three times"),
-        (order("np.arange(rows - rows % block)"), "960 of the 1000 are there"),
+        (order("np.arange(rows)"), "All three calls returned the same order"),
+        (order("np.arange(rows - rows % block)"), "960 of the 1000 rows"),
         (
             order("np.concatenate([np.arange(s, s + block) for s in range(0, rows, block)])"),
-            "1024 numbers came",
+            "1024 numbers returned",
         ),
         (order("np.nothing(rows)"), "'error'"),
-        ([0, 1, 2], "Give the function itself"),
+        ([0, 1, 2], "Pass the function itself"),
     ],
 )
 def test_wrong_orders(given, complaint):

@@ -1,4 +1,4 @@
-"""Lesson 08: the solutions pass; wrong answers are told what is wrong; a blank fails nothing."""
+"""Lesson 08: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
 import pytest
 from answers import answer
@@ -37,15 +37,15 @@ def test_wrong_letters(given, complaint):
 @pytest.mark.parametrize(
     ("build", "complaint"),
     [
-        (model(', dtype="float32"'), "What comes out is float16"),
+        (model(', dtype="float32"'), "The output is float16"),
         (model('"mixed_float16"', '"float32"'), "computes in float32"),
         (model('"mixed_float16"', '"mixed_bfloat16"'), "computes in bfloat16"),
         (model('"mixed_float16"', '"float16"'), "keeps its weights in float16"),
-        (model('activation="softmax", '), "that is no softmax"),
+        (model('activation="softmax", '), "that is not a softmax"),
         (model('entropy")', 'entropy", auto_scale_loss=False)'), "a plain Adam"),
         (model("Dense(10", "Dense(2"), "yours has the shapes"),
         (model("layers.Dense", "layers.Dens"), "'error'"),
-        ("mixed_model", "Give the function itself"),
+        ("mixed_model", "Pass the function itself"),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Lesson 09: the solutions pass; wrong answers are told what is wrong; a blank fails nothing."""
+"""Lesson 09: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
 import pytest
 from answers import answer
@@ -36,11 +36,11 @@ def settings(pieces, accumulate, recompute):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        (settings(8, None, True), "it has not made the same updates"),
+        (settings(8, None, True), "have not led to the same updates"),
         (settings(1, None, True), "more than a quarter"),
         (settings(2, 2, False), "more than a quarter"),
         (settings(8, 1, True), "'error'"),
-        (settings(3, 3, True), "does not cut 2,048 rows into equal parts"),
+        (settings(3, 3, True), "does not divide 2,048 rows into equal micro-batches"),
         (settings(8, 8, "yes"), "neither True nor False"),
         ({"pieces": 8}, "Keep the dictionary"),
     ],

@@ -1,4 +1,4 @@
-"""Lesson 10: the solutions pass; wrong answers are told what is wrong; a blank fails nothing."""
+"""Lesson 10: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
 import pytest
 from answers import answer
@@ -49,11 +49,11 @@ def test_wrong_letters(given, complaint):
     [
         (as_it_was, "it still grows"),
         (clearing, "it still grows"),
-        (rates("        model.set_weights(at_first)\n", ""), "Does each rate begin with the first weights?"),
-        (rates("range(5)", "range(1)"), "Were there five steps at that rate?"),
-        (rates("return losses", "return losses[-1]"), "what came out has the shape ()"),
+        (rates("        model.set_weights(initial)\n", ""), "Does each rate start from the initial weights?"),
+        (rates("range(5)", "range(1)"), "Does each rate train for five steps?"),
+        (rates("return losses", "return losses[-1]"), "the result has the shape ()"),
         (rates("set_weights", "set_weight"), "'error'"),
-        ("compare_rates", "Give the function itself"),
+        ("compare_rates", "Pass the function itself"),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from xprof.convert import raw_to_tool_data
 import labkit
 from labkit import plots
 from labkit.categories import CATEGORIES
+from labkit.record.record import Record
 from labkit.show.palette import CATEGORY_COLOURS, curve_colours
+from labkit.show.stacks import headline
 
 MIB = 2**20
 
@@ -97,13 +100,60 @@ def test_steps_and_building_are_told_apart(profiled):
         timeline.during(3)
 
 
+def test_a_phase_of_a_phase_loses_nothing(profiled):
+    timeline = profiled[0].timeline
+    for number in (1, 2):
+        step = timeline.during(number)
+        assert step.steps == [step.events]
+        again = step.during(1)
+        assert (again.events, again.steps, again.peak_at) == (step.events, step.steps, step.peak_at)
+        assert np.array_equal(again.total(), step.total())
+        assert again.alive(again.events - 1) == step.alive(step.events - 1)
+        with pytest.raises(ValueError, match="steps 1 to 1"):
+            step.during(2)
+    building = timeline.during("building")
+    assert np.array_equal(building.during("building").total(), building.total())
+    assert building.events + timeline.during(1).events == timeline.steps[0]
+
+
+def test_a_record_is_the_same_after_it_was_saved(profiled, tmp_path):
+    record, path = profiled[0].timeline.record, tmp_path / "record.npz"
+    record.save(path)
+    again = Record.load(path)
+    for name, value in vars(record).items():
+        if name not in ("allocations", "seconds"):
+            assert getattr(again, name) == value, name
+    assert np.array_equal(again.seconds, record.seconds)
+    for name, column in record.allocations.items():
+        assert np.array_equal(again.allocations[name], column), name
+    assert labkit.Timeline(again).at_peak() == labkit.Timeline(record).at_peak()
+
+
+@pytest.mark.parametrize("profiled", [dense], indirect=True)
+@pytest.mark.parametrize("damage", ["cut", "text", "pickle", "version"])
+def test_a_file_that_is_no_record_is_refused(profiled, tmp_path, damage):
+    path = tmp_path / "record.npz"
+    profiled[0].timeline.record.save(path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-2000])
+    elif damage == "text":
+        path.write_text("not a record")
+    elif damage == "pickle":
+        path.write_bytes(pickle.dumps({"version": 1}))
+    else:
+        with open(path, "wb") as file:
+            np.savez(file, header=np.frombuffer(b'{"version": 0}', np.uint8))
+    with pytest.raises(labkit.LabkitError, match="record"):
+        Record.load(path)
+
+
 def test_curves_add_up_and_can_be_drawn(profiled):
     timeline = profiled[0].timeline
     for by in ("category", "layer"):
         assert np.array_equal(sum(timeline.curves(by).values()), timeline.total())
         assert timeline.plot(by=by)._repr_png_().startswith(b"\x89PNG")
     assert plots.peak_by_layer(timeline, title="net")._repr_png_().startswith(b"\x89PNG")
-    assert plots.headline(timeline, "net").startswith("net: ")
+    assert headline(timeline, "net").startswith("net: ")
 
 
 def test_feeding_eager_and_mixed_precision_are_covered():
@@ -197,7 +247,7 @@ def test_pinned_host_memory_beside_a_gpus_is_left_out(profiled, tmp_path):
                     stat.str_value = stat.str_value.replace("bfc_cpu_allocator_for_gpu", name)
         with open(altered, "wb") as file:
             file.write(whole.SerializeToString())
-        return [profile.read(path)["allocations"]["bytes"] for path in (recorded, altered)]
+        return [profile.read(path).allocations["bytes"] for path in (recorded, altered)]
 
     outcome = labkit.run(read_both, recorded=profiled[1], altered=str(tmp_path / "x.xplane.pb"))
     stand_in, gpu = outcome.result

@@ -1,5 +1,6 @@
 """Steps that XLA compiled: the one block that they take, divided as XLA planned it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def compiled(request):
 
 
 def test_what_lies_in_a_block_fills_it_as_xla_planned(compiled):
-    timeline, columns = compiled.timeline, compiled.timeline.record["allocations"]
+    timeline, columns = compiled.timeline, compiled.timeline.record.allocations
     blocks = timeline.blocks
     assert len(blocks) == 3  # one a step
     for i in blocks:
@@ -200,8 +201,8 @@ def test_programs_of_one_name_are_matched_in_the_order_in_which_they_ran():
     timeline = labkit.run(two_shapes, profile=True).timeline
     blocks, record = timeline.blocks, timeline.record
     assert len(blocks) == 2
-    record["allocations"]["op"][blocks] = 0  # as the step of a Keras model may be
-    nameless = labkit.Timeline(record | {"threads": ["XLA"] * len(record["threads"])})
+    record.allocations["op"][blocks] = 0  # as the step of a Keras model may be
+    nameless = labkit.Timeline(replace(record, threads=["XLA"] * len(record.threads)))
     assert [place for place, _ in replay._keys(nameless) if place in blocks] == sorted(blocks)
 
 
@@ -219,7 +220,7 @@ def test_the_estimate_holds_and_knows_what_is_in_the_block():
 
 def test_of_a_long_training_the_later_blocks_stay_whole(compiled, monkeypatch):
     whole, [first, *_] = compiled.timeline, compiled.timeline.blocks
-    inside = np.count_nonzero(whole._shown["allocations"]["inside"] == first)
+    inside = np.count_nonzero(whole._shown.allocations["inside"] == first)
     monkeypatch.setattr(xla_blocks, "MOST", inside)
     short = labkit.Timeline(compiled.timeline.record)
     assert short.blocks == [first]
@@ -229,22 +230,22 @@ def test_of_a_long_training_the_later_blocks_stay_whole(compiled, monkeypatch):
 
 def test_what_is_as_large_as_a_block_is_none_if_it_stays_has_a_shape_or_is_an_array(compiled):
     record, block = compiled.timeline.record, compiled.timeline.blocks[0]
-    shaped = next(i for i, shape in enumerate(record["shapes"]) if shape)
-    python = record["threads"].index("python")
+    shaped = next(i for i, shape in enumerate(record.shapes) if shape)
+    python = record.threads.index("python")
     for other in (
         {"end": -1},
-        {"end": record["steps"][-1] + 1},
+        {"end": record.steps[-1] + 1},
         {"shape": shaped},
-        {"thread": python, "op": record["ops"].index("")},
+        {"thread": python, "op": record.ops.index("")},
     ):
-        columns = {name: np.append(c, c[block]) for name, c in record["allocations"].items()}
+        columns = {name: np.append(c, c[block]) for name, c in record.allocations.items()}
         for name, value in other.items():
             columns[name][-1] = value
-        assert labkit.Timeline(record | {"allocations": columns}).blocks == compiled.timeline.blocks
-    unmarked = record | {"steps": [], "snapshots_at": []}
-    columns = {name: np.append(c, c[block]) for name, c in record["allocations"].items()}
+        assert labkit.Timeline(replace(record, allocations=columns)).blocks == compiled.timeline.blocks
+    unmarked = replace(record, steps=[], snapshots_at=[])
+    columns = {name: np.append(c, c[block]) for name, c in record.allocations.items()}
     columns["end"][-1] = -1
-    assert len(columns["end"]) - 1 not in xla_blocks.blocks_of(unmarked | {"allocations": columns})
+    assert len(columns["end"]) - 1 not in xla_blocks.blocks_of(replace(unmarked, allocations=columns))
 
 
 def test_a_list_of_buffers_said_twice_counts_once():
@@ -285,8 +286,8 @@ def test_a_program_of_another_form_leaves_its_block_whole():
 
 def test_without_xla_nothing_is_divided():
     timeline = labkit.run(train, profile=True, batch_size=8, build=pictures, jit_compile=False).timeline
-    assert timeline.record["programs"] == []
-    assert timeline.events == timeline.record["events"]
+    assert timeline.record.programs == []
+    assert timeline.events == timeline.record.events
     assert np.array_equal(timeline.filled(), timeline.total())
     assert timeline.held_at_peak().sum() == len(timeline.at_peak())
 
@@ -316,7 +317,7 @@ def test_what_a_called_computation_gives_is_needed_until_its_caller_is_used_last
             assignment.buffer_aliases.add(source_buffer_id=1).location.instruction_id = 10
         assignment.buffer_allocations.add(size=64).assigned.add(logical_buffer_id=1, size=64)
         [block] = xla_programs._blocks(proto)
-        return {name: column[0] for name, column in block["results"].items()}
+        return {name: column[0] for name, column in block.results.items()}
 
     result = labkit.run(read, caller=caller).result
     assert result["op"] == ("called" if caller == "call" else "") and result["own"]

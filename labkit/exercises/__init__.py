@@ -1,4 +1,4 @@
-"""The exercises of the lessons: each is checked by a real trial, and an untouched blank is no failure."""
+"""The lessons' exercises: each is checked by a real trial, and an untouched blank is not a failure."""
 
 from .core import Exercise, Verdict, ____
 

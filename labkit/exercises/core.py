@@ -18,7 +18,7 @@ ____ = Blank()
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an exercise says. right: True, False, or None where nothing was judged."""
+    """The result of a check. right: True, False, or None if nothing was judged."""
 
     right: bool | None
     said: str
@@ -38,7 +38,7 @@ class Verdict:
 
 
 class Text(str):
-    """A text that a notebook shows as it is, not as Python writes it."""
+    """Text that a notebook displays as is, without quotes and escapes."""
 
     def __repr__(self):
         return str(self)
@@ -47,8 +47,8 @@ class Text(str):
 class Exercise:
     """One exercise.
 
-    judge     called with the reader's answers; returns what is wrong with them, or None if nothing is
-    praise    said of a right answer
+    judge     called with the reader's answers; returns what is wrong with them, or None if they are right
+    praise    shown after a right answer
     clue, code   what hint() and solution() show
 
     >>> Exercise(lambda n: None if n == 4 else f"{n} is not it.", "It is even.", "n = 4").check(5)
@@ -65,7 +65,7 @@ class Exercise:
             return Verdict(None, "Not attempted yet: replace ____ with your answer and run the cell again.")
         asked = re.match(r"def (\w+)\(", self._code)
         if asked and not callable(answers[0]):
-            return Verdict(False, f"Give the function itself, {asked[1]}, not {answers[0]!r}.")
+            return Verdict(False, f"Pass the function itself, {asked[1]}, not {answers[0]!r}.")
         wrong = self._judge(*answers)
         return Verdict(False, wrong) if wrong else Verdict(True, self.praise)
 
@@ -77,7 +77,7 @@ class Exercise:
 
 
 def is_blank(answer):
-    """Whether an answer is `____`, or holds it, or is a function that still mentions it."""
+    """Whether an answer is `____`, contains it, or is a function that still mentions it."""
     if isinstance(answer, Blank):
         return True
     if isinstance(answer, dict):

@@ -1,4 +1,4 @@
-"""Lesson 02: what the slots of an optimizer take, and a network that keeps less."""
+"""Lesson 02: what an optimizer's slots take, and a network that keeps less for the backward pass."""
 
 from ..sizes import format_size
 from ..trials.trial import run
@@ -22,46 +22,47 @@ def two_steps(optimizer):
 
 def _judge_copies(copies):
     if not isinstance(copies, dict) or set(copies) != set(OPTIMIZERS):
-        return f"Keep the dictionary with its names: {', '.join(OPTIMIZERS)}."
+        return f"Keep the dictionary's keys: {', '.join(OPTIMIZERS)}."
     for name, said in copies.items():
         if isinstance(said, bool) or not isinstance(said, int) or said < 0:
-            return f"{name}: {said!r} is not a number of copies. Give a whole number from 0 up."
+            return f"{name}: {said!r} is not a number of copies. Give an integer of at least 0."
     for name, said in copies.items():
         tried = run(two_steps, profile=True, optimizer=name)
         if not tried.ok:
-            return f"{name}: the trial ended with the status {tried.status!r}: {tried.error}"
+            return f"{name}: the trial ended with status {tried.status!r}: {tried.error}"
         weights, slots = _held_after(tried.timeline)
-        if slots // weights != said:  # what is left over is the count of steps, 8 bytes
-            side = "more" if slots > said * weights else "less"
+        if slots // weights != said:  # the remainder is the step counter, 8 bytes
+            comparison = "more" if slots > said * weights else "less"
             return (
-                f"{name}: you say {said}. Its slots took {side} than {said} × {weights:,} bytes in a trial."
+                f"{name}: you say {said}. Its slots took {comparison} than {said} × {weights:,} bytes "
+                "in a trial."
             )
     return None
 
 
 def _held_after(timeline):
-    """Bytes of (weights, slots) after the last step, as they were asked for."""
+    """Bytes of (weights, slots) after the last step, as requested."""
     rows = timeline.alive(timeline.steps[-1] - 1)
     return [sum(r.requested_bytes for r in rows if r.category == c) for c in ("weights", "optimizer")]
 
 
 q1 = Exercise(
     _judge_copies,
-    "A slot holds what the optimizer remembers of each weight from one step to the next. AdamW and Adadelta "
-    "remember two things each: which? RMSprop divides by a running mean of squared gradients. Lion takes the "
-    "sign of a running mean. Or measure: train() of this lesson takes the optimizer's name.",
+    "A slot holds what the optimizer remembers about each weight from one step to the next. AdamW and "
+    "Adadelta remember two things each: which? RMSprop divides by a running mean of squared gradients. Lion "
+    "takes the sign of a running mean. Or measure it: train() in this lesson takes the optimizer's name.",
     'copies = {"rmsprop": 1, "adamw": 2, "lion": 1, "adadelta": 2}',
-    "All four were counted just now, to the byte.",
+    "All four were measured just now, to the byte.",
 )
 
-SIDE, BATCH, CLASSES = 64, 64, 10
+RESOLUTION, BATCH, CLASSES = 64, 64, 10
 
 
 def original():
-    """The network of exercise 2 before it is changed."""
+    """The network of exercise 2 before any change."""
     from keras import Input, Sequential, layers
 
-    model = Sequential([Input((SIDE, SIDE, 3))])
+    model = Sequential([Input((RESOLUTION, RESOLUTION, 3))])
     model.add(layers.Conv2D(32, 3, padding="same", activation="relu", name="conv_1"))
     model.add(layers.Conv2D(32, 3, padding="same", activation="relu", name="conv_2"))
     model.add(layers.MaxPooling2D(name="pool_1"))
@@ -72,37 +73,37 @@ def original():
     return model
 
 
-def train_pictures(build, batch_size=BATCH):
+def train_on_images(build, batch_size=BATCH):
     """Two training steps; returns (input shape, output shape, number of weights)."""
     import keras
     import numpy as np
 
     model = build()
     found = model.input_shape, model.output_shape, model.count_params()
-    if found[:2] == ((None, SIDE, SIDE, 3), (None, CLASSES)):
+    if found[:2] == ((None, RESOLUTION, RESOLUTION, 3), (None, CLASSES)):
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        pictures = np.ones((batch_size, SIDE, SIDE, 3), "float32")
+        images = np.ones((batch_size, RESOLUTION, RESOLUTION, 3), "float32")
         for _ in range(2):
-            model.train_on_batch(pictures, np.zeros(batch_size))
+            model.train_on_batch(images, np.zeros(batch_size))
     return found
 
 
 def _judge_lighter(build):
-    before, after = (run(train_pictures, profile=True, build=b) for b in (original, build))
+    before, after = (run(train_on_images, profile=True, build=b) for b in (original, build))
     if not after.ok:
-        return f"Training it ended with the status {after.status!r}: {after.error}"
+        return f"Training it ended with status {after.status!r}: {after.error}"
     wanted, found = before.result, after.result
     if found[0] != wanted[0]:
-        return f"Pictures of {wanted[0][1:]} go in; yours takes {found[0][1:]}."
+        return f"It should take images of {wanted[0][1:]}; yours takes {found[0][1:]}."
     if found[1] != wanted[1]:
-        return f"{CLASSES} numbers come out for each picture; yours gives the shape {found[1]}."
+        return f"It should return {CLASSES} numbers per image; yours has the output shape {found[1]}."
     if found[2] < wanted[2]:
-        return f"It has {found[2]:,} weights, fewer than the {wanted[2]:,} of the original."
+        return f"It has {found[2]:,} weights, fewer than the original's {wanted[2]:,}."
     if after.peak_bytes > before.peak_bytes / 2:
         largest = next((name for name in after.timeline.by_layer() if name), "none")
         return (
             f"It peaks at {format_size(after.peak_bytes)}, the original at {format_size(before.peak_bytes)}: "
-            f"more than half. The layer with the most at the peak is now {largest}."
+            f"more than half. The layer that holds the most at the peak is now {largest}."
         )
     return None
 
@@ -110,8 +111,8 @@ def _judge_lighter(build):
 q2 = Exercise(
     _judge_lighter,
     "Look at the peak by layer: which layers work at the full 64 × 64? Their outputs are what is kept. "
-    "A layer's weights do not depend on the size of the picture; its output does. "
-    "What if the picture shrank before the expensive layers instead of after them?",
+    "A convolution's weights do not depend on the size of the image; its output does. "
+    "What if the image shrank before the expensive layers instead of after them?",
     """\
 def lighter():
     from keras import Input, Sequential, layers
@@ -124,5 +125,5 @@ def lighter():
     model.add(layers.GlobalAveragePooling2D(name="average"))
     model.add(layers.Dense(10, name="classes"))
     return model""",
-    "As many weights, and at most half the peak. Both networks were trained just now.",
+    "No fewer weights, and at most half the peak. Both networks were trained just now.",
 )

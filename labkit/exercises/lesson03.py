@@ -1,4 +1,4 @@
-"""Lesson 03: the largest batch of an LSTM, and training on long windows in chunks."""
+"""Lesson 03: the largest batch for an LSTM, and training on long windows in chunks."""
 
 from ..sizes import format_size
 from ..trials.trial import run
@@ -8,7 +8,7 @@ LENGTH, UNITS, LIMIT = 500, 64, "128 MiB"
 
 
 def two_steps(batch_size):
-    """Two training steps of an LSTM that hands on its last output."""
+    """Two training steps of an LSTM that returns only its last output."""
     import keras
     import numpy as np
     from keras import layers
@@ -21,32 +21,32 @@ def two_steps(batch_size):
 
 def _judge_batch(batch_size):
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        return f"{batch_size!r} is not a batch size. Give a whole number from 1 up."
+        return f"{batch_size!r} is not a batch size. Give an integer of at least 1."
     if batch_size > 400:
-        return f"{batch_size} is far too many; the check does not even try."
+        return f"{batch_size} is far too large; the check does not even try it."
     tried = run(two_steps, memory_limit=LIMIT, batch_size=batch_size)
     if not tried.ok:
-        return f"A batch of {batch_size} ended with the status {tried.status!r} under {LIMIT}."
+        return f"A batch of {batch_size} ended with status {tried.status!r} under {LIMIT}."
     more = -(-11 * batch_size // 10)
     larger = run(two_steps, batch_size=more)
     if larger.ok and larger.peak_bytes <= tried.limit_bytes:
-        return f"{batch_size} fits, but so does {more}: that peaked at {format_size(larger.peak_bytes)}."
+        return f"{batch_size} fits, but so does {more}, which peaked at {format_size(larger.peak_bytes)}."
     return None
 
 
 q1 = Exercise(
     _judge_batch,
-    "What does one window keep? Seven tensors for each moment, each with a float32 for every unit. How "
-    "many such windows does the limit hold? Leave a little room for the rest.",
-    "largest_batch = 145  # a window keeps 7 × 500 × 64 × 4 bytes: 149 leave no room for the rest",
-    "It was trained under the limit just now, and a batch a tenth larger would not have fitted.",
+    "What is kept for one window? Seven tensors per time step, each with one float32 per unit. How many "
+    "such windows fit within the limit? Leave a little room for the rest.",
+    "largest_batch = 145  # a window takes 7 × 500 × 64 × 4 bytes: 149 would leave no room for the rest",
+    "It was trained under the limit just now, and a batch one tenth larger would not have fit.",
 )
 
-BATCH, MOMENTS, CHUNK = 4, 24, 6
+BATCH, TIME_STEPS, CHUNK = 4, 24, 6
 
 
 def watched(answer):
-    """Call the reader's function on windows that count their moments; returns what it trained on."""
+    """Call the reader's function on windows whose values count the time steps; returns what it trained on."""
     import keras
     import numpy as np
     from keras import layers
@@ -55,8 +55,8 @@ def watched(answer):
     model.add(layers.LSTM(8, return_sequences=True, stateful=True))
     model.add(layers.Dense(1))
     model.compile("adam", "mse")
-    X = np.broadcast_to(np.arange(MOMENTS, dtype="float32")[:, None], (BATCH, MOMENTS, 1))
-    model.train_on_batch(X[:, :CHUNK], X[:, :CHUNK])  # the windows before these
+    X = np.broadcast_to(np.arange(TIME_STEPS, dtype="float32")[:, None], (BATCH, TIME_STEPS, 1))
+    model.train_on_batch(X[:, :CHUNK], X[:, :CHUNK])  # the previous windows
     train_on_batch, calls = model.train_on_batch, []
 
     def spy(x, y=None, **options):
@@ -72,7 +72,7 @@ def watched(answer):
 def _judge_chunks(answer):
     tried = run(watched, answer=answer)
     if not tried.ok:
-        return f"It ended with the status {tried.status!r}: {tried.error}"
+        return f"It ended with status {tried.status!r}: {tried.error}"
     return _wrong_calls(tried.result)
 
 
@@ -81,37 +81,39 @@ def _wrong_calls(calls):
         return "It never called train_on_batch."
     longest = max(len(x) for x, _, _ in calls)
     if longest > CHUNK:
-        return f"With a chunk of {CHUNK}, a call got {longest} moments: that many are kept at once."
-    seen = [moment for x, _, _ in calls for moment in x]
-    if seen != list(range(MOMENTS)):
+        return f"With a chunk of {CHUNK}, a call got {longest} time steps: that many are kept at once."
+    seen = [step for x, _, _ in calls for step in x]
+    if seen != list(range(TIME_STEPS)):
         return (
-            f"Moments 0 to {MOMENTS - 1} were to be trained on, each once, in order; it was {_listed(seen)}."
+            f"It should train on time steps 0 to {TIME_STEPS - 1}, once each, in order; "
+            f"it trained on {_listed(seen)}."
         )
-    if len(calls) != MOMENTS // CHUNK:
+    if len(calls) != TIME_STEPS // CHUNK:
         return (
-            f"{MOMENTS} moments in chunks of {CHUNK} make {MOMENTS // CHUNK} calls; there were {len(calls)}."
+            f"{TIME_STEPS} time steps in chunks of {CHUNK} make {TIME_STEPS // CHUNK} calls; "
+            f"there were {len(calls)}."
         )
-    if any(y != [moment + 100 for moment in x] for x, y, _ in calls):
-        return "The targets do not belong to the same moments as the inputs."
+    if any(y != [step + 100 for step in x] for x, y, _ in calls):
+        return "The targets do not belong to the same time steps as the inputs."
     if not calls[0][2]:
-        return "At the first call the layer still held the state of the windows before."
+        return "At the first call, the layer still held the state of the previous windows."
     if any(fresh for _, _, fresh in calls[1:]):
-        return "Between two chunks the state was lost: the second one knows nothing of the first."
+        return "Between two chunks, the state was lost: the second knows nothing of the first."
     return None
 
 
-def _listed(moments):
-    return ", ".join(f"{moment:.0f}" for moment in moments[:10]) + (", ..." if len(moments) > 10 else "")
+def _listed(steps):
+    return ", ".join(f"{step:.0f}" for step in steps[:10]) + (", ..." if len(steps) > 10 else "")
 
 
 q2 = Exercise(
     _judge_chunks,
-    "Three things: forget the old windows once, before the loop; step by a chunk; and cut inputs and targets "
-    "along the second axis at the same places. fit_chunks() in this lesson does all of it.",
+    "Three things: clear the state of the old windows once, before the loop; advance by one chunk at a time; "
+    "and slice inputs and targets alike along the second axis. fit_chunks() in this lesson does all of it.",
     """\
 def train_in_chunks(model, X, y, chunk):
     model.layers[0].reset_state()
     for t in range(0, X.shape[1], chunk):
         model.train_on_batch(X[:, t : t + chunk], y[:, t : t + chunk])""",
-    "Every moment once, in order, with the state carried from chunk to chunk.",
+    "Every time step once, in order, with the state carried from chunk to chunk.",
 )

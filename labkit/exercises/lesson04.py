@@ -1,10 +1,10 @@
-"""Lesson 04: which change shrinks a picture network's peak, and a deeper network that keeps less."""
+"""Lesson 04: which changes lower an image network's peak, and a deeper network that keeps less."""
 
 from ..sizes import format_size
 from ..trials.trial import run
 from .core import Exercise
 
-SIDE, BATCH, CLASSES = 128, 32, 10
+RESOLUTION, BATCH, CLASSES = 128, 32, 10
 CHANGES = {
     "A": {"first_stride": 2},
     "B": {"second_stride": 2},
@@ -15,10 +15,10 @@ CHANGES = {
 
 
 def network(first=32, second=64, first_stride=1, second_stride=1, average=False):
-    """The network of both exercises, with the changes of the first."""
+    """The network of both exercises; the arguments are the changes of the first."""
     from keras import Input, Sequential, layers
 
-    model = Sequential([Input((SIDE, SIDE, 3))])
+    model = Sequential([Input((RESOLUTION, RESOLUTION, 3))])
     model.add(layers.Conv2D(first, 3, strides=first_stride, activation="relu", name="conv_1"))
     model.add(layers.MaxPooling2D(name="pool_1"))
     model.add(layers.Conv2D(second, 3, strides=second_stride, activation="relu", name="conv_2"))
@@ -28,7 +28,7 @@ def network(first=32, second=64, first_stride=1, second_stride=1, average=False)
     return model
 
 
-def train_pictures(build, **changes):
+def train_on_images(build, **changes):
     """Two training steps; returns (input shape, output shape, filters of each convolution)."""
     import keras
     import numpy as np
@@ -36,64 +36,65 @@ def train_pictures(build, **changes):
     model = build(**changes)
     filters = [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     found = model.input_shape, model.output_shape, filters
-    if found[:2] == ((None, SIDE, SIDE, 3), (None, CLASSES)):
+    if found[:2] == ((None, RESOLUTION, RESOLUTION, 3), (None, CLASSES)):
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        pictures = np.ones((BATCH, SIDE, SIDE, 3), "float32")
+        images = np.ones((BATCH, RESOLUTION, RESOLUTION, 3), "float32")
         for _ in range(2):
-            model.train_on_batch(pictures, np.zeros(BATCH))
+            model.train_on_batch(images, np.zeros(BATCH))
     return found
 
 
 def _judge_changes(letters):
     if not isinstance(letters, str) or not set(letters.upper()) <= set("ABCDE, "):
-        return f'{letters!r} is not an answer: give the letters of those that help as text, such as "BE".'
-    before = run(train_pictures, build=network).peak_bytes
+        return f'{letters!r} is not an answer: give the letters of those that help as a string, such as "BE".'
+    before = run(train_on_images, build=network).peak_bytes
     for letter, change in CHANGES.items():
-        share = run(train_pictures, build=network, **change).peak_bytes / before
+        share = run(train_on_images, build=network, **change).peak_bytes / before
         helps, said = share <= 2 / 3, letter in letters.upper()
         if said != helps:
             yours = "helps that much" if said else "does not help that much"
             return (
-                f"{letter}: you say that it {yours}. It has just brought the peak to {share:.0%} of what it "
-                "was. Which tensors does it make smaller, and are they there at the peak?"
+                f"{letter}: you say that it {yours}. It just brought the peak to {share:.0%} of what it was. "
+                "Which tensors does it shrink, and are they in memory at the peak?"
             )
     return None
 
 
 q1 = Exercise(
     _judge_changes,
-    "At the peak the first pooling sends its gradient back to the first convolution. Which changes touch "
-    "the maps of the first convolution? The others change what has gone by then, or weights: are there many?",
-    'helps = "AD"  # both shrink the maps of conv_1; the rest is small, or gone before the peak',
+    "At the peak, the first pooling layer sends its gradient back to the first convolution. Which changes "
+    "affect the feature maps of the first convolution? The others affect what has been freed by then, or "
+    "weights: are there many of those?",
+    'helps = "AD"  # both shrink the feature maps of conv_1; the rest is small, or freed before the peak',
     "All five were run just now.",
 )
 
 
 def _judge_deeper(build):
-    before, after = (run(train_pictures, profile=True, build=b) for b in (network, build))
+    before, after = (run(train_on_images, profile=True, build=b) for b in (network, build))
     if not after.ok:
-        return f"Training it ended with the status {after.status!r}: {after.error}"
+        return f"Training it ended with status {after.status!r}: {after.error}"
     taken, given, filters = after.result
-    if taken != (None, SIDE, SIDE, 3):
-        return f"Pictures of {(SIDE, SIDE, 3)} go in; yours takes {taken[1:]}."
+    if taken != (None, RESOLUTION, RESOLUTION, 3):
+        return f"It should take images of {(RESOLUTION, RESOLUTION, 3)}; yours takes {taken[1:]}."
     if given != (None, CLASSES):
-        return f"{CLASSES} numbers come out for each picture; yours gives the shape {given}."
+        return f"It should return {CLASSES} numbers per image; yours has the output shape {given}."
     if sum(many >= 32 for many in filters) < 3:
-        return f"Three convolutions of at least 32 filters each were asked for; yours have {filters}."
+        return f"It should have three convolutions of at least 32 filters each; yours have {filters}."
     if after.peak_bytes > before.peak_bytes / 3:
         largest = next((name for name in after.timeline.by_layer() if name), "none")
         return (
             f"It peaks at {format_size(after.peak_bytes)}, the first network at "
             f"{format_size(before.peak_bytes)}: more than a third. "
-            f"The layer with the most at the peak is {largest}."
+            f"The layer that holds the most at the peak is {largest}."
         )
     return None
 
 
 q2 = Exercise(
     _judge_deeper,
-    "A third convolution on small maps costs next to nothing. What costs is whatever works on the full "
-    "128 × 128. How could the first layer hand on fewer pixels?",
+    "A third convolution on small feature maps costs next to nothing. What costs memory is whatever works "
+    "at the full 128 × 128. How could the first layer pass on fewer pixels?",
     """\
 def deeper():
     from keras import Input, Sequential, layers
@@ -107,5 +108,5 @@ def deeper():
     model.add(layers.GlobalAveragePooling2D(name="average"))
     model.add(layers.Dense(10, name="classes"))
     return model""",
-    "One convolution more, at most a third of the peak. Both networks were trained just now.",
+    "One more convolution, and at most a third of the peak. Both networks were trained just now.",
 )

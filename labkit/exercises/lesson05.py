@@ -12,19 +12,19 @@ BUFFER_LIMIT = "64 MiB"
 LEAST_USED = 2 / 3
 
 
-def write_files(folder, side):
-    """Sixteen .npz files of pictures, `side` by `side`; y is the number of the file. Returns their paths."""
+def write_files(folder, resolution):
+    """Write 16 .npz files of square images; y is the number of the file. Returns their paths."""
     import numpy as np
 
     paths = [f"{folder}/part-{number:02}.npz" for number in range(FILES)]
     for number, path in enumerate(paths):
-        X = np.random.default_rng(number).random((ROWS, side, side), dtype="float32")
+        X = np.random.default_rng(number).random((ROWS, resolution, resolution), dtype="float32")
         np.savez(path, X=X, y=np.full(ROWS, number, "int32"))
     return paths
 
 
-def reader(side):
-    """The `read` of the lesson, for pictures of another size."""
+def reader(resolution):
+    """The lesson's `read`, for images of another resolution."""
 
     def load(path):
         import numpy as np
@@ -36,13 +36,13 @@ def reader(side):
         import tensorflow as tf
 
         X, y = tf.numpy_function(load, [path], (tf.float32, tf.int32))
-        return tf.ensure_shape(X, (None, side, side)), tf.ensure_shape(y, (None,))
+        return tf.ensure_shape(X, (None, resolution, resolution)), tf.ensure_shape(y, (None,))
 
     return read
 
 
 def iterate_with(buffer, paths):
-    """Go once through the pipeline B of the lesson; returns the number of rows."""
+    """Iterate once over the lesson's pipeline B; returns the number of rows."""
     import tensorflow as tf
 
     names = tf.data.Dataset.from_tensor_slices(paths)
@@ -51,14 +51,14 @@ def iterate_with(buffer, paths):
 
 
 def _held(outcome):
-    """Bytes held where a pipeline lives: the host, which on the CPU stand-in is the device too."""
+    """Bytes held where a pipeline lives: on the host, which on the CPU stand-in is also the device."""
     if outcome.device == "cpu":
         return outcome.peak_bytes
     return outcome.host_peak_bytes - run(iterate_nothing).host_peak_bytes
 
 
 def iterate_nothing():
-    """What the host holds with TensorFlow at work and no data."""
+    """A pipeline without data: for what TensorFlow itself takes on the host."""
     import tensorflow as tf
 
     return len(list(tf.data.Dataset.range(1)))
@@ -66,39 +66,39 @@ def iterate_nothing():
 
 def _judge_buffer(buffer):
     if not isinstance(buffer, Integral) or isinstance(buffer, bool) or buffer < 1:
-        return f"{buffer!r} is not a number of rows: give a whole number, 1 or more."
+        return f"{buffer!r} is not a number of rows: give an integer of at least 1."
     with tempfile.TemporaryDirectory() as folder:
         tried = run(iterate_with, buffer=int(buffer), paths=write_files(folder, 64))
     if not tried.ok:
-        return f"With {buffer:,} rows it ended with the status {tried.status!r}: {tried.error}"
+        return f"With {buffer:,} rows it ended with status {tried.status!r}: {tried.error}"
     limit, held = parse_size(BUFFER_LIMIT), _held(tried)
     if held > limit:
         return f"With {buffer:,} rows it took {format_size(held)}, more than {BUFFER_LIMIT}."
     if held < LEAST_USED * limit:
-        return f"With {buffer:,} rows it took {format_size(held)}: it fits, and could mix better."
+        return f"With {buffer:,} rows it took {format_size(held)}: it fits, but more rows mix better."
     return None
 
 
 q1 = Exercise(
     _judge_buffer,
-    "Two of the points in the sweep over buffers are enough. What does a row cost? "
-    "What is taken with hardly any buffer at all?",
-    "buffer = 2048  # 32 MiB of rows, beside about 14 MiB for the file that is being read",
+    "Two points of the sweep over buffer sizes are enough. What does one row cost? "
+    "How much is used with hardly any buffer at all?",
+    "buffer = 2048  # 32 MiB of rows, plus about 14 MiB for the file being read",
     "It fits, and uses more than two thirds of the limit.",
 )
 
 MIX_LIMIT, LEAST_FILES = "28 MiB", 6
 
 
-def mix(feed, paths):
-    """Go once through the reader's feed: (rows, different rows, files in a batch on average, shape).
+def mix(pipeline, paths):
+    """Iterate once over the reader's pipeline: (rows, distinct rows, files per batch on average, shape).
 
-    Of a batch of no use, the shape alone.
+    If a batch has the wrong shape, that shape alone.
     """
     import numpy as np
     import tensorflow as tf
 
-    dataset = feed(tf.data.Dataset.from_tensor_slices(paths), reader(32))
+    dataset = pipeline(tf.data.Dataset.from_tensor_slices(paths), reader(32))
     seen, first, mixed = [], set(), []
     for X, y in dataset:
         if X.shape[1:] != (32, 32):
@@ -109,34 +109,34 @@ def mix(feed, paths):
     return sum(seen), len(first), float(np.mean(mixed)), tuple(dataset.element_spec[0].shape)
 
 
-def _judge_mix(feed):
+def _judge_mix(pipeline):
     with tempfile.TemporaryDirectory() as folder:
-        tried = run(mix, feed=feed, paths=write_files(folder, 32))
+        tried = run(mix, pipeline=pipeline, paths=write_files(folder, 32))
     return _mixed_wrong(tried)
 
 
 def _mixed_wrong(tried):
     if not tried.ok:
-        return f"It ended with the status {tried.status!r}: {tried.error}"
+        return f"It ended with status {tried.status!r}: {tried.error}"
     if len(tried.result) == 1:
         return f"A batch should have the shape (32, 32, 32); yours has {tried.result[0]}."
-    rows, different, files, shape = tried.result
-    if rows != FILES * ROWS or different < 0.99 * rows:
-        return f"{FILES * ROWS:,} rows are in the files; {rows:,} came by, {different:,} of them different."
+    rows, distinct, files, shape = tried.result
+    if rows != FILES * ROWS or distinct < 0.99 * rows:
+        return f"The files hold {FILES * ROWS:,} rows; yours yields {rows:,}, {distinct:,} of them distinct."
     if None in shape[1:]:
-        return f"The shape of a batch is {shape}: `fit` would not know how large a picture is."
+        return f"The shape of a batch is {shape}: `fit` would not know how large an image is."
     if files < LEAST_FILES:
-        return f"A batch holds rows of {files:.1f} files on average, fewer than {LEAST_FILES}."
+        return f"A batch holds rows from {files:.1f} files on average, fewer than {LEAST_FILES}."
     held = _held(tried)
     if held > parse_size(MIX_LIMIT):
-        return f"It mixes {files:.1f} files in a batch, but takes {format_size(held)}, more than {MIX_LIMIT}."
+        return f"It mixes {files:.1f} files per batch, but takes {format_size(held)}, more than {MIX_LIMIT}."
     return None
 
 
 q2 = Exercise(
     _judge_mix,
-    "Which of the five ways had several files open at once? Count what it costs to have one open. "
-    "And remember which way of taking a file apart lets go of it.",
+    "Which of the five pipelines had several files open at once? Work out what each open file costs. "
+    "And remember which way of splitting a file into rows lets go of the file.",
     """\
 def feed(names, read_small):
     import tensorflow as tf
@@ -146,5 +146,5 @@ def feed(names, read_small):
 
     rows = names.interleave(opened, cycle_length=8)
     return rows.shuffle(256).batch(32)""",
-    "Six files and more in every batch, each row once, and all within the limit.",
+    "At least six files per batch on average, each row once, and all of it within the limit.",
 )

@@ -1,13 +1,13 @@
-"""Lesson 06: a PyDataset that gives every row once, and an order for a slow disk."""
+"""Lesson 06: a PyDataset that yields every row once, and a row order for a slow disk."""
 
 from ..trials.trial import run
 from .core import Exercise
 
-SIZES = ((100, 32), (96, 32), (20, 32))  # rows, batch size: a rest, none, fewer rows than a batch
+SIZES = ((100, 32), (96, 32), (20, 32))  # rows, batch size: a remainder, none, fewer rows than a batch
 
 
-def feed_epochs(answer):
-    """What the reader's class gives in two epochs of each size; and `fit` must take it."""
+def two_epochs(answer):
+    """What the reader's class yields in two epochs of each size; `fit` must accept it too."""
     import numpy as np
 
     found = []
@@ -22,7 +22,7 @@ def feed_epochs(answer):
 
 
 def _epoch(dataset):
-    """The batches of an epoch: (row numbers by X, row numbers by y) of each."""
+    """The batches of an epoch: (row numbers from X, row numbers from y) of each."""
     import numpy as np
 
     made = [dataset[index] for index in range(len(dataset))]
@@ -40,38 +40,38 @@ def _fit(answer):
 
 
 def _judge_class(answer):
-    tried = run(feed_epochs, answer=answer)
+    tried = run(two_epochs, answer=answer)
     if not tried.ok:
-        return f"It ended with the status {tried.status!r}: {tried.error}"
-    return next(filter(None, map(_fed_wrong, tried.result)), None)
+        return f"It ended with status {tried.status!r}: {tried.error}"
+    return next(filter(None, map(_epochs_wrong, tried.result)), None)
 
 
-def _fed_wrong(fed):
-    rows, batch_size = fed["rows"], fed["batch_size"]
+def _epochs_wrong(yielded):
+    rows, batch_size = yielded["rows"], yielded["batch_size"]
     here = f"With {rows} rows in batches of {batch_size}"
-    for batches in fed["epochs"]:
+    for batches in yielded["epochs"]:
         sizes = [len(X) for X, _ in batches]
         if 0 in sizes:
-            return f"{here} it makes {len(sizes)} batches, and one of them is empty."
+            return f"{here}, an epoch has {len(sizes)} batches, and one of them is empty."
         given = [int(row) for X, _ in batches for row in X]
         if len(given) != rows:
-            return f"{here} an epoch gives {len(given)} rows."
+            return f"{here}, an epoch yields {len(given)} rows."
         if sorted(given) != list(range(rows)):
-            return f"{here} some row comes twice in an epoch, and another not at all."
+            return f"{here}, some row comes twice in an epoch, and another not at all."
         if any(by_X != by_y for by_X, by_y in batches):
-            return f"{here} X and y of a batch are not of the same rows."
+            return f"{here}, X and y of a batch are not from the same rows."
         if any(size != batch_size for size in sizes[:-1]):
-            return f"{here} the batches have the sizes {sizes}: only the last may be smaller."
-    first, second = fed["epochs"]
+            return f"{here}, the batch sizes are {sizes}: only the last may be smaller."
+    first, second = yielded["epochs"]
     if first == second:
-        return f"{here} the second epoch comes in the order of the first."
+        return f"{here}, the second epoch repeats the order of the first."
     return None
 
 
 q1 = Exercise(
     _judge_class,
-    "How many batches are there if the rows do not divide evenly? Batch number `index` is a stretch of "
-    "`self.order`; the rows are what X and y hold at those numbers. And a new epoch is a new permutation.",
+    "How many batches are there if the rows do not divide evenly? Batch number `index` is a slice of "
+    "`self.order`: index X and y with it to get the rows. And a new epoch is a new permutation.",
     """\
 def complete(X, y, batch_size, **options):
     import keras
@@ -92,14 +92,14 @@ def complete(X, y, batch_size, **options):
             self.order = np.random.permutation(len(X))
 
     return Complete(**options)""",
-    "Each row once an epoch, in a new order, and `fit` took it with two workers.",
+    "Each row once per epoch, in a new order, and `fit` accepted it with two workers.",
 )
 
 ORDERS = ((1000, 64), (96, 32), (10, 4), (3, 8))
 
 
 def orders(answer):
-    """Three orders for each size, as lists."""
+    """Three row orders for each size, as lists."""
     import numpy as np
 
     return [[np.asarray(answer(*size)).tolist() for _ in range(3)] for size in ORDERS]
@@ -108,31 +108,31 @@ def orders(answer):
 def _judge_orders(answer):
     tried = run(orders, answer=answer)
     if not tried.ok:
-        return f"It ended with the status {tried.status!r}: {tried.error}"
+        return f"It ended with status {tried.status!r}: {tried.error}"
     for (rows, block), found in zip(ORDERS, tried.result, strict=True):
         wrong = next(filter(None, (_order_wrong(order, rows, block) for order in found)), None)
         if wrong:
             return f"{rows} rows in blocks of {block}: {wrong}"
     if tried.result[0][0] == tried.result[0][1] == tried.result[0][2]:
-        return "Three calls gave the same order three times."
+        return "All three calls returned the same order."
     return None
 
 
 def _order_wrong(order, rows, block):
     if sorted(order) != list(range(rows)):
-        return f"{len(order)} numbers came, {len(set(order) & set(range(rows)))} of the {rows} are there."
+        return f"{len(order)} numbers returned, with {len(set(order) & set(range(rows)))} of the {rows} rows."
     starts = [place for place, row in enumerate(order) if row % block == 0]
     for place in starts:
         whole = list(range(order[place], min(order[place] + block, rows)))
         if order[place : place + len(whole)] != whole:
-            return f"the block that begins with row {order[place]} does not stay together."
+            return f"the block that starts at row {order[place]} does not stay together."
     return None
 
 
 q2 = Exercise(
     _judge_orders,
-    "A block is known by its first row: 0, block, 2 * block, ... Put those in random order. "
-    "Then each start stands for the rows from there to the next start, but never past the end.",
+    "A block is identified by its first row: 0, block, 2 * block, ... Put those in random order. "
+    "Then each start stands for the rows from there up to the next start, but never past the end.",
     """\
 def new_order(rows, block):
     starts = np.random.permutation(np.arange(0, rows, block))

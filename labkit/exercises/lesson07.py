@@ -7,7 +7,7 @@ ROWS, BATCH, EPOCHS = 500, 64, 3
 
 
 class Guarded:
-    """An array that remembers how many rows were taken out of it at once."""
+    """An array that records how many rows were read from it at once, at most."""
 
     def __init__(self, array):
         self._array, self.shape, self.dtype, self.most = array, array.shape, array.dtype, 0
@@ -27,14 +27,14 @@ class Guarded:
 
 
 def endless(X, y, batch_size):
-    """The generator of the lesson: in order, over and over."""
+    """The lesson's generator: all rows in order, over and over."""
     while True:
         for start in range(0, len(X), batch_size):
             yield X[start : start + batch_size], y[start : start + batch_size]
 
 
-def watch(feed, rows, batch_size, steps):
-    """Train; returns (the rows of each epoch as labels, the same as inputs, most rows taken at once)."""
+def watch(generator, rows, batch_size, steps):
+    """Train; returns (rows of each epoch by label, the same by input, most rows read at once)."""
     import keras
     import numpy as np
 
@@ -55,7 +55,7 @@ def watch(feed, rows, batch_size, steps):
     model.compile(keras.optimizers.SGD(1e-9), "mae", run_eagerly=True)
     note = keras.callbacks.LambdaCallback(on_epoch_begin=begin)
     model.fit(
-        feed(X, y, batch_size),
+        generator(X, y, batch_size),
         steps_per_epoch=steps,
         epochs=EPOCHS,
         callbacks=[note],
@@ -70,22 +70,22 @@ QUESTIONS = ("epoch 2 begins with row", "rows in epoch 2", "epoch 3 begins with 
 
 def _judge_epochs(answer):
     if not isinstance(answer, dict) or set(answer) != set(QUESTIONS):
-        return f"Keep the dictionary with its questions: {'; '.join(QUESTIONS)}."
+        return f"Keep the dictionary's keys: {'; '.join(QUESTIONS)}."
     for question, said in answer.items():
         if isinstance(said, bool) or not isinstance(said, int):
-            return f"{question}: {said!r} is not a whole number."
-    tried = run(watch, feed=endless, rows=ROWS, batch_size=BATCH, steps=ROWS // BATCH)
+            return f"{question}: {said!r} is not an integer."
+    tried = run(watch, generator=endless, rows=ROWS, batch_size=BATCH, steps=ROWS // BATCH)
     _, second, third = tried.result[0]
     for question, found in zip(QUESTIONS, (second[0], len(second), third[0]), strict=True):
         if answer[question] != found:
-            side = "less" if found < answer[question] else "more"
-            return f"{question}: you say {answer[question]}. In the training just now it was {side}."
+            comparison = "less" if found < answer[question] else "more"
+            return f"{question}: you say {answer[question]}. In the training just now it was {comparison}."
     return None
 
 
 q1 = Exercise(
     _judge_epochs,
-    "How many rows do so many whole batches take? The next batch begins there, and is it a whole one? "
+    "How many rows do that many full batches take? The next batch begins there: is it a full one? "
     "Count the batches of the second epoch one by one: the first of them is the short one.",
     """\
 answer = {
@@ -93,37 +93,38 @@ answer = {
     "rows in epoch 2": 436,  # the last 52, then 6 x 64
     "epoch 3 begins with row": 384,  # 6 x 64
 }""",
-    "All three as in the training that the check has just made.",
+    "All three match the training that the check has just run.",
 )
 
 SHUFFLED_ROWS, SHUFFLED_BATCH = 1_000, 96
 
 
-def _judge_shuffled(feed):
+def _judge_shuffled(generator):
     steps = -(-SHUFFLED_ROWS // SHUFFLED_BATCH)
-    tried = run(watch, feed=feed, rows=SHUFFLED_ROWS, batch_size=SHUFFLED_BATCH, steps=steps, timeout=30)
+    sizes = {"rows": SHUFFLED_ROWS, "batch_size": SHUFFLED_BATCH, "steps": steps}
+    tried = run(watch, generator=generator, timeout=30, **sizes)
     if not tried.ok:
-        return f"Training from it ended with the status {tried.status!r}: {tried.error}"
+        return f"Training on it ended with status {tried.status!r}: {tried.error}"
     return _shuffled_wrong(*tried.result)
 
 
 def _shuffled_wrong(labels, inputs, most):
     if inputs != labels:
-        return "Some rows of X came with the y of other rows: both must be picked by the same numbers."
+        return "Some rows of X came with the y of other rows: both must be indexed with the same row numbers."
     for number, rows in enumerate(labels, start=1):
         twice, missing = len(rows) - len(set(rows)), SHUFFLED_ROWS - len(set(rows))
         if twice or missing:
             return (
-                f"Epoch {number} trained on {len(rows):,} rows of {SHUFFLED_ROWS:,}: "
-                f"{twice:,} of them came again, {missing:,} never came."
+                f"Epoch {number} trained on {len(rows):,} rows; there are {SHUFFLED_ROWS:,}. "
+                f"{twice:,} were repeats, {missing:,} never came."
             )
     if any(rows == sorted(rows) for rows in labels):
-        return "The rows came in the order of the file: nothing is shuffled."
+        return "The rows came in file order: nothing is shuffled."
     if any(a == b for a, b in zip(labels, labels[1:], strict=False)):
         return "They are shuffled, but into the same order in every epoch."
     if most > SHUFFLED_BATCH:
         return (
-            f"The rows are right, but {most:,} of them were taken out of X at once, and a batch has "
+            f"The rows are right, but {most:,} of them were read from X at once, and a batch has "
             f"{SHUFFLED_BATCH}. A file of many gigabytes would now be in memory."
         )
     return None
@@ -131,8 +132,8 @@ def _shuffled_wrong(labels, inputs, most):
 
 q2 = Exercise(
     _judge_shuffled,
-    "Shuffle the numbers of the rows, not the rows. `random.permutation(n)` gives the numbers from 0 to "
-    "n - 1 in a new order at each call; a slice of them picks the rows of a batch, from X and from y.",
+    "Shuffle the row numbers, not the rows. `random.permutation(n)` returns the integers from 0 to n - 1 "
+    "in a new order at each call; a slice of them selects the rows of a batch, from X and from y.",
     """\
 def shuffled(X, y, batch_size):
     import numpy as np

@@ -1,4 +1,4 @@
-"""Lesson 08: what float16 makes smaller, and a model that mixes its precisions well."""
+"""Lesson 08: what float16 makes smaller, and a model with its precisions mixed correctly."""
 
 from ..trials.trial import run
 from .core import Exercise
@@ -35,29 +35,29 @@ def two_steps(letter, policy):
 
 def _judge_smaller(letters):
     if not isinstance(letters, str) or not set(letters.upper()) <= set(NAMES):
-        return f"{letters!r}: give the letters of those that become smaller, such as {NAMES[:2]!r}."
+        return f"{letters!r}: give the letters of those that shrink that much, such as {NAMES[:2]!r}."
     for letter in NAMES:
         full, mixed = (run(two_steps, letter=letter, policy=p) for p in ("float32", "mixed_float16"))
         if not (full.ok and mixed.ok):
-            return f"{letter}: a trial ended with the status {full.status!r} or {mixed.status!r}."
+            return f"{letter}: the trials ended with status {full.status!r} and {mixed.status!r}."
         share = mixed.peak_bytes / full.peak_bytes
         if (share <= ENOUGH) != (letter in letters.upper()):
             said = "you say it does" if letter in letters.upper() else "you say it does not"
-            return f"{letter}: {said}. In a trial just now the peak became {share:.2f} of what it was."
+            return f"{letter}: {said}. In a trial just now the peak was {share:.2f} of the float32 peak."
     return None
 
 
 q1 = Exercise(
     _judge_smaller,
-    "For each: is most of its memory activations, or weights and slots? A table of 131,072 rows is weights. "
-    "For the dense layers compare the batch with the width.",
+    "For each one: is most of its memory activations, or weights and slots? A table of 131,072 rows is "
+    "weights. For the dense layers, compare the batch size with the width.",
     'smaller = "AC"  # both are mostly activations',
-    "All four were trained in both policies just now.",
+    "All four were trained under both policies just now.",
 )
 
 
 def inspected(build):
-    """Build the reader's model, train it two steps; returns what its layers and optimizer are."""
+    """Build the reader's model, train it for two steps; returns what its layers and optimizer are."""
     import numpy as np
 
     model = build()
@@ -75,28 +75,28 @@ def inspected(build):
 def _judge_model(build):
     tried = run(inspected, build=build)
     if not tried.ok:
-        return f"It ended with the status {tried.status!r}: {tried.error}"
+        return f"It ended with status {tried.status!r}: {tried.error}"
     shapes, layers, output, rows, optimizer = tried.result
     if shapes != ((None, 28, 28, 1), (None, 10)):
-        return f"Pictures of 28 × 28 × 1 go in and ten numbers come out; yours has the shapes {shapes}."
+        return f"It should take images of 28 × 28 × 1 and return ten numbers; yours has the shapes {shapes}."
     if output != "float32":
-        return f"What comes out is {output}: a softmax in it loses small probabilities."
+        return f"The output is {output}: small probabilities underflow in such a softmax."
     for name, computes, keeps, has_weights in layers:
         if keeps != "float32":
             return f"The layer {name} keeps its weights in {keeps}: small updates will be lost."
         if has_weights and name.startswith("conv") and computes != "float16":
             return f"The layer {name} computes in {computes}."
     if any(abs(row - 1) > 0.01 for row in rows):
-        return "The ten numbers of a picture do not add up to 1: that is no softmax."
+        return "The ten numbers of an image do not add up to 1: that is not a softmax."
     if optimizer != "LossScaleOptimizer":
-        return f"The optimizer is a plain {optimizer}: small gradients will be lost."
+        return f"The optimizer is a plain {optimizer}: small gradients will underflow."
     return None
 
 
 q2 = Exercise(
     _judge_model,
-    "The policy that computes in float16 and remembers in float32 has a name with 'mixed' in it. "
-    "A layer's own dtype= overrules it.",
+    "The policy that computes in float16 and keeps weights in float32 has 'mixed' in its name. "
+    "A layer's own dtype= overrides it.",
     """\
 def mixed_model():
     import keras

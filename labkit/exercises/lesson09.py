@@ -1,4 +1,4 @@
-"""Lesson 09: what smaller steps hold, and the same training in a quarter of the memory."""
+"""Lesson 09: what smaller steps keep in memory, and the same training in a quarter of it."""
 
 from ..sizes import format_size
 from ..trials.trial import run
@@ -9,7 +9,7 @@ STEPS = {"A": {}, "B": {"micro": 4}, "C": {"micro": 4, "accumulate": 4}, "D": {"
 
 
 def net(wrap=None):
-    """Blocks of two dense layers, one after the other; `wrap` may put something around each block."""
+    """Residual blocks of two dense layers, one after the other; `wrap` may put something around each."""
     import keras
     from keras import layers
 
@@ -23,7 +23,7 @@ def net(wrap=None):
 
 
 def train(wrap=None, micro=1, accumulate=None, optimizer="adam"):
-    """Two updates' worth of rows in steps of ROWS / micro; returns the trained weights."""
+    """Train on ROWS rows twice, in `micro` micro-batches each time; returns the trained weights."""
     import keras
     import numpy as np
 
@@ -32,14 +32,14 @@ def train(wrap=None, micro=1, accumulate=None, optimizer="adam"):
     model.compile(keras.optimizers.get({"class_name": optimizer, "config": config}), "mse")
     X = np.random.default_rng(0).random((ROWS, WIDTH), dtype="float32")
     for _ in range(2):
-        for piece in np.split(X, micro):
-            model.train_on_batch(piece, piece[:, :1])
+        for part in np.split(X, micro):
+            model.train_on_batch(part, part[:, :1])
     return model.get_weights()
 
 
 def _judge_order(order):
     if not isinstance(order, str) or sorted(order.upper()) != sorted(STEPS):
-        return f'{order!r} is not an order of A, B, C and D: give the four letters as text, such as "ABCD".'
+        return f'{order!r} is not an order of A, B, C and D: give the four letters as a string, as in "ABCD".'
     peaks = {letter: run(train, **options).peak_bytes for letter, options in STEPS.items()}
     for first, second in zip(order.upper(), order.upper()[1:], strict=False):
         if peaks[first] > peaks[second]:
@@ -54,7 +54,7 @@ q1 = Exercise(
     _judge_order,
     "Here the activations are by far the largest part. Which of the four shrink them? "
     "Then: what does C keep that B does not? What does D not keep that A does?",
-    'order = "BCDA"  # activations first; then one copy of the weights for C; D saves two copies',
+    'order = "BCDA"  # activations first; C keeps one more copy of the weights; D saves two copies',
     "The four were trained just now.",
 )
 
@@ -62,11 +62,11 @@ q1 = Exercise(
 SETTINGS = ("pieces", "gradient_accumulation_steps", "recompute")
 
 
-def again(block):
-    """A layer that computes its block again on the way back."""
+def recomputed(block):
+    """A layer that recomputes its block in the backward pass."""
     import keras
 
-    class Again(keras.layers.Layer):
+    class Recomputed(keras.layers.Layer):
         def __init__(self, block):
             super().__init__()
             self.block = block
@@ -74,33 +74,31 @@ def again(block):
         def call(self, x):
             return keras.remat(self.block)(x)
 
-    return Again(block)
+    return Recomputed(block)
 
 
 def _judge_settings(settings):
     if not isinstance(settings, dict) or set(settings) != set(SETTINGS):
-        return f"Keep the dictionary with its names: {', '.join(SETTINGS)}."
+        return f"Keep the dictionary's keys: {', '.join(SETTINGS)}."
     pieces, accumulate, recompute = (settings[name] for name in SETTINGS)
     if not isinstance(pieces, int) or pieces < 1 or ROWS % pieces:
-        return f"pieces: {pieces!r} does not cut {ROWS:,} rows into equal parts."
+        return f"pieces: {pieces!r} does not divide {ROWS:,} rows into equal micro-batches."
     if not isinstance(recompute, bool):
         return f"recompute: {recompute!r} is neither True nor False."
     plain = run(train)
-    yours = run(train, micro=pieces, accumulate=accumulate, wrap=again if recompute else None)
+    yours = run(train, micro=pieces, accumulate=accumulate, wrap=recomputed if recompute else None)
     if not yours.ok:
-        return f"Training with them ended with the status {yours.status!r}: {yours.error}"
+        return f"Training with them ended with status {yours.status!r}: {yours.error}"
     return _settings_wrong(plain, yours)
 
 
 def _settings_wrong(plain, yours):
     error = max(float(abs(a - b).max()) for a, b in zip(yours.result, plain.result, strict=True))
     if error > 1e-4:
-        return (
-            f"The weights are off by up to {error:.2g}: after the same rows it has not made the same updates."
-        )
+        return f"The weights are off by up to {error:.2g}: the same rows have not led to the same updates."
     if yours.peak_bytes > plain.peak_bytes / 4:
         return (
-            f"The same weights, but it peaks at {format_size(yours.peak_bytes)}, and as it was at "
+            f"The weights are the same, but it peaks at {format_size(yours.peak_bytes)}, and the original at "
             f"{format_size(plain.peak_bytes)}: more than a quarter."
         )
     return None
@@ -108,8 +106,8 @@ def _settings_wrong(plain, yours):
 
 q2 = Exercise(
     _judge_settings,
-    "An update has to come after all the rows, not after each piece. How many pieces is that? "
-    "If the pieces are as small as you like and it is still too much, forget the inside of the blocks.",
+    "An update has to come after all the rows, not after each micro-batch. How many of those is that? "
+    "If they are as small as you like and it is still too much, recompute the inside of the blocks.",
     'settings = {"pieces": 8, "gradient_accumulation_steps": 8, "recompute": True}',
     "The same weights, and at most a quarter of the peak. Both were trained just now.",
 )

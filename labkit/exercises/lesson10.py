@@ -1,4 +1,4 @@
-"""Lesson 10: which loops grow, and comparing learning rates without growing."""
+"""Lesson 10: which loops grow, and a comparison of learning rates that does not."""
 
 from ..sizes import MIB, format_size
 from ..trials.trial import run
@@ -9,8 +9,8 @@ FEATURES, UNITS = 64, 1024
 ROWS = 256
 
 
-def loop(way, turns):
-    """Turn one of the loops of exercise 1."""
+def loop(letter, iterations):
+    """Run one of the loops of exercise 1."""
     import gc
 
     import keras
@@ -23,50 +23,51 @@ def loop(way, turns):
 
     X, y = np.ones((ROWS, FEATURES), "float32"), np.ones((ROWS, UNITS), "float32")
     model, history = build(), []
-    for _ in range(turns):
-        if way == "A":
+    for _ in range(iterations):
+        if letter == "A":
             model.fit(X, y, verbose=0)
-        elif way == "B":
+        elif letter == "B":
             keras.backend.clear_session()
             model = build()
             model.fit(X, y, verbose=0)
-        elif way == "C":
+        elif letter == "C":
             model = build()
             model.predict_on_batch(X)
         else:
             outputs = model(X)
-            history.append(outputs if way == "D" else outputs.numpy().copy())
+            history.append(outputs if letter == "D" else outputs.numpy().copy())
         gc.collect()
     return model.count_params() * 4
 
 
 def _judge_loops(letters):
     if not isinstance(letters, str) or not set(letters.upper()) <= set("ABCDE, "):
-        return f'{letters!r} is not an answer: give the letters of those that grow as text, such as "AE".'
-    for way in "ABCDE":
-        few, many = (run(loop, way=way, turns=turns) for turns in (FEW, MANY))
-        per_turn = (many.peak_bytes - few.peak_bytes) / (MANY - FEW)
-        grows, said = per_turn > few.result / 2, way in letters.upper()
+        return f'{letters!r} is not an answer: give the letters of those that grow as a string, such as "AE".'
+    for letter in "ABCDE":
+        few, many = (run(loop, letter=letter, iterations=n) for n in (FEW, MANY))
+        growth = (many.peak_bytes - few.peak_bytes) / (MANY - FEW)
+        grows, said = growth > few.result / 2, letter in letters.upper()
         if said != grows:
             yours = "grows" if said else "does not grow"
             return (
-                f"{way}: you say that it {yours}. In {FEW} turns it has just peaked at "
-                f"{format_size(few.peak_bytes)}, in {MANY} at {format_size(many.peak_bytes)}. Who holds what?"
+                f"{letter}: you say that it {yours}. In {FEW} iterations it just peaked at "
+                f"{format_size(few.peak_bytes)}, in {MANY} at {format_size(many.peak_bytes)}. "
+                "What holds on to what?"
             )
     return None
 
 
 q1 = Exercise(
     _judge_loops,
-    "For each ask what is new in every turn, and whether anything still points to it afterwards: a list, "
-    "or TensorFlow itself, which does not forget a graph that trained. `.numpy().copy()` lies on the host.",
+    "For each, ask what every iteration creates, and whether anything still refers to it afterwards: a list, "
+    "or TensorFlow itself, which never releases a graph that trained. `.numpy().copy()` is on the host.",
     'grow = "BD"  # B leaves a trained model behind each time, D an output',
-    "All five were turned just now. (B grows as long as TensorFlow has the fault of this lesson.)",
+    "All five were run just now. (B grows for as long as TensorFlow has the bug of this lesson.)",
 )
 
 
 def compare(answer, count):
-    """Compare so many rates with the reader's function; returns (what it gave, what is expected)."""
+    """Compare `count` learning rates with the reader's function; returns what it returned."""
     import keras
     import numpy as np
 
@@ -87,7 +88,7 @@ def compare(answer, count):
 
 
 def as_it_was(build_sgd, rates, X, y):
-    """The comparison that grows, as the lesson shows it."""
+    """The comparison that grows, as in the lesson."""
     losses = []
     for rate in rates:
         model = build_sgd()
@@ -101,7 +102,7 @@ def _judge_rates(answer):
     few, many = (run(compare, answer=answer, count=count) for count in (FEW, MANY))
     for tried in (few, many):
         if not tried.ok:
-            return f"It ended with the status {tried.status!r}: {tried.error}"
+            return f"It ended with status {tried.status!r}: {tried.error}"
     return _losses_wrong(few.result, wanted) or _rates_grow(few, many)
 
 
@@ -113,13 +114,15 @@ def _losses_wrong(found, wanted):
     except (TypeError, ValueError):
         return f"It should return a list of losses; yours returned {found!r}."
     if found.shape != (len(wanted),):
-        return f"{len(wanted)} rates went in; what came out has the shape {found.shape}."
+        return f"{len(wanted)} rates went in; the result has the shape {found.shape}."
     off = [place for place in range(len(wanted)) if not np.isclose(found[place], wanted[place], rtol=1e-3)]
     if off:
         place = off[0]
         gave, right = f"{found[place]:.5g}", f"{wanted[place]:.5g}"
         ask = (
-            "Does each rate begin with the first weights?" if place else "Were there five steps at that rate?"
+            "Does each rate start from the initial weights?"
+            if place
+            else "Does each rate train for five steps?"
         )
         return f"Loss number {place + 1} is {gave} and should be {right}. {ask}"
     return None
@@ -137,13 +140,13 @@ def _rates_grow(few, many):
 q2 = Exercise(
     _judge_rates,
     "One model is enough. Before the loop, copy its weights (`model.get_weights()`); what has to happen to "
-    "them at the beginning of each rate? Plain SGD has no slots to put back.",
+    "them before each rate? Plain SGD has no slots to reset.",
     """\
 def compare_rates(build_sgd, rates, X, y):
     model = build_sgd()
-    at_first, losses = model.get_weights(), []
+    initial, losses = model.get_weights(), []
     for rate in rates:
-        model.set_weights(at_first)
+        model.set_weights(initial)
         model.optimizer.learning_rate = rate
         losses.append(float([model.train_on_batch(X, y) for _ in range(5)][-1]))
     return losses""",

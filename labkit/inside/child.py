@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -23,6 +24,7 @@ import psutil
 from .. import machine
 from ..sizes import MIB
 from . import execute
+from .folder import TrialFolder
 
 SAMPLE_SECONDS = 0.1
 
@@ -72,10 +74,11 @@ class DeviceMemory:
 
 def main(folder, events_fd):
     """Run the request in `folder` and end this process. Called in a fresh fork of the launcher."""
+    folder = TrialFolder(folder)
     events = Events(events_fd)
-    request = pickle.loads((Path(folder) / "request.pkl").read_bytes())
+    request = pickle.loads(folder.request.read_bytes())
     sys.stdout, sys.stderr = _unbuffered(1), _unbuffered(2)
-    fault_file = open(Path(folder) / "fault.txt", "w")  # noqa: SIM115 - open until the process ends
+    fault_file = open(folder.faults, "w")  # noqa: SIM115 - open until the process ends
     faulthandler.enable(fault_file)
     faulthandler.register(signal.SIGUSR1, fault_file)
     _adopt_surroundings(request)
@@ -90,7 +93,7 @@ class Child:
         from .scopes import Scopes
         from .steps import StepClock
 
-        self.folder, self.events, self.request = Path(folder), events, request
+        self.folder, self.events, self.request = folder, events, request
         self.memory, self.scopes = DeviceMemory(request["device"]), Scopes()
         self.recorder = _recorder(self.scopes, request["profile"])
         self.clock = StepClock(self._after_step, self.recorder)
@@ -167,7 +170,7 @@ class Refusals:
 
     def hopeless(self):
         """True once one call has been refused memory for longer than `patience` seconds, and been idle."""
-        dumps = list(self._folder.glob("dump*"))
+        dumps = self._folder.dumps()
         now, frame = time.monotonic(), sys._current_frames().get(self._thread)
         if len(dumps) > self._count:
             if self._frame is not frame or self._frame is None:
@@ -204,8 +207,7 @@ def _recorder(scopes, profile):
 
 def _keep_record(recorder, clock, folder):
     try:
-        record = recorder.stop() | {"validates": clock.validates}
-        (folder / "timeline.pkl").write_bytes(pickle.dumps(record, protocol=5))
+        replace(recorder.stop(), validates=clock.validates).save(folder.record)
     except Exception as e:
         return {"no_timeline": f"There is no timeline: {e}"}
     return {}
@@ -230,7 +232,7 @@ def _adopt_surroundings(request):
 def _limit_memory(request, folder):
     """Cap the device's allocator; without a limit, let it count all the same."""
     mib = request["limit"] // MIB if request["limit"] else None
-    os.environ["TF_BFC_MEMORY_DUMP"] = str(Path(folder) / "dump")
+    os.environ["TF_BFC_MEMORY_DUMP"] = str(folder.dump_prefix)
     if request["device"] == "gpu":
         import tensorflow as tf
 

@@ -5,7 +5,6 @@ import linecache
 import sys
 import traceback
 import types
-from pathlib import Path
 
 from ..logs.messages import CONSTANT
 
@@ -18,7 +17,7 @@ OOM_MARKS = (
 
 
 def run(folder, echo):
-    """Run the code in `folder`. Returns the status, and the error as plain data."""
+    """Run the code in the TrialFolder. Returns the status, and the error as plain data."""
     try:
         result = _call(folder, echo)
     except SystemExit as e:
@@ -33,7 +32,7 @@ def run(folder, echo):
 def _call(folder, echo):
     import cloudpickle
 
-    with open(Path(folder) / "payload.pkl", "rb") as file:
+    with open(folder.payload, "rb") as file:
         payload = cloudpickle.load(file)
     for name, source in payload["sources"].items():  # AutoGraph reads the source of what it traces
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
@@ -65,7 +64,7 @@ def _is_oom(error, folder):
         return True
     if not isinstance(error, tf.errors.OpError):
         return False
-    hidden = CONSTANT in str(error) and any(Path(folder).glob("dump*"))
+    hidden = CONSTANT in str(error) and bool(folder.dumps())
     return hidden or any(mark in str(error) for mark in OOM_MARKS)
 
 
@@ -82,10 +81,10 @@ def _keep(result, folder):
     if result is None:
         return {}
     try:
-        with open(Path(folder) / "result.pkl", "wb") as file:
+        with open(folder.result, "wb") as file:
             _result_pickler(file).dump(result)
     except Exception as e:
-        (Path(folder) / "result.pkl").unlink()
+        folder.result.unlink()
         said = f"`train` returned a {type(result).__name__}, which cannot leave the trial: {e}"
         return {"note": f"{said}. Return numbers or arrays."}
     return {}

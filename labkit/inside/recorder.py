@@ -1,4 +1,4 @@
-"""Inside a trial: record every allocation of the device's allocator, and read the record.
+"""Inside a trial: record every allocation of the device's allocator.
 
 TensorFlow's profiler writes an event for each allocation and deallocation, with its address, size, op and
 shape. What it does not say is added here: which buffers are variables (by their addresses, looked up at the
@@ -11,12 +11,14 @@ import glob
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 
 import keras
 import tensorflow as tf
 
 from ..errors import LabkitError
 from ..record.profile import MARK, read
+from ..record.record import Variable
 
 SNAPSHOTS = 8
 
@@ -65,7 +67,7 @@ class Recorder:
         _mark("snapshot")
 
     def stop(self):
-        """The record as plain data for labkit.record.timeline.Timeline."""
+        """The Record, with what the profile does not say."""
         try:
             if self.running:
                 self.snapshot()
@@ -77,15 +79,16 @@ class Recorder:
                 shutil.rmtree(self._folder, ignore_errors=True)
         layers = set(self._scopes.layers.values())
         snapshots = [
-            [(address, kind, path, _owner(path, layers)) for address, kind, path in snapshot]
+            [Variable(address, kind, path, _owner(path, layers)) for address, kind, path in snapshot]
             for snapshot in self._snapshots
         ]
-        return record | {
-            "snapshots": snapshots,
-            "scopes": self._scopes.layers,
-            "optimizers": optimizer_names(),
-            "widest_sum": widest_sum(),
-        }
+        return replace(
+            record,
+            snapshots=snapshots,
+            scopes=self._scopes.layers,
+            optimizers=optimizer_names(),
+            widest_sum_bytes=widest_sum_bytes(),
+        )
 
     def _finish(self):
         self.running = False
@@ -110,7 +113,7 @@ def optimizer_names():
     return sorted({o.name for o in gc.get_objects() if isinstance(o, keras.optimizers.Optimizer)})
 
 
-def widest_sum():
+def widest_sum_bytes():
     """Bytes a row of the widest sum of three tensors or more: the gradient of what is used three times."""
     graphs = [o for o in gc.get_objects() if isinstance(o, tf.Graph)]
     sums = [op for graph in graphs for op in graph.get_operations() if op.type == "AddN"]

@@ -274,7 +274,7 @@ class Estimate:
         plan, value = self._plans[-1], self.at[1]
         here, there = (plan.replay(v).peak for v in (value, 32 * value))
         row = max(1, there - here) / (31 * value)
-        if here > REWRITES_AT or plan.timeline.record["widest_sum"] < MATTERS * row:
+        if here > REWRITES_AT or plan.timeline.record.widest_sum_bytes < MATTERS * row:
             return None
         there = self._value_at(SURELY_REWRITTEN * REWRITES_AT)
         return there if there <= FURTHEST * value else None
@@ -310,7 +310,7 @@ class Estimate:
                 f"At the peak {100 * share:.0f} % of the memory grows in several dimensions with "
                 f"{self.over}: in no straight line, so the estimate lies too low."
             )
-        if plan.timeline.record["validates"]:
+        if plan.timeline.record.validates:
             yield (
                 f"`fit` validates after the {STEPS} steps that were seen: what that takes, copies of the "
                 "validation arrays among it, is not in the estimate."

@@ -17,7 +17,7 @@ Replay = collections.namedtuple("Replay", "fits peak place")
 
 def plans(at, timelines):
     """A Plan of each trial, with the same growth for allocations that are alike."""
-    asked = [timeline.record["allocations"]["requested"].astype(float) for timeline in timelines]
+    asked = [timeline.record.allocations["requested"].astype(float) for timeline in timelines]
     first, second = _alike(at, timelines)
     growth = (asked[1][second] - asked[0][first]) / (at[1] - at[0])
     shapes = zip(_shapes(timelines[0], first), _shapes(timelines[1], second), strict=True)
@@ -30,7 +30,7 @@ def plans(at, timelines):
 
 def _shapes(timeline, places):
     record = timeline.record
-    return [record["shapes"][shape] for shape in record["allocations"]["shape"][places].tolist()]
+    return [record.shapes[shape] for shape in record.allocations["shape"][places].tolist()]
 
 
 def _dimensions_apart(one, other):
@@ -63,12 +63,12 @@ def _alike_in_the_pipeline(at, timelines):
 def _places_by_size(timeline):
     places = collections.defaultdict(list)
     for place in np.flatnonzero(_nameless(timeline)).tolist():
-        places[int(timeline.record["allocations"]["requested"][place])].append(place)
+        places[int(timeline.record.allocations["requested"][place])].append(place)
     return places
 
 
 def _nameless(timeline):
-    return timeline.in_pipeline & (timeline.record["allocations"]["op"] == 0)
+    return timeline.in_pipeline & (timeline.record.allocations["op"] == 0)
 
 
 def _keys(timeline):
@@ -77,16 +77,16 @@ def _keys(timeline):
     A compiled step's block may have no op: then it is like that of the program of the same name.
     """
     record = timeline.record
-    columns = record["allocations"]
-    ops = [_RUN_DEPENDENT.sub(r"\1", op) for op in record["ops"]]
-    ranks = [shape.count(",") + (len(shape) > 2) for shape in record["shapes"]]
-    steps = np.searchsorted(record["steps"], columns["begin"])
+    columns = record.allocations
+    ops = [_RUN_DEPENDENT.sub(r"\1", op) for op in record.ops]
+    ranks = [shape.count(",") + (len(shape) > 2) for shape in record.shapes]
+    steps = np.searchsorted(record.steps, columns["begin"])
     steps[timeline.in_pipeline] = 0  # in which step is chance
     named = ~_nameless(timeline)
     for place, program in sorted(blocks_of(record).items()):
         if not columns["op"][place]:
             named[place] = False
-            yield place, (program["name"], int(steps[place]))
+            yield place, (program.name, int(steps[place]))
     for place in np.flatnonzero(named).tolist():
         op, shape, dtype, temp = (int(columns[name][place]) for name in ("op", "shape", "dtype", "temp"))
         yield place, (ops[op], ranks[shape], dtype, temp, int(steps[place]))
@@ -103,8 +103,8 @@ class Plan:
 
     def __init__(self, timeline, own_value, asked, places, growth, bent):
         self.timeline, self._own_value, self._asked = timeline, own_value, asked
-        leading = np.array([_leading(shape) for shape in timeline.record["shapes"]])
-        leading = leading[timeline.record["allocations"]["shape"]]
+        leading = np.array([_leading(shape) for shape in timeline.record.shapes])
+        leading = leading[timeline.record.allocations["shape"]]
         by_shape = (leading > 0) & (leading % own_value == 0)
         # Which of two ops writes over its input, and so allocates nothing, can differ between the trials.
         self.per_unit = np.where(by_shape, asked / own_value, 0.0)
@@ -121,13 +121,13 @@ class Plan:
         When tf.data's threads make the next batch differs from step to step, and with it the holes that the
         allocator is left with. Where the pipeline is on the device, it is moved at random in the others.
         """
-        columns = self.timeline.record["allocations"]
+        columns = self.timeline.record.allocations
         begin, end = columns["begin"], columns["end"]
         moving = np.flatnonzero(self.timeline.in_pipeline & (begin >= 0))
         orders = [_order(begin, end)]
         if not len(moving):
             return orders
-        step = np.diff([0, *self.timeline.record["steps"]])[-1]
+        step = np.diff([0, *self.timeline.record.steps])[-1]
         latest = np.where(end[moving] >= 0, end[moving] - 1, begin.max())
         rng = np.random.default_rng(0)
         for _ in range(MOVES):
@@ -179,7 +179,7 @@ class Plan:
 
     def _at_own_peak(self, chosen):
         held = self.timeline.held_at_peak()
-        return int(self.timeline.record["allocations"]["bytes"][held & chosen].sum())
+        return int(self.timeline.record.allocations["bytes"][held & chosen].sum())
 
 
 def _order(begin, end):

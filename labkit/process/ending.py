@@ -49,17 +49,18 @@ def outcome(trial, watch):
 
 def _timeline(watch, limit, facts):
     """The timeline, up to the failure if there was one; without one, a note that says why."""
-    path = watch.folder / "timeline.pkl"
+    path = watch.folder.record
     if not path.exists():
         why = watch.done.get(
             "no_timeline", "There is no timeline: the process ended before it could be read."
         )
         return {"note": " ".join(filter(None, [facts["note"], why]))}
+    from ..record.record import Record
     from ..record.timeline import Timeline  # it brings NumPy, which importing labkit does not wait for
 
     diagnosis = facts.get("diagnosis")
-    timeline = Timeline(pickle.loads(path.read_bytes()), limit, diagnosis and diagnosis.requested_bytes)
-    refusal = dumpfile.newest_of_first_refusal(watch.dumps()) if diagnosis else None
+    timeline = Timeline(Record.load(path), limit, diagnosis and diagnosis.requested_bytes)
+    refusal = dumpfile.newest_of_first_refusal(watch.folder.dumps()) if diagnosis else None
     if refusal:
         timeline = timeline.until(dumpfile.when(refusal))
     return {"timeline": timeline, "diagnosis": with_timeline(diagnosis, timeline)}
@@ -109,14 +110,14 @@ def _killed(watch):
 
 def _was_refused_memory(watch):
     """A refusal shortly before the end, with the wait for memory between: the crash is its consequence."""
-    dumps = watch.dumps()
+    dumps = watch.folder.dumps()
     return bool(dumps) and time.time() - max(map(dumpfile.when, dumps)) < 5
 
 
 def _out_of_memory(trial, watch, error, log, facts):
     memory_map = None
     with contextlib.suppress(ValueError, OSError):
-        path = dumpfile.newest_of_first_refusal(watch.dumps())
+        path = dumpfile.newest_of_first_refusal(watch.folder.dumps())
         memory_map = path and dumpfile.read(path)
     crashed = not watch.done
     scopes, failed_in = watch.done.get("scopes", {}), watch.done.get("failed_in")
@@ -146,7 +147,7 @@ def _reported(error):
 def _where(folder):
     """The reader's lines that were running when the process crashed or was ended."""
     with contextlib.suppress(OSError):
-        text = (Path(folder) / "fault.txt").read_text(errors="replace")
+        text = folder.faults.read_text(errors="replace")
         thread = _training_thread(text)
         found = [(m["file"], int(m["line"]), m["name"], None) for m in _FAULT_FRAME.finditer(thread)]
         above = itertools.takewhile(lambda frame: not frame[0].endswith("execute.py"), found)
@@ -195,11 +196,10 @@ class _Unpickler(pickle.Unpickler):
 
 def _result(folder):
     """(result, note): what `train` returned, unless reading it would bring TensorFlow into the kernel."""
-    path = Path(folder) / "result.pkl"
-    if not path.exists():
+    if not folder.result.exists():
         return None, ""
     try:
-        with open(path, "rb") as file:
+        with open(folder.result, "rb") as file:
             return _Unpickler(file).load(), ""
     except Exception as e:
         return None, f"The result could not be read here ({e}). Return numbers or arrays."

@@ -46,7 +46,7 @@ class Watch:
         pipes = [os.pipe() for _ in range(3)]
         self._ends = [read for read, _ in pipes]
         try:
-            self.launcher.send({"do": "run", "folder": str(self.folder)}, [write for _, write in pipes])
+            self.launcher.send({"do": "run", "folder": str(self.folder.path)}, [write for _, write in pipes])
         except LauncherGone:
             self.lost = True
         finally:
@@ -135,13 +135,9 @@ class Watch:
             else:
                 self.done = event
 
-    def dumps(self):
-        """Paths of the dumps that the allocator has written so far, one for each refusal."""
-        return list(self.folder.glob("dump*"))
-
     def waiting_seconds(self):
         """How much longer TensorFlow will wait for memory to be freed, or None if it does not wait."""
-        dumps = self.dumps()
+        dumps = self.folder.dumps()
         if not dumps:
             return None
         refused_at, steps = max(map(dumpfile.when, dumps)), self.sample.get("steps")

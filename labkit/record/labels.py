@@ -22,8 +22,8 @@ class Labels:
     """
 
     def __init__(self, record):
-        self._record, columns = record, record["allocations"]
-        self._begin, self._events = columns["begin"], record["events"]
+        self._record, columns = record, record.allocations
+        self._begin, self._events = columns["begin"], record.events
         self._end = np.where(columns["end"] < 0, self._events, columns["end"])
         self._find_variables()
         self._find_layers()
@@ -32,8 +32,8 @@ class Labels:
     def _find_variables(self):
         """Which allocation is which variable: the one at its address when the snapshot was taken."""
         self.variables, self.kinds, self._owner = {}, {}, {}
-        address = self._record["allocations"]["address"]
-        snapshots = zip(self._record["snapshots_at"], self._record["snapshots"], strict=False)
+        address = self._record.allocations["address"]
+        snapshots = zip(self._record.snapshots_at, self._record.snapshots, strict=False)
         for place, variables in snapshots:
             alive = np.flatnonzero((self._begin < place) & (self._end >= place))
             by_address = dict(zip(address[alive].tolist(), alive.tolist(), strict=True))
@@ -43,23 +43,23 @@ class Labels:
                     self.variables[i], self.kinds[i], self._owner[i] = path, kind, layer
 
     def _find_layers(self):
-        scopes, ops = self._record["scopes"], self._record["ops"]
+        scopes, ops = self._record.scopes, self._record.ops
         names = sorted({*scopes.values(), *filter(None, self._owner.values())})
         self.layer_names = [None, *names]
         number = {name: number for number, name in enumerate(self.layer_names)}
         of_op = np.array([number[layer_of(op, scopes)] for op in ops], dtype=np.int64)
-        columns = self._record["allocations"]
+        columns = self._record.allocations
         self.layer = np.where(columns["idle"], 0, of_op[columns["op"]])
         for i, layer in self._owner.items():
             self.layer[i] = number[layer]
 
     def _find_categories(self):
-        columns, number = self._record["allocations"], {c: i for i, c in enumerate(CATEGORIES)}
-        kind_of_op = np.array([self._kind_of(op) for op in self._record["ops"]])
+        columns, number = self._record.allocations, {c: i for i, c in enumerate(CATEGORIES)}
+        kind_of_op = np.array([self._kind_of(op) for op in self._record.ops])
         kinds = kind_of_op[columns["op"]]
         recorded, temp = columns["inside"] < 0, columns["temp"].astype(bool)
         from_python = made_by("python", self._record)
-        unscoped = np.array(["/" not in op for op in self._record["ops"]])[columns["op"]]
+        unscoped = np.array(["/" not in op for op in self._record.ops])[columns["op"]]
         backward = np.sort(self._begin[(kinds == "backward") & recorded])
         in_backward = self._in_backward(backward)
         kinds[(kinds == "forward") & unscoped & ~from_python & in_backward] = "backward"
@@ -81,9 +81,9 @@ class Labels:
 
     def _in_compiled(self, kind_of_op):
         """The categories of what lies in the blocks of compiled steps: there it is known what needs it."""
-        columns = self._record["allocations"]
+        columns = self._record.allocations
         inside = np.flatnonzero(columns["inside"] >= 0)
-        kept = np.array([any(map(self._is_after_forward, users)) for users in self._record["users"]])
+        kept = np.array([any(map(self._is_after_forward, users)) for users in self._record.users])
         makers, needed = kind_of_op[columns["op"][inside]], kept[columns["users"][inside]]
         for maker, is_kept, own in zip(makers, needed, columns["own"][inside], strict=True):
             if maker == "forward" and is_kept:
@@ -101,7 +101,7 @@ class Labels:
             return "unnamed"
         if last.startswith("VarHandleOp"):
             return "handle"
-        if path.partition("/")[0] in self._record["optimizers"]:
+        if path.partition("/")[0] in self._record.optimizers:
             return "slot" if "/Initializer/" in path else "update"
         if BACKWARD.search(path):
             return "backward"
@@ -111,7 +111,7 @@ class Labels:
 
     def _in_backward(self, backward):
         """Whether an allocation comes after the first of the backward pass in its step."""
-        edges = np.array([0, *self._record["steps"]])
+        edges = np.array([0, *self._record.steps])
         start = edges[np.searchsorted(edges, np.maximum(self._begin, 0), side="right") - 1]
         first = np.searchsorted(backward, start)
         padded = np.append(backward, self._events + 1)
@@ -126,5 +126,5 @@ class Labels:
 
 def made_by(threads, record):
     """Which allocations the threads make that have a text in their name, as an array of truths."""
-    made = np.array([threads in thread for thread in record["threads"]])
-    return made[record["allocations"]["thread"]]
+    made = np.array([threads in thread for thread in record.threads])
+    return made[record.allocations["thread"]]

@@ -3,10 +3,12 @@
 An event for each allocation and deallocation has its address, size, op and shape.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..errors import LabkitError
-from .xla_blocks import COLUMNS
+from .record import COLUMNS, Record
 from .xla_programs import programs
 
 # By number, from 1: DataType in tensorflow/core/framework/types.proto
@@ -19,13 +21,7 @@ MARK = "labkit:"  # begins the names of the events by which a trial marks its st
 
 
 def read(path):
-    """The allocations in a profile file (`*.xplane.pb`) as columns, in the order in which they happened.
-
-    Returns a dict: "allocations" (a dict of equally long arrays: `begin` and `end` are places in the order
-    of all events, -1 for an end that is not in the record), "ops", "shapes", "threads" (tables that columns
-    point into), "events" (their number), "held" (bytes in use before the first event), "steps" and
-    "snapshots_at" (places in the order), "seconds" (of each event, from the record's start), "began" (its
-    start, in seconds since 1970, or None), "programs" (what XLA compiled, see labkit.record.xla_programs).
+    """The Record of a profile file (`*.xplane.pb`), as far as the file tells it.
 
     Raises LabkitError for a file that is no profile, is cut off, or has no allocator's events.
     """
@@ -48,7 +44,7 @@ def read(path):
             "host_tracer_level=3), on a GPU or with TF_CPU_ALLOCATOR_USE_BFC=true in the environment."
         )
     events = sorted(_of_the_device(events), key=lambda event: event[0])
-    return _columns(events, sorted(marks)) | {"began": _began(space), "programs": programs(space)}
+    return replace(_record(events, sorted(marks)), began=_began(space), programs=programs(space))
 
 
 def _of_the_device(events):
@@ -119,7 +115,7 @@ class _Table(dict):
         return self.setdefault(text, len(self))
 
 
-def _columns(events, marks):
+def _record(events, marks):
     rows, live = [], {}
     ops, shapes, threads, dtypes = _Table(), _Table(), _Table(), _Table()
     for place, (_, is_allocation, thread, stats) in enumerate(events):
@@ -147,21 +143,16 @@ def _columns(events, marks):
     for at, kind in marks:
         places[kind].append(int(np.searchsorted(moments, at)))
     columns = np.array(rows, dtype=np.int64).T
-    return {
-        "allocations": dict(zip(COLUMNS, columns, strict=True)),
-        "ops": list(ops),
-        "shapes": list(shapes),
-        "threads": list(threads),
-        "dtypes": list(dtypes),
-        "events": len(events),
-        "held": first.get("bytes_allocated", 0) - sign * first.get("allocation_bytes", 0),
-        "steps": places["step"],
-        "snapshots_at": places["snapshot"],
-        "seconds": (moments - moments[0]) / 1e12,
-        "first_event": moments[0] / 1e12,
-        "snapshots": [],
-        "scopes": {},
-        "optimizers": [],
-        "widest_sum": 0,
-        "validates": False,
-    }
+    return Record(
+        allocations=dict(zip(COLUMNS, columns, strict=True)),
+        ops=list(ops),
+        shapes=list(shapes),
+        threads=list(threads),
+        dtypes=list(dtypes),
+        events=len(events),
+        held_bytes=first.get("bytes_allocated", 0) - sign * first.get("allocation_bytes", 0),
+        seconds=(moments - moments[0]) / 1e12,
+        first_event=moments[0] / 1e12,
+        steps=places["step"],
+        snapshots_at=places["snapshot"],
+    )

@@ -4,6 +4,7 @@ It is made from a record; it needs no TensorFlow and knows nothing of processes.
 """
 
 import collections
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,18 +59,34 @@ class Timeline:
         """limit, refused_bytes: the memory limit and the failed request, or None."""
         self.limit_bytes, self.refused_bytes = limit, refused_bytes
         self.record, self._shown = record, unfold(record)
-        columns = self._shown["allocations"]
-        self._begin, self._end = columns["begin"], columns["end"]
+        columns = self._shown.allocations
         self._bytes, self._requested = columns["bytes"], columns["requested"]
-        self._events = self._shown["events"]
-        self._end = np.where(self._end < 0, self._events, self._end)
-        self._held = max(0, record["held"] - int(self._bytes[self._begin < 0].sum()))
+        before = columns["begin"] < 0
+        self._held = max(0, record.held_bytes - int(self._bytes[before].sum()))
         self._labels = Labels(self._shown)
+        self._look_at(0, self._shown.events)
+        self._training_at = self._first_call()
+
+    def _look_at(self, first, last):
+        """Show the stretch from one place to another; what began earlier is still in it."""
+        columns, self._first, self._events = self._shown.allocations, first, max(1, last - first)
+        begin, end = columns["begin"], columns["end"]
+        end = np.where(end < 0, self._shown.events, end)
+        inside = (begin < last) & (end > first)
+        self._begin = np.where(inside, np.maximum(begin - first, 0), 0)
+        self._end = np.where(inside, np.minimum(end - first, self._events), 0)
+
+    def _part(self, first, last):
+        """The Timeline of a stretch of this one."""
+        part = copy.copy(self)
+        part._look_at(self._first + first, self._first + last)
+        return part
 
     @property
     def steps(self):
         """Places in the order of events at which training steps ended."""
-        return list(self._shown["steps"])
+        last = self._first + self._events
+        return [place - self._first for place in self._shown.steps if self._first < place <= last]
 
     @property
     def events(self):
@@ -125,17 +142,18 @@ class Timeline:
 
     def during(self, phase):
         """The Timeline of one phase: "building" (up to the first step), or a step, counted from 1."""
-        ends = [0, *self.steps]
+        training_at = min(max(0, self._training_at - self._first), self._events)
+        edges = [0, training_at, *self.steps]
         number = 0 if phase == "building" else phase
-        if not isinstance(number, int) or not 0 <= number < len(ends):
-            raise ValueError(f"{phase!r}: there are 'building' and the steps 1 to {len(ends) - 1}")
-        return _Part(self, *self._span(number))
+        if not isinstance(number, int) or not 0 <= number < len(edges) - 1:
+            raise ValueError(f"{phase!r}: there are 'building' and the steps 1 to {len(edges) - 2}")
+        return self._part(edges[number], edges[number + 1])
 
     def until(self, seconds):
-        """The Timeline up to a moment, in seconds since 1970: that of a failure, say."""
-        record = self._shown
-        at = seconds - record["began"] - record["first_event"]
-        return _Part(self, 0, max(1, int(np.searchsorted(record["seconds"], at))))
+        """The Timeline up to a point in time, in seconds since 1970: that of a failure, say."""
+        at = seconds - self._shown.began - self._shown.first_event
+        place = int(np.searchsorted(self._shown.seconds, at)) - self._first
+        return self._part(0, min(max(1, place), self._events))
 
     def curves(self, by="category", most=8):
         """Bytes in use after each event: {label: array}. by: "category", or "layer" (the `most` largest)."""
@@ -166,15 +184,15 @@ class Timeline:
         named = ", ".join(f"{c} {100 * b / self.peak_bytes:.0f} %" for c, b in shares.items())
         return f"Timeline: {self.events} events, peak {self.peak_bytes} bytes: {named}"
 
-    def _span(self, number):
-        """(first, last) place of building (0) or of a step."""
-        calls = [p for p in self._shown["snapshots_at"] if p <= (self.steps or [self._events])[0]]
-        first_call = calls[-2] if len(calls) > 1 else 0
-        edges = [0, first_call, *self.steps]
-        return edges[number], edges[number + 1]
+    def _first_call(self):
+        """The place at which the call began that made the first step: before it, the model was built."""
+        if not self._shown.steps:
+            return self._shown.events
+        calls = [place for place in self._shown.snapshots_at if place <= self._shown.steps[0]]
+        return calls[-2] if len(calls) > 1 else 0
 
     def _idle(self):
-        return self._sums(self._shown["allocations"]["idle"].astype(bool))
+        return self._sums(self._shown.allocations["idle"].astype(bool))
 
     def _sums(self, chosen):
         change = np.zeros(self._events + 1, dtype=np.int64)
@@ -184,15 +202,15 @@ class Timeline:
 
     def row(self, i):
         """The Row at place `i`: first come the recorded allocations, then what lies in blocks of XLA's."""
-        record, columns, labels = self._shown, self._shown["allocations"], self._labels
-        held = self._begin[i] < 0
-        op = labels.variables.get(i) or (HELD if held else record["ops"][columns["op"][i]])
+        record, columns, labels = self._shown, self._shown.allocations, self._labels
+        held = columns["begin"][i] < 0
+        op = labels.variables.get(i) or (HELD if held else record.ops[columns["op"][i]])
         return Row(
             labels.layer_names[labels.layer[i]],
             op,
             CATEGORIES[labels.category[i]],
-            record["shapes"][columns["shape"][i]],
-            record["dtypes"][columns["dtype"][i]],
+            record.shapes[columns["shape"][i]],
+            record.dtypes[columns["dtype"][i]],
             int(self._bytes[i]),
             int(self._requested[i]),
         )
@@ -200,11 +218,11 @@ class Timeline:
     @property
     def blocks(self):
         """Places, among the recorded allocations, of the blocks of compiled steps that are shown divided."""
-        return sorted({*self._shown["allocations"]["inside"][self._end > self._begin].tolist()} - {-1})
+        return sorted({*self._shown.allocations["inside"][self._end > self._begin].tolist()} - {-1})
 
     def parts(self, i):
         """(Row, share of the bytes) of what a recorded allocation holds: itself, unless XLA divided it."""
-        columns, inside = self._shown["allocations"], ()
+        columns, inside = self._shown.allocations, ()
         if columns["idle"][i]:
             inside = np.flatnonzero((columns["inside"] == i) & (self._end > self._begin))
         if not len(inside):
@@ -216,20 +234,20 @@ class Timeline:
 
     def held_at_peak(self):
         """Which of the recorded allocations are in use at the peak, as an array of truths."""
-        place, columns = self.peak_at, self.record["allocations"]
+        place, columns = self.peak_at, self.record.allocations
         alive = np.flatnonzero((self._begin <= place) & (self._end > place))
-        inside = self._shown["allocations"]["inside"][alive]
+        inside = self._shown.allocations["inside"][alive]
         held = np.zeros(len(columns["begin"]), dtype=bool)
         held[np.where(inside < 0, alive, inside)] = True
         return held
 
     def refused_block(self):
         """The Timeline of the block that a compiled step asked for and did not get, as if it had; or None."""
-        programs = [p for p in self.record.get("programs", ()) if self.refused_bytes]
-        program = min(programs, key=lambda p: abs(p["bytes"] - self.refused_bytes), default=None)
-        if program is None or abs(program["bytes"] - self.refused_bytes) > ROUNDED * self.refused_bytes:
+        programs = [p for p in self.record.programs if self.refused_bytes]
+        program = min(programs, key=lambda p: abs(p.bytes - self.refused_bytes), default=None)
+        if program is None or abs(program.bytes - self.refused_bytes) > ROUNDED * self.refused_bytes:
             return None
-        return Timeline(self.record | of_block(program))
+        return Timeline(of_block(self.record, program))
 
     def weight_shapes(self):
         """The shapes, as texts, that weights had at any time."""
@@ -240,20 +258,3 @@ class Timeline:
     def in_pipeline(self):
         """Which of the recorded allocations tf.data's own threads make, as an array of truths."""
         return made_by("tf_data", self.record)
-
-
-class _Part(Timeline):
-    """A stretch of a Timeline, from one place to another; what began earlier is still in it."""
-
-    def __init__(self, whole, first, last):
-        self.__dict__.update(whole.__dict__)
-        self._first, self._last = first, last
-        inside = (whole._begin < last) & (whole._end > first)
-        self._events = max(1, last - first)
-        self._begin = np.where(inside, np.maximum(whole._begin - first, 0), 0)
-        self._end = np.where(inside, np.minimum(whole._end - first, self._events), 0)
-
-    @property
-    def steps(self):
-        inside = (place for place in self._shown["steps"] if self._first < place <= self._last)
-        return [place - self._first for place in inside]

@@ -6,29 +6,39 @@ the block is idle meanwhile: together, at each moment, the bytes of the block. T
 order of events just before the block is given back, when the step's outputs have their memory too.
 """
 
+from dataclasses import dataclass, field, replace
+
 import numpy as np
 
+from .record import COLUMNS, Record
+
 IDLE = "(idle in the block of a compiled step)"
-COLUMNS = ("begin", "end", "bytes", "requested", "address", "op", "thread", "shape", "dtype", "temp")
 SMALLEST = 1024  # bytes of a block that is worth dividing
 ALIGNED = 256  # bytes: a block may be asked for rounded up to a multiple
 FEEDING = ("python", "tf_data")  # threads of which what has no name is an array
 MOST = 300_000  # rows made in all: in a training longer than that, the later steps' blocks stay whole
 
 
-def unfold(record):
-    """The record with its blocks divided, the new rows after the old ones, with four columns more.
+@dataclass(frozen=True)
+class Unfolded(Record):
+    """A Record with its blocks divided, the new rows after the old ones, with four columns more.
 
     inside   the row of the block that it lies in, or -1
     idle     whether it is (part of) a block where nothing lies, or of which it is not shown what
     own      whether it is scratch of XLA's own
-    users    the ops that need it, as a place in the new table "users"
+    users    the ops that need it, as a place in the table `users`
     """
+
+    users: list = field(default_factory=lambda: [()])
+
+
+def unfold(record):
+    """The Unfolded of a Record."""
     columns, tables = _with_room(record)
-    blocks = {row: program for row, program in blocks_of(record).items() if program["bytes"] >= SMALLEST}
+    blocks = {row: program for row, program in blocks_of(record).items() if program.bytes >= SMALLEST}
     columns["idle"][list(blocks)] = True
     ends, more = columns["end"].copy(), 0
-    added = np.zeros(record["events"] + 1, dtype=np.int64)
+    added = np.zeros(record.events + 1, dtype=np.int64)
     plans, rows, room = {}, [], MOST
     for i in sorted(blocks, key=lambda i: ends[i]):
         program = id(blocks[i])
@@ -49,42 +59,49 @@ def unfold(record):
     columns["end"][hidden] = columns["begin"][hidden]
     joined = {name: np.concatenate([columns[name], *(part[name] for part in parts)]) for name in columns}
     at = np.repeat(np.arange(len(added)), added)
-    seconds = record["seconds"]
-    return record | {
-        **{name: list(table) for name, table in tables.items()},
-        "allocations": joined,
-        "events": record["events"] + int(added.sum()),
-        "steps": [place + int(later[place]) for place in record["steps"]],
-        "snapshots_at": [place + int(later[place]) for place in record["snapshots_at"]],
-        "seconds": np.insert(seconds, at, seconds[np.minimum(at, len(seconds) - 1)]),
-    }
+    seconds = record.seconds
+    return Unfolded(
+        **vars(record)
+        | {name: list(table) for name, table in tables.items()}
+        | {
+            "allocations": joined,
+            "events": record.events + int(added.sum()),
+            "steps": [place + int(later[place]) for place in record.steps],
+            "snapshots_at": [place + int(later[place]) for place in record.snapshots_at],
+            "seconds": np.insert(seconds, at, seconds[np.minimum(at, len(seconds) - 1)]),
+        }
+    )
 
 
-def of_block(program):
-    """What makes a record one of a single allocation, that of a program's block."""
-    columns = dict.fromkeys(COLUMNS, 0) | {"end": 1, "bytes": program["bytes"], "requested": program["bytes"]}
-    return {
-        "allocations": {name: np.array([value]) for name, value in columns.items()},
-        "ops": [""],
-        "shapes": [""],
-        "threads": ["XLA"],
-        "dtypes": [""],
-        "events": 2,
-        "held": 0,
-        "steps": [],
-        "snapshots_at": [],
-        "seconds": np.zeros(2),
-        "programs": [program],
-    }
+def of_block(record, program):
+    """A Record of a single allocation, that of a program's block, in the model that `record` is of."""
+    columns = dict.fromkeys(COLUMNS, 0) | {"end": 1, "bytes": program.bytes, "requested": program.bytes}
+    return replace(
+        record,
+        allocations={name: np.array([value]) for name, value in columns.items()},
+        ops=[""],
+        shapes=[""],
+        threads=["XLA"],
+        dtypes=[""],
+        events=2,
+        held_bytes=0,
+        steps=[],
+        snapshots_at=[],
+        seconds=np.zeros(2),
+        programs=[program],
+    )
 
 
 def _with_room(record):
     """The columns and tables of a record, to be added to."""
-    columns = {name: column.copy() for name, column in record["allocations"].items()}
+    columns = {name: column.copy() for name, column in record.allocations.items()}
     count = len(columns["begin"])
     columns |= {name: np.zeros(count, dtype=np.int64) for name in ("idle", "own", "users")}
     columns["inside"] = np.full(count, -1)
-    tables = {name: {text: i for i, text in enumerate(record[name])} for name in ("ops", "shapes", "dtypes")}
+    tables = {
+        name: {text: i for i, text in enumerate(getattr(record, name))}
+        for name in ("ops", "shapes", "dtypes")
+    }
     return columns, tables | {"users": {(): 0}}
 
 
@@ -94,15 +111,15 @@ def blocks_of(record):
     They are told by their size; and they have no shape, and are freed before the call has ended, which
     variables, and what a step gives back, are not.
     """
-    columns, found = record["allocations"], {}
-    feeding = np.array([thread.startswith(FEEDING) for thread in record["threads"]])[columns["thread"]]
-    plain = np.array([shape == "" for shape in record["shapes"]])[columns["shape"]]
-    marks = np.sort([*record["steps"], *record["snapshots_at"]])
+    columns, found = record.allocations, {}
+    feeding = np.array([thread.startswith(FEEDING) for thread in record.threads])[columns["thread"]]
+    plain = np.array([shape == "" for shape in record.shapes])[columns["shape"]]
+    marks = np.sort([*record.steps, *record.snapshots_at])
     begun, ended = (np.searchsorted(marks, columns[name], "right") for name in ("begin", "end"))
     whole = (columns["begin"] >= 0) & (columns["end"] >= 0) & (begun == ended)
     maybe = plain & whole & ~(feeding & (columns["op"] == 0))
-    for program in sorted(record.get("programs", ()), key=lambda program: program["bytes"]):
-        over = columns["requested"] - program["bytes"]
+    for program in sorted(record.programs, key=lambda program: program.bytes):
+        over = columns["requested"] - program.bytes
         found |= dict.fromkeys(np.flatnonzero(maybe & (over >= 0) & (over < ALIGNED)).tolist(), program)
     return found
 
@@ -111,7 +128,7 @@ class _Plan:
     """What lies in a program's block, moment by moment: one for each instruction that puts something."""
 
     def __init__(self, program, tables):
-        results = program["results"]
+        results = program.results
         order = np.argsort(results["begin"], kind="stable")
         columns = ("begin", "end", "bytes", "offset", "own")
         self._results = {name: np.array(results[name])[order] for name in columns}

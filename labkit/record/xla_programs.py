@@ -9,18 +9,14 @@ import collections
 import contextlib
 import re
 
+from .record import Program
+
 CALLING = {"call", "conditional", "async-start"}  # what a computation called so gives, they give
 FORWARDING = {"tuple", "get-tuple-element", "bitcast"}
 
 
 def programs(space):
-    """The compiled programs in a profile (an XSpace), as plain data: a list of dicts.
-
-    "name": that of the program, without numbers; "bytes": the size of the block; "results": columns of what
-    XLA puts there. `op` is TensorFlow's name of the op, or where `own` is true (XLA's own scratch) of the op
-    that it is for; `users` are likewise the ops that need it; `shape`, `dtype`, `offset`, `bytes`; `begin`
-    and `end`, between which it is needed, count instructions in the order that XLA planned.
-    """
+    """The Programs that were compiled, in a profile (an XSpace)."""
     from google.protobuf.message import DecodeError
     from tensorflow.compiler.xla.service import hlo_pb2
 
@@ -36,7 +32,7 @@ def programs(space):
 def _blocks(proto):
     """One program for each block of the proto: beside its inputs and outputs mostly a single one."""
     name = re.sub(r"\d", "", proto.hlo_module.name)  # the numbers differ from run to run
-    program, assignment = _Program(proto.hlo_module), proto.buffer_assignment
+    module, assignment = _Module(proto.hlo_module), proto.buffer_assignment
     defined = {buffer.id: buffer.defined_at for buffer in assignment.logical_buffers}
     elsewhere = collections.defaultdict(list)
     for alias in assignment.buffer_aliases:
@@ -47,16 +43,16 @@ def _blocks(proto):
             continue
         parts = [(defined[p.logical_buffer_id], elsewhere[p.logical_buffer_id], p) for p in block.assigned]
         results = [
-            {**program.result(where, others), "offset": part.offset, "bytes": part.size}
+            {**module.result(where, others), "offset": part.offset, "bytes": part.size}
             for where, others, part in parts
-            if part.size and not program.is_parameter(where)  # that is the same bytes as what is given
+            if part.size and not module.is_parameter(where)  # that is the same bytes as what is given
         ]
         if results:
             columns = {column: [result[column] for result in results] for column in results[0]}
-            yield {"name": name, "bytes": block.size, "results": columns}
+            yield Program(name, block.size, columns)
 
 
-class _Program:
+class _Module:
     """The instructions of a module in the order planned, those of a called computation where it is called."""
 
     def __init__(self, module):

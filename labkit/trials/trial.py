@@ -10,12 +10,12 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
 import cloudpickle
 
 from .. import machine
 from ..errors import LabkitError
+from ..inside.folder import TrialFolder
 from ..outcome import Outcome
 from ..process import ending
 from ..process.launcher import ENVIRONMENT, Launcher, LauncherGone
@@ -86,11 +86,12 @@ class Trial:
             ):
                 if launcher is None:
                     return Outcome("stopped", self.params, self.device.kind, limit_bytes=self.limit)
-                self._write(Path(folder))
-                watch = Watch(launcher, Path(folder), show, self)
+                folder = TrialFolder(folder)
+                self._write(folder)
+                watch = Watch(launcher, folder, show, self)
                 watch.follow()
                 if watch.never_began:  # the launcher had died unnoticed
-                    watch = Watch(self._warm(show), Path(folder), show, self)
+                    watch = Watch(self._warm(show), folder, show, self)
                     watch.follow()
                 return ending.outcome(self, watch)
         finally:
@@ -136,7 +137,7 @@ class Trial:
         return _launcher
 
     def _write(self, folder):
-        (folder / "payload.pkl").write_bytes(self._payload)
+        folder.payload.write_bytes(self._payload)
         batch_size = self.params.get("batch_size")
         request = {
             "limit": self.limit,
@@ -151,7 +152,7 @@ class Trial:
             "path": sys.path,
             "environ": {k: v for k, v in os.environ.items() if k not in ENVIRONMENT},
         }
-        (folder / "request.pkl").write_bytes(pickle.dumps(request))
+        folder.request.write_bytes(pickle.dumps(request))
 
 
 def _forks(kind):
