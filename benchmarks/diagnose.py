@@ -1,7 +1,8 @@
-"""How much of the corpus diagnose() gets right, and how fast and in how much memory it reads long logs.
+"""How much of the corpus diagnose() gets right, and its speed and memory use on long logs.
 
-The logs are made here: lines of a real training (progress bars, TensorFlow's chatter), a real failure at the
-end or in the middle, a log that is nothing but dumps, and hostile ones. Each is read in a process of its own.
+The logs are generated here: lines of a real training run (progress bars, TensorFlow's chatter), with a real
+failure at the end or throughout, a log that is nothing but dumps, and hostile ones. Each is read in a
+separate process.
 """
 
 import json
@@ -31,7 +32,7 @@ print(seconds, (peak - at_first) * 1024, cause)
 
 
 def right(name, expected):
-    """Whether the diagnosis of a file of the corpus is right in every field that is expected."""
+    """Whether the diagnosis of a corpus file is right in every expected field."""
     found = labkit.diagnose(CORPUS / name).to_dict()
     return all(found[field] == value for field, value in expected.items() if field not in NOTES)
 
@@ -46,20 +47,18 @@ def score(report):
         good[kind] += right(name, entry)
         first[kind] += "at_first_sight" not in entry
         wrong += [] if right(name, entry) else [f"  {name}: {entry['missed']}"]
-    report("The corpus: right are cause, and shape, bytes, layer where they are expected")
+    report("The corpus: right means the cause, and shape, bytes and layer where they are expected")
     report(f"{'':24}{'texts':>7}{'right':>7}{'at first sight':>17}")
     for kind in sorted(total):
         seen = "" if kind[0] == "seen" else first[kind]
         report(f"{', '.join(kind):24}{total[kind]:7}{good[kind]:7}{seen:>17}")
     report(
-        "made here: real trials on the CPU stand-in; typed: forms from public threads, each with its source."
+        "made here: real trials on the CPU stand-in; typed: texts from public threads, each with its source."
     )
     report(
-        "set aside: first read when the rules stood; what was missed then is marked in expected.json, and the"
+        "set aside: first read after the rules were written; misses are marked in expected.json. The rules"
     )
-    report(
-        'rules have been mended since, so that only "at first sight" tells how they do on texts never seen.'
-    )
+    report('have been fixed since, so only "at first sight" shows how they do on unseen texts.')
     report("Still wrong:")
     for line in wrong:
         report(line)
@@ -67,7 +66,7 @@ def score(report):
 
 
 def long_logs():
-    """(name, a function that writes it to a file) of each long log."""
+    """(name, a function that writes it to a file) for each long log."""
     failure = (CORPUS / "real" / "activations_a.txt").read_bytes()
     bar = b"".join(
         b"\r%4d/1000 [=====>......] - ETA: 12s - loss: 0.1234 - accuracy: 0.5" % n for n in range(999)
@@ -79,13 +78,13 @@ def long_logs():
         + b"INFO:root:step 12 loss 0.123 learning rate 0.001 of the schedule\n" * 300
     )
     dumps = b"".join(line for line in failure.splitlines(True) if b" of size " in line)
-    yield "a training, failed at its end", lambda f: (fill(f, epoch), f.write(failure))
-    yield "a training, no failure", lambda f: fill(f, epoch.replace(b"Epoch 1/50", b"one more"))
-    yield "failures all the way", lambda f: fill(f, failure)
-    yield "chunks of a dump only", lambda f: fill(f, dumps)
-    yield "one line without an end", lambda f: fill(f, b"loss: 0.1234 - ")
-    yield "hostile: OOM in each line", lambda f: fill(f, b"OOM when allocating tensor with shape[\n")
-    yield "hostile: {{node in each line", lambda f: fill(f, b"{{node " + b"{{node " * 9 + b"\n")
+    yield "a training, failing at the end", lambda f: (fill(f, epoch), f.write(failure))
+    yield "a training without failure", lambda f: fill(f, epoch.replace(b"Epoch 1/50", b"one more"))
+    yield "failures throughout", lambda f: fill(f, failure)
+    yield "only the chunks of a dump", lambda f: fill(f, dumps)
+    yield "one line, no line break", lambda f: fill(f, b"loss: 0.1234 - ")
+    yield "hostile: OOM in every line", lambda f: fill(f, b"OOM when allocating tensor with shape[\n")
+    yield "hostile: {{node in every line", lambda f: fill(f, b"{{node " + b"{{node " * 9 + b"\n")
 
 
 def fill(file, text):
@@ -94,7 +93,7 @@ def fill(file, text):
 
 
 def speed(report):
-    report(f"Logs of {LONG_BYTES // 10**6} MB (to reach: 50 MB/s, in memory that does not grow with the log)")
+    report(f"Logs of {LONG_BYTES // 10**6} MB (target: 50 MB/s, in memory that does not grow with the log)")
     report(f"{'':32}{'MB/s':>7}{'grew by':>12}  cause")
     for name, write in long_logs():
         with tempfile.NamedTemporaryFile(suffix=".log") as file:

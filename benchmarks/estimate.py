@@ -1,9 +1,9 @@
-"""Predicted against measured peak, training by training, at 8, 32 and 64 times the larger of the two probes.
+"""Predicted versus measured peak, training by training, at 8, 32 and 64 times the larger probe.
 
-Beside ours: the classical formula (weights, gradients, two slots, outputs of the layers times the batch) and
-a straight line through the two measured peaks; the spread of repeated runs, which no prediction can beat;
-and how many of those runs lie within the interval that the estimate gives. "!" marks an estimate that
-doubts itself. The trainings and what may be tuned on which of them: trainings.py.
+For comparison: the classical formula (weights, gradients, two slots, layers' outputs times the batch size)
+and a straight line through the two measured peaks; the spread of repeated runs, which no prediction can
+beat; and how many of those runs lie within the estimate's interval. "!" marks an estimate that doubts itself.
+trainings.py defines the trainings, and which of them may be used for tuning.
 """
 
 import statistics
@@ -25,7 +25,7 @@ def off(predicted, measured):
 
 
 def rows(case):
-    """A dict for each of VALUES: measured peaks, errors of each method in per cent, the interval."""
+    """A dict for each of VALUES: measured peaks, the error of each method in percent, the interval."""
     options = dict(zip(("net", "optimizer", "feed", "policy"), case, strict=True))
     found = labkit.estimate(train, at=AT, **options)
     low, high = (found.measured[value] for value in AT)
@@ -68,7 +68,7 @@ def summary(report, found):
     inside = sum(row["inside"] for row in found)
     width = statistics.median(row["interval"] for row in found)
     report(
-        f"interval {inside} of {REPEATS * len(found)} measured peaks lie in it; its width is {width:.0f} % "
+        f"interval contains {inside} of {REPEATS * len(found)} measured peaks; its width is {width:.0f} % "
         f"(median), {max(row['interval'] for row in found):.0f} % at most"
     )
 
@@ -88,7 +88,7 @@ def main(sets):
             report.save()
         summary(report, found)
         report("")
-    report("to reach, on the test set: median at most 1 %, nine in ten within 5 %, none above 15 %")
+    report("target, on the test set: median at most 1 %, nine in ten within 5 %, none above 15 %")
     report.save()
 
 

@@ -1,4 +1,4 @@
-"""Makes the picture of docs/how-estimate-works.md anew: an estimate, and trials made afterwards on it."""
+"""Redraws the figure of docs/how-estimate-works.md: an estimate, and the trials that were run after it."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from trainings import train, unet
 import labkit
 from labkit import plots
 
-PICTURE = Path(__file__).parent.parent / "docs" / "images" / "estimate.png"
+FIGURE = Path(__file__).parent.parent / "docs" / "images" / "estimate.png"
 LIMIT = "256 MiB"
 
 
@@ -18,8 +18,8 @@ def main():
     values = [round(largest * share) for share in (0.25, 0.5, 0.75, 1, 1.2)]
     tried = [(v, labkit.run(train, memory_limit=LIMIT, timeout=300, batch_size=v, **options)) for v in values]
     print(found, *(f"{value}: {outcome.headline}" for value, outcome in tried), sep="\n")
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    PICTURE.write_bytes(plots.prediction(found, labkit.parse_size(LIMIT), "U-Net", tried)._repr_png_())
+    FIGURE.parent.mkdir(parents=True, exist_ok=True)
+    FIGURE.write_bytes(plots.prediction(found, labkit.parse_size(LIMIT), "U-Net", tried)._repr_png_())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A training such as a reader brings along: the README estimates its memory."""
+"""A training function such as readers have: the README estimates its memory."""
 
 import keras
 import numpy as np

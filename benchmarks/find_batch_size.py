@@ -1,10 +1,10 @@
-"""find_batch_size() against the two usual tuners, on the same trainings under the same limit, in one run.
+"""find_batch_size() versus the two usual tuners, on the same trainings under the same limit, in one run.
 
-doubling: 2, 4, 8, ... until one does not fit, then bisection to the last whole number, as in PyTorch
-Lightning's BatchSizeFinder (mode "binsearch"). halving: from 2048 down by half until one fits, as in
-find_executable_batch_size of Hugging Face's accelerate. They wait, as they must, until TensorFlow raises its
-error, 10 s after it was refused memory; ours ends such a trial after 2 s. "halving, ended early" does so too.
-All have the warm launcher and full trials.
+doubling: 2, 4, 8, ... until one does not fit, then bisection down to a single integer, as in PyTorch
+Lightning's BatchSizeFinder (mode "binsearch"). halving: from 2048, halved until one fits, as in
+find_executable_batch_size of Hugging Face's accelerate. They have to wait until TensorFlow raises its error,
+10 s after an allocation was refused; ours ends such a trial after 2 s, and so does "halving, ended early".
+All use the warm launcher and full trials.
 
 Each answer is then trained for 20 epochs, and so is 5 % more than ours.
 """
@@ -20,7 +20,7 @@ from labkit.trials.trial import Trial
 
 LIMIT = "192 MiB"
 LARGE = 2048
-TENSORFLOWS = 25  # seconds, within which TensorFlow has raised its error but for steps of very many ops
+TENSORFLOWS = 25  # seconds within which TensorFlow raises its error, except in steps of very many ops
 CASES = [
     (separable, "adam", "dataset"),
     (vgg, "adamw", "arrays"),
@@ -31,7 +31,7 @@ CASES = [
 
 
 class Tries:
-    """Trials of one training under the limit, counted."""
+    """Runs trials of one training under the limit, and counts them."""
 
     def __init__(self, options, patience=TENSORFLOWS):
         self._options, self._patience = options, patience
@@ -82,8 +82,8 @@ METHODS = {"ours": ours, "doubling": doubling, "halving": halving, "halving, end
 def compare(report, options, named):
     found = {method: find(options) for method, find in METHODS.items()}
     for method, (value, trials, ooms, seconds) in found.items():
-        holds = Tries(options, PATIENCE).fits(value, epochs=20)
-        said = "holds for 20 epochs" if holds else "20 epochs DO NOT FIT"
+        fits_on = Tries(options, PATIENCE).fits(value, epochs=20)
+        said = "fits for 20 epochs" if fits_on else "20 epochs DO NOT FIT"
         report(f"{f'{named}: {method}':64}{value:>6}{trials:>8}{ooms:>6}{seconds:>9.1f}   {said}")
     seconds = {method: row[-1] for method, row in found.items()}
     more = round(1.05 * found["ours"][0])
@@ -91,8 +91,8 @@ def compare(report, options, named):
     better = min(seconds["doubling"], seconds["halving"])
     report(
         f"    5 % more than ours, {more}, {'fits too' if fits else 'does not fit'} for 20 epochs; ours took "
-        f"{seconds['ours'] / better:.2f} of the seconds of the faster tuner, "
-        f"{seconds['ours'] / seconds['halving, ended early']:.2f} of those of halving ended early"
+        f"{seconds['ours'] / better:.2f} of the time of the faster tuner, "
+        f"{seconds['ours'] / seconds['halving, ended early']:.2f} of that of halving ended early"
     )
 
 
@@ -104,7 +104,7 @@ def main():
         options = {"net": net, "optimizer": optimizer, "feed": feed}
         compare(report, options, f"{net.__name__}, {optimizer}, {feed}")
         report.save()
-    report("to reach: at most 1 OOM, a third of the seconds, within 5 % of the largest that holds")
+    report("target: at most 1 OOM, a third of the time, within 5 % of the largest that fits for 20 epochs")
     report.save()
 
 

@@ -1,6 +1,6 @@
-"""A hundred trials that crash, are killed, time out or are stopped, in a random order.
+"""A hundred trials that crash, are killed, time out or are stopped, in random order.
 
-After each: the status is right, no process is left, and the next good trial's peak is what it was at first.
+After each one: the status is right, no process is left behind, and a good trial's peak is the same as before.
 """
 
 import collections
@@ -31,7 +31,7 @@ def bad_end(status):
 
 
 def offspring():
-    """Processes below this one but the launcher itself, zombies included."""
+    """The number of this process's descendants except the launcher itself, zombies included."""
     return len(psutil.Process().children(recursive=True)) - 1
 
 
@@ -46,12 +46,12 @@ def main(count=100, seed=0):
         became, left = bad_end(status), offspring()
         peak = labkit.run(GOOD, memory_limit="64 MiB").peak_bytes
         if (became, left, peak) != (status, 0, expected):
-            failures.append(f"{number}: {status} became {became}, {left} left, peak {peak}")
+            failures.append(f"{number}: expected {status}, got {became}; {left} processes left, peak {peak}")
     report(f"{dict(tally)} in {time.monotonic() - start:.0f} s")
-    report(f"good trial's peak: {expected} bytes, every time the same unless listed below")
+    report(f"a good trial's peak: {expected} bytes, the same every time unless listed below")
     for failure in failures:
         report(failure)
-    report(f"{count - len(failures)} of {count} right (to reach: all)")
+    report(f"{count - len(failures)} of {count} right (target: all)")
     report.save()
     return bool(failures)
 

@@ -1,6 +1,6 @@
-"""Seconds of a sweep in a BatchSizeLab against the same sweep without one, in a notebook's kernel; one run.
+"""The time of a sweep in a BatchSizeLab versus the same sweep without one, in one notebook kernel.
 
-A kernel without a page: what it sends to the page is counted, what the page does with it is not.
+The kernel has no page: the time it takes to send to the page counts, what the page does with it does not.
 """
 
 import ast
@@ -63,11 +63,11 @@ def main():
     rounds = ast.literal_eval(text.strip().splitlines()[-1])
     for number, (alone, shown, drawing, times) in enumerate(rounds, 1):
         share = 100 * drawing / shown
-        report(f"round {number}: sweep {alone:.2f} s, in a lab {shown:.2f} s, of it {drawing:.3f} s "
-               f"({share:.1f} %) in {times} drawings")  # fmt: skip
+        report(f"round {number}: sweep {alone:.2f} s, in a lab {shown:.2f} s, of which {drawing:.3f} s "
+               f"({share:.1f} %) in {times} redraws")  # fmt: skip
     ratio = statistics.median(shown / alone for alone, shown, *_ in rounds)
     share = statistics.median(drawing / shown for _, shown, drawing, _ in rounds)
-    report(f"median: {ratio:.2f} times the sweep alone; drawing {100 * share:.1f} % (to reach: under 10 %)")
+    report(f"median: {ratio:.2f} times the sweep alone; drawing {100 * share:.1f} % (target: under 10 %)")
     report.save()
 
 

@@ -1,7 +1,7 @@
-"""Memory of JupyterLab, a kernel, the launcher and the trials together while a lesson runs.
+"""The memory of JupyterLab, a kernel, the launcher and the trials together while a lesson runs.
 
-Starts a real JupyterLab server, runs the lesson through it as a browser would, and sums the proportional set
-sizes of the server and all its descendants (shared pages counted once), several times a second.
+Starts a real JupyterLab server, runs the lesson in a kernel beside it, and sums the proportional set sizes
+of the server, the kernel and its descendants (shared pages counted once), several times a second.
 """
 
 import os
@@ -39,7 +39,7 @@ def pss(process):
 
 
 def by_kind(server, kernel):
-    """Bytes of each kind of process now."""
+    """The current memory of each kind of process, in bytes."""
     sizes = dict.fromkeys(KINDS, 0)
     sizes["server"] = pss(server)
     sizes["kernel"] = pss(kernel)
@@ -78,10 +78,10 @@ def main():
         watcher.join()
         server.terminate()
     total = sum(worst.values())
-    report(f"{LESSON.stem}, at its worst moment:")
+    report(f"{LESSON.stem}, at its highest:")
     for kind, size in worst.items():
         report(f"  {kind:9} {labkit.format_size(size):>9}")
-    report(f"  together  {total / 1e9:.2f} GB (to reach: under {BINDER_BYTES / 1e9} GB)")
+    report(f"  together  {total / 1e9:.2f} GB (target: under {BINDER_BYTES / 1e9} GB)")
     report.save()
     return total > BINDER_BYTES
 

@@ -1,6 +1,6 @@
-"""How far the peak of the same trial wanders from run to run, and under which settings it does so least.
+"""How much the peak of the same trial varies from run to run, and under which settings it varies least.
 
-Each cell: largest over smallest peak of several runs, in per cent above it.
+Each cell: by how many percent the largest peak of several runs exceeds the smallest.
 """
 
 from report import Report
@@ -18,7 +18,7 @@ SETTINGS = {
     "one inter-op thread": ONE_THREAD,
     "fixed order": FIXED_ORDER,
     "both": ONE_THREAD | FIXED_ORDER,
-    "large blocks apart": LARGE_BLOCKS,
+    "large blocks separate": LARGE_BLOCKS,
     "all three (labkit's)": ONE_THREAD | FIXED_ORDER | LARGE_BLOCKS,
 }
 
@@ -66,7 +66,7 @@ def main():
         row = [spread(net, how) for net, how in cases]
         report(f"{name:22}" + "".join(f"{percent:>28.2f} %" for percent in row))
     launcher.ENVIRONMENT.update(usual)
-    report(f"per cent between the smallest and the largest of {RUNS} peaks")
+    report(f"by how many percent the largest of {RUNS} peaks exceeds the smallest")
     report.save()
 
 

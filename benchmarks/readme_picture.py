@@ -1,11 +1,11 @@
-"""Makes the README's picture anew: a ResNet-50 that runs out of memory in its second step."""
+"""Redraws the README's figure: a ResNet-50 that runs out of memory in its second step."""
 
 from pathlib import Path
 
 import labkit
 from labkit import plots
 
-PICTURE = Path(__file__).parent.parent / "notebooks" / "images" / "resnet50.png"
+FIGURE = Path(__file__).parent.parent / "notebooks" / "images" / "resnet50.png"
 
 
 def train(batch_size):
@@ -21,8 +21,8 @@ def train(batch_size):
 def main():
     outcome = labkit.run(train, memory_limit="600 MiB", timeout=300, profile=True, batch_size=16)
     print(outcome)
-    PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_bytes(plots.timeline(outcome.timeline, title="ResNet-50, batch 16")._repr_png_())
+    FIGURE.parent.mkdir(exist_ok=True)
+    FIGURE.write_bytes(plots.timeline(outcome.timeline, title="ResNet-50, batch 16")._repr_png_())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every benchmark says first, and where it keeps what it said."""
+"""What every benchmark prints first, and where it saves its output."""
 
 import datetime
 import os
@@ -13,7 +13,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Report:
-    """Prints lines as they come; `save` keeps them in NAME.txt in `folder`."""
+    """Prints lines as they come; `save` writes them to NAME.txt in `folder`."""
 
     def __init__(self, name, folder=RESULTS):
         self.name, self.folder, self.lines = name, Path(folder), []
@@ -32,7 +32,7 @@ class Report:
 
 
 def _versions(*packages):
-    """Name and version of each that is installed: TensorFlow goes by one of two names."""
+    """Name and version of each package that is installed: TensorFlow has one of two names."""
     for package in packages:
         try:
             yield f"{package} {version(package)}"

@@ -1,7 +1,7 @@
-"""Time of a training step under run() against the same code in a bare script with the same settings.
+"""The time of a training step under run() versus the same code in a bare script with the same settings.
 
-Rounds alternate between the two, and the medians of their steady steps are compared, so that a machine that
-slows down for a while does so for both.
+Rounds alternate between the two, and the medians of their steady steps are compared, so that a temporary
+slowdown of the machine affects both.
 """
 
 import json
@@ -65,7 +65,7 @@ def main():
         alone, labs = (statistics.median(column) for column in zip(*rounds, strict=True))
         report(f"{name}: bare {1000 * alone:.2f} ms, under run() {1000 * labs:.2f} ms a step")
         report(f"  ratios {' '.join(f'{r:.3f}' for r in ratios)}; median {statistics.median(ratios):.3f}")
-    report("to reach: at most 1.05")
+    report("target: at most 1.05")
     report.save()
 
 

@@ -1,4 +1,4 @@
-"""What tracing costs: time of a step with it against without, in one run; and seconds to read the record.
+"""What tracing costs: the time of a step with and without it, in one run; and the time to read the record.
 
 Steps are timed in rounds that alternate between the two.
 """
@@ -64,14 +64,14 @@ CASES = [
 
 
 def read_seconds(folder):
-    """(seconds to read a kept record, its events), in a trial, where TensorFlow is."""
+    """(seconds to read a saved profile, number of its events), in a trial, where TensorFlow is."""
     code = """
 import glob, time
-from labkit.inside import recorder
+from labkit.record.profile import read
 [path] = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
 start = time.perf_counter()
-record = trace.read(path)
-time.perf_counter() - start, record["events"]
+record = read(path)
+time.perf_counter() - start, record.events
 """
     return labkit.run(code, folder=folder).result
 
@@ -98,7 +98,7 @@ def main():
             seconds, events = read_seconds(folder)
             start = time.perf_counter()
             outcome.timeline.by_category()
-            drawn = time.perf_counter() - start
+            summed = time.perf_counter() - start
         named = ", ".join(f"{name} {value}" for name, value in params.items())
         report(f"{train.__name__}, {named}: step {1000 * without:.2f} ms without tracing")
         report(
@@ -106,9 +106,9 @@ def main():
         )
         report(
             f"  {params['steps']} steps make {events} events, read in {seconds:.2f} s, "
-            f"asked for the peak in {drawn:.3f} s; the trial took {whole:.1f} s in all"
+            f"peak by category in {summed:.3f} s; the trial took {whole:.1f} s in all"
         )
-    report("to reach: a ratio of at most 1.25; a record read in less than a second")
+    report("target: a ratio of at most 1.25; a record read in less than a second")
     report.save()
 
 

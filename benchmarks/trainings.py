@@ -1,7 +1,7 @@
-"""Trainings of many kinds, for the benchmarks: a development set, which may be tuned on, and a test set.
+"""Many kinds of training for the benchmarks: a development set, which may be tuned on, and a test set.
 
-A rule of labkit.replay may be made to suit the development set. The test set is never looked at for that:
-whoever changes a rule on its account moves the training to the development set and writes a new one.
+A rule in labkit.predict.replay may be tuned on the development set. The test set is never used for that:
+whoever changes a rule because of it moves that training to the development set and writes a new one.
 """
 
 import itertools
@@ -50,9 +50,9 @@ def deep_dense(keras, layers):
 
 def two_branches(keras, layers):
     inputs = keras.Input((24, 24, 3))
-    picture = layers.GlobalAveragePooling2D()(layers.Conv2D(24, 5, activation="relu")(inputs))
-    corner = layers.Dense(50, activation="relu")(layers.Flatten()(layers.Cropping2D(4)(inputs)))
-    return inputs, layers.Dense(10)(layers.Concatenate()([picture, corner]))
+    image = layers.GlobalAveragePooling2D()(layers.Conv2D(24, 5, activation="relu")(inputs))
+    center = layers.Dense(50, activation="relu")(layers.Flatten()(layers.Cropping2D(4)(inputs)))
+    return inputs, layers.Dense(10)(layers.Concatenate()([image, center]))
 
 
 def vgg(keras, layers):
@@ -156,11 +156,11 @@ def one_dimensional(keras, layers):
 
 
 def picture_and_words(keras, layers):
-    picture, words = keras.Input((32, 32, 3)), keras.Input((16,), dtype="int32")
-    x = layers.Conv2D(16, 3, strides=2, activation="relu")(picture)
+    image, words = keras.Input((32, 32, 3)), keras.Input((16,), dtype="int32")
+    x = layers.Conv2D(16, 3, strides=2, activation="relu")(image)
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(32, 3, activation="relu")(x))
     y = layers.LSTM(24)(layers.Embedding(1000, 16)(words))
-    return [picture, words], layers.Dense(8)(layers.Concatenate()([x, y]))
+    return [image, words], layers.Dense(8)(layers.Concatenate()([x, y]))
 
 
 DEVELOPMENT = [
@@ -197,7 +197,7 @@ TEST = [
 
 
 def train(batch_size, net, optimizer, feed, policy="float32", batches=4, epochs=1, jit_compile="auto"):
-    """One of the trainings; returns what the classical formula counts: bytes fixed, and bytes per sample."""
+    """Run one training; returns what the classical formula counts: fixed bytes, and bytes per sample."""
     import keras
     import numpy as np
     import tensorflow as tf

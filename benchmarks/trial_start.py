@@ -1,6 +1,6 @@
-"""Seconds from run() to its outcome on the warm launcher, against a fresh interpreter; in one run.
+"""The time from run() to its outcome on the warm launcher versus a fresh interpreter, in one run.
 
-Both do the same: a first TensorFlow op under a memory limit, and report the peak.
+Both do the same: run a first TensorFlow op under a memory limit, and report the peak.
 """
 
 import os
@@ -45,7 +45,7 @@ def main():
     for number, (cold, hot) in enumerate(rounds, 1):
         report(f"round {number}: fresh interpreter {cold:.2f} s, warm launcher {hot:.3f} s")
     cold, hot = (statistics.median(column) for column in zip(*rounds, strict=True))
-    report(f"median: fresh {cold:.2f} s, warm {hot:.3f} s; ratio 1/{cold / hot:.1f} (to reach: 1/10)")
+    report(f"median: fresh {cold:.2f} s, warm {hot:.3f} s; ratio 1/{cold / hot:.1f} (target: 1/10)")
     report.save()
 
 

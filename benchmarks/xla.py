@@ -1,8 +1,8 @@
 """What XLA changes: the same trainings with `jit_compile` False and True, at the same batch size.
 
-On a GPU Keras compiles with XLA by default, on a CPU it does not: here it is asked to. "block" is the one
-request of the compiled step, "filled" how much of it has a name (an op of TensorFlow's) at its fullest
-moment, "estimate" the error of `estimate()` from batches of 4 and 8, "first" the seconds of the first step.
+Keras's default training on a GPU is compiled by XLA, on a CPU it is not: here it is asked to. "block" is the
+one request of the compiled step, "filled" how much of it has a name (of a TensorFlow op) when it is fullest,
+"estimate" the error of `estimate()` from batches of 4 and 8, "first" the time of the first step.
 """
 
 from report import Report
@@ -38,15 +38,15 @@ def trial(net, jit_compile, **options):
 
 
 def named_share(timeline, block):
-    """Which share of what a block asked for has a name at its fullest moment."""
-    columns = timeline.record["allocations"]
+    """The share of a block's request that has a name when the block is fullest."""
+    columns = timeline.record.allocations
     named = sum(share for row, share in timeline.parts(block) if row.op and row.op != IDLE)
     return named * columns["bytes"][block] / columns["requested"][block]
 
 
 def block_of(timeline):
-    """(bytes asked for, share of it that has a name at the fullest moment) of the largest block."""
-    columns = timeline.record["allocations"]
+    """(bytes requested, share of them that has a name when it is fullest) of the largest block."""
+    columns = timeline.record.allocations
     i = max(timeline.blocks, key=lambda i: columns["requested"][i])
     return int(columns["requested"][i]), named_share(timeline, i)
 

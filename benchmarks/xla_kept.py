@@ -1,6 +1,7 @@
-"""What a compiled step keeps, with XLA and without: activation functions, loops, and mixed precision.
+"""What a training step keeps, with XLA and without: activation functions, loops, and mixed precision.
 
-"tensors a layer": activations at their highest, in outputs of one layer, divided by the number of layers.
+"tensors per layer": the highest total of activations, in units of one layer's output, divided by the
+number of layers.
 """
 
 from report import Report
@@ -42,7 +43,7 @@ def both(train, **options):
 
 def main():
     report = Report("xla_kept")
-    report(f"{f'{DEPTH} dense layers of {WIDTH}, batch {ROWS}':40}{'tensors a layer':>24}{'peak':>24}")
+    report(f"{f'{DEPTH} dense layers of {WIDTH}, batch {ROWS}':40}{'tensors per layer':>24}{'peak':>24}")
     report(f"{'':40}{'without':>12}{'XLA':>12}{'without':>12}{'XLA':>12}")
     for function in FUNCTIONS:
         outcomes = both(dense, activation=function)
@@ -51,7 +52,7 @@ def main():
         peaks = [labkit.format_size(o.peak_bytes) for o in outcomes]
         report(f"{function:40}{kept[0]:>12.2f}{kept[1]:>12.2f}{peaks[0]:>12}{peaks[1]:>12}")
     report("")
-    report(f"{f'{LENGTH} moments, {UNITS} units':40}{'peak':>24}{'largest tensor with XLA':>34}")
+    report(f"{f'{LENGTH} time steps, {UNITS} units':40}{'peak':>24}{'largest tensor with XLA':>34}")
     report(f"{'':40}{'without':>12}{'XLA':>12}")
     for cell in ("SimpleRNN", "GRU", "LSTM"):
         for batch_size in BATCHES:

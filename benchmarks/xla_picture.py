@@ -1,4 +1,4 @@
-"""Makes the picture of docs/xla.md anew: the second step of a U-Net, without XLA and with it."""
+"""Redraws the figure of docs/xla.md: the second step of a U-Net, without XLA and with it."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from trainings import train, unet
 import labkit
 from labkit.plots import timelines
 
-PICTURE = Path(__file__).parent.parent / "docs" / "images" / "xla.png"
+FIGURE = Path(__file__).parent.parent / "docs" / "images" / "xla.png"
 
 
 def second_step(jit_compile):
@@ -17,8 +17,8 @@ def second_step(jit_compile):
 
 
 def main():
-    picture = timelines({"without XLA": second_step(False), "with XLA": second_step(True)})
-    PICTURE.write_bytes(picture._repr_png_())
+    figure = timelines({"without XLA": second_step(False), "with XLA": second_step(True)})
+    FIGURE.write_bytes(figure._repr_png_())
 
 
 if __name__ == "__main__":

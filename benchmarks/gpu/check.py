@@ -1,7 +1,7 @@
-"""What the course and labkit say of GPUs, tried on one: a report of six points in under ten minutes.
+"""What the course and labkit say about GPUs, tested on one: a report on six points in under ten minutes.
 
-Each point is guarded: what raises is written down and the rest goes on. The report is kept after every line,
-so a run that is cut off leaves what it has. See README.md beside this.
+Each point is guarded: exceptions are written down and the rest goes on. The report is saved after every line,
+so a run that is cut off keeps what it has. See README.md in this folder.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from guard import Check, cell, given_back, said  # noqa: E402
 from report import RESULTS, Report  # noqa: E402
-from trials import feed, planes, product, train  # noqa: E402
+from trials import planes, product, train, train_from  # noqa: E402
 from xla import named_share  # noqa: E402
 
 import labkit  # noqa: E402
@@ -40,7 +40,7 @@ ENDS = [
     ("stopped", f"{HOLD}\nimport time; time.sleep(600)", "stopped"),
     ("error", f"{HOLD}\nkept.no_such_thing", "error"),
 ]
-FEEDS = [
+PIPELINES = [
     "fit(X)", "fit(X as a tensor of CPU:0)", "from_tensor_slices", "from_tensor_slices under CPU:0",
     "PyDataset", "generator",
 ]  # fmt: skip
@@ -51,11 +51,11 @@ MODELS = {  # the parameters of `train`
     "LSTM": {"net": "lstm", "batch_size": 64},
     "ResNet-50": {"net": "resnet50", "batch_size": 16},
 }
-SHARES = {6: 1.5, 1: 2.5, 2: 1.5, 3: 1.5, 4: 2.5, 5: 2}  # of the time, and the order
+SHARES = {6: 1.5, 1: 2.5, 2: 1.5, 3: 1.5, 4: 2.5, 5: 2}  # shares of the time, in the order of the run
 
 
 class StopWhenHolding(Console):
-    """Stops its trial once that has said that it holds memory."""
+    """Stops its trial as soon as the trial prints that it holds memory."""
 
     def output(self, text):
         if "holding" in text:
@@ -63,21 +63,21 @@ class StopWhenHolding(Console):
 
 
 def ended(check, code, expected):
-    """A trial that is to end in a certain way."""
+    """Run a trial that should end in a certain way."""
     before, show = machine.gpu_in_use(), StopWhenHolding() if expected == "stopped" else None
     seconds = 8 if expected == "timeout" else check.patience()
     trial = labkit.Trial(code, memory_limit=LIMIT, timeout=seconds, show=show)
     if show:
         show.trial = trial
     outcome = trial.run()
-    as_expected = "" if outcome.status == expected else f"NOT {expected} BUT "
+    as_expected = "" if outcome.status == expected else f"EXPECTED {expected}, GOT "
     inside = f" · NVML inside {format_size(outcome.result)}" if outcome.result else ""
     cause = f" · diagnosis: {outcome.diagnosis.cause}" if outcome.diagnosis else ""
     return f"{as_expected}{said(outcome)}{cause}{inside} · {given_back(before)}"
 
 
 def outcomes(check):
-    """Every outcome, in the device's own words, and the memory given back"""
+    """Every outcome, as the device reports it, and whether the memory is freed"""
     for label, code, expected in ENDS:
         check.line(label, ended, check, code, expected)
     check.line("%%trial", magic)
@@ -97,21 +97,21 @@ def whole_arrays(check):
     rows = 16_384 if check.small else 131_072
     size = rows * 4096
     check.say(f"X is {format_size(size)}")
-    for kind in FEEDS:
-        check.line(kind, lambda kind=kind: said(check.run(feed, kind=kind, rows=rows)))
+    for kind in PIPELINES:
+        check.line(kind, lambda kind=kind: said(check.run(train_from, kind=kind, rows=rows)))
     half = size // 2
     for kind in ("fit(X)", "from_tensor_slices", "from_tensor_slices under CPU:0"):
         options = {"kind": kind, "rows": rows, "memory_limit": half}
-        check.line(f"{kind}, limit half of X", lambda options=options: said(check.run(feed, **options)))
+        check.line(f"{kind}, limit half of X", lambda options=options: said(check.run(train_from, **options)))
 
 
 def timelines(check):
-    """The timeline against the allocator's own count, with XLA and without"""
+    """The timeline versus the allocator's own count, with and without XLA"""
     options = {"net": "convolutional", "batch_size": 8 if check.small else 64, "steps": 12}
     for jit in ("auto", True, False):
         check.line(f"jit_compile={jit!r}", timeline, check, {**options, "jit_compile": jit})
     with tempfile.TemporaryDirectory() as folder:
-        check.line("kept for TensorBoard", lambda: said(check.run(train, profile=folder, **options)))
+        check.line("saved for TensorBoard", lambda: said(check.run(train, profile=folder, **options)))
         check.line("planes, allocators", lambda: check.run(planes, folder=folder).result)
 
 
@@ -125,23 +125,23 @@ def timeline(check, options):
     call = statistics.median(outcome.step_seconds[1:])
     apart = options["batch_size"] / outcome.samples_per_second
     counts = f"allocator {outcome.peak_bytes}, get_memory_info {outcome.result['peak']} B"
-    times = f"a step's call {1000 * call:.2f} ms, steps {1000 * apart:.2f} ms apart"
-    known = f"{shares} · {without:.0f} % without layer{inside(found)}"
+    times = f"a step's call takes {1000 * call:.2f} ms, steps are {1000 * apart:.2f} ms apart"
+    known = f"{shares} · {without:.0f} % without a layer{inside(found)}"
     return f"timeline {found.peak_bytes}, {counts} · {known} · {times}"
 
 
 def inside(timeline):
-    """What of the blocks of compiled steps is known."""
-    programs = [format_size(program["bytes"]) for program in timeline.record["programs"]]
+    """How much is known of the blocks of compiled steps."""
+    programs = [format_size(program.bytes) for program in timeline.record.programs]
     if not programs:
         return ""
     named = [named_share(timeline, block) for block in timeline.blocks]
-    least = f", of each at least {100 * min(named):.0f} % named" if named else ""
+    least = f", at least {100 * min(named):.0f} % of each named" if named else ""
     return f" · programs of {programs}; {len(named)} blocks divided{least}"
 
 
 def peaks(check, **options):
-    """{model: peak in bytes or a word} for each model."""
+    """{model: peak in bytes, or the status if it failed} for each model."""
     found = {}
     for name, model in models(check).items():
         outcome = check.run(train, **model, **options) if check.left() > 3 else None
@@ -150,14 +150,14 @@ def peaks(check, **options):
 
 
 def models(check):
-    """MODELS, or with --rehearse, smaller and without the one that takes long."""
+    """MODELS; with --rehearse, smaller and without the slow one."""
     if not check.small:
         return MODELS
     return {name: {**m, "batch_size": 8} for name, m in MODELS.items() if name != "ResNet-50"}
 
 
 def stand_in(check):
-    """What a child process without a GPU finds for the same models, without XLA and with it."""
+    """What a child process without a GPU measures for the same models, without XLA and with it."""
     environ = {k: v for k, v in os.environ.items() if k != "LABKIT_FORK"} | {"CUDA_VISIBLE_DEVICES": "-1"}
     with tempfile.NamedTemporaryFile() as file:
         small = ["--rehearse"] if check.small else []
@@ -176,14 +176,14 @@ def against_the_stand_in(check):
         "no XLA": (check.line("jit_compile=False", peaks, check, jit_compile=False), plain),
         "XLA": (check.line('jit_compile="auto"', peaks, check), compiled),
     }
-    check.say(f"{'peak, against the stand-in':26}" + "".join(f"{kind:>11}{'':>8}" for kind in kinds))
+    check.say(f"{'peak, versus the stand-in':26}" + "".join(f"{kind:>11}{'':>8}" for kind in kinds))
     for name in models(check):
         found = [((column or {}).get(name), base.get(name)) for column, base in kinds.values()]
         check.say(f"{name:26}" + "".join(cell(value, base) for value, base in found))
 
 
 def estimates(check):
-    """estimate() and find_batch_size(): predicted against measured"""
+    """estimate() and find_batch_size(): predicted versus measured"""
     for net in ("dense", "convolutional", "lstm"):
         for jit in (False, "auto"):
             check.line(f"{net}, jit_compile={jit!r}", estimate, check, {"net": net, "jit_compile": jit})
@@ -209,7 +209,7 @@ def find_batch_size(check):
 
 
 def forking(check):
-    """Forks of a process that has TensorFlow, against fresh processes"""
+    """Forks of a process that has imported TensorFlow, versus fresh processes"""
     asked = os.environ.get("LABKIT_FORK")
     try:
         for fork, count in (("1", 3 if check.small else 10), ("0", 2 if check.small else 3)):
@@ -225,10 +225,10 @@ def forking(check):
 
 
 def products(check):
-    """One trial whose result is known."""
+    """Run one trial whose result is known."""
     before = machine.gpu_in_use()
     outcome = check.run(product, memory_limit=LIMIT, timeout=min(60, check.patience()))
-    right = f"{outcome.result[0]}, right: {outcome.result[1]}" if outcome.ok else said(outcome)
+    right = f"{outcome.result[0]}, correct: {outcome.result[1]}" if outcome.ok else said(outcome)
     return f"{right} · {given_back(before)}"
 
 
@@ -236,7 +236,7 @@ POINTS = {1: outcomes, 2: whole_arrays, 3: timelines, 4: against_the_stand_in, 5
 
 
 def facts(check):
-    """What is here: GPU, driver, TensorFlow's build."""
+    """What this machine has: GPU, driver, TensorFlow's build."""
     names = "name,driver_version,compute_cap,memory.total,memory.used"
     if not check.small:
         check.line(
@@ -248,7 +248,7 @@ def facts(check):
     for time_ in (
         "first",
         "second",
-    ):  # kernels that the build lacks are compiled once, then kept by the driver
+    ):  # kernels that the build lacks are compiled once, then cached by the driver
         check.line(f"{time_} training", lambda: said(check.run(train, **MODELS["dense"], timeout=240)))
     check.say(f"LABKIT_FORK: {os.environ.get('LABKIT_FORK', 'not set')}")
 
@@ -262,7 +262,7 @@ def first_training(check):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
-        "--rehearse", action="store_true", help="on the CPU stand-in, smaller; proves nothing of GPUs"
+        "--rehearse", action="store_true", help="smaller, on the CPU stand-in; proves nothing about GPUs"
     )
     parser.add_argument("--points", type=int, nargs="+", choices=sorted(POINTS), default=list(SHARES))
     parser.add_argument("--seconds", type=float, default=540, help="for all points together; default 540")
@@ -273,7 +273,7 @@ def arguments():
 
 def main():
     options = arguments()
-    os.environ.setdefault("CUDA_CACHE_MAXSIZE", str(4 * 2**30))  # or the driver forgets what it compiled
+    os.environ.setdefault("CUDA_CACHE_MAXSIZE", str(4 * 2**30))  # or the driver may drop what it compiled
     if options.rehearse:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     if options.peaks_to:
@@ -285,7 +285,7 @@ def main():
     device = labkit.device()
     if device.kind != "gpu" and not options.rehearse:
         print(
-            "There is no GPU here that TensorFlow can use; --rehearse tries the script itself.",
+            "There is no GPU here that TensorFlow can use; --rehearse tests the script itself.",
             file=sys.stderr,
         )
         return 2

@@ -1,4 +1,4 @@
-"""The report of check.py: lines that are kept as they come, each guarded and timed."""
+"""The report of check.py: lines that are saved as they come, each guarded and timed."""
 
 import time
 import traceback
@@ -9,7 +9,7 @@ from labkit.sizes import MIB
 
 
 class Check:
-    """The report, and the time that is left for the point in hand."""
+    """The report, and the time that is left for the current point."""
 
     def __init__(self, report, keep, small):
         self._report, self._keep, self.small = report, keep, small
@@ -21,9 +21,9 @@ class Check:
             self._report.save()
 
     def line(self, label, work, *args, **options):
-        """Write what `work` returns, or what it raises, and how long it took; returns what it returned."""
+        """Write what `work` returns or raises, and how long it took; returns what it returned."""
         if self.left() < 3:
-            return self.say(f"{label}: left out, the time for this point is used up")
+            return self.say(f"{label}: skipped, no time left for this point")
         start, found = time.monotonic(), None
         try:
             text = found = work(*args, **options)
@@ -39,12 +39,12 @@ class Check:
         return labkit.run(train, **{"timeout": self.patience(), **options})
 
     def patience(self, share=1):
-        """Seconds for one trial: what is left, but more than TensorFlow waits for memory."""
+        """Seconds for one trial: what is left, but longer than TensorFlow waits for memory."""
         return max(30, self.left() * share)
 
 
 def said(outcome):
-    """An Outcome in a line: status, peaks, and the error's own first words."""
+    """An Outcome in one line: status, peaks, and the beginning of the error's message."""
     peaks = f"device {format_size(outcome.peak_bytes)}, host {format_size(outcome.host_peak_bytes)}"
     words = (
         f" · {outcome.error.type}: {' '.join(outcome.error.message.split())[:300]}" if outcome.error else ""
@@ -53,7 +53,7 @@ def said(outcome):
 
 
 def given_back(before):
-    """What NVML counts before and after, once it is back or 5 s later."""
+    """What NVML counts before and after, once the memory is freed or 5 s later."""
     if before is None:
         return "NVML: no GPU"
     start, after = time.monotonic(), machine.gpu_in_use()

@@ -1,8 +1,8 @@
-"""Bring TensorFlow to a machine without network, in parts of 62 MB. See README.md beside this.
+"""Bring TensorFlow to a machine without a network, in parts of 62 MB. See README.md in this folder.
 
-fetch    here: download the wheels that check.py needs, at the locked versions, and cut them into parts
-install  there: check the parts, join them, and install into a folder of their own
-links    there: name the CUDA libraries as TensorFlow looks for them; prints the LD_LIBRARY_PATH to set
+fetch    here: download the wheels that check.py needs, at the locked versions, and split them into parts
+install  there: check the parts, join them, and install into a separate folder
+links    there: link the CUDA libraries under the names TensorFlow expects; prints the LD_LIBRARY_PATH to set
 """
 
 import argparse
@@ -34,12 +34,12 @@ LIBRARIES = [
 
 
 def fetch(folder, with_libraries):
-    """Download into `folder`/wheels with this Python, and cut into `folder`/parts."""
+    """Download into `folder`/wheels with this Python, and split into `folder`/parts."""
     groups = [names for group, names in NEEDED.items() if with_libraries or group != "cuda libraries"]
     wanted = " ".join(groups).split()
     lines = (ROOT / "requirements-gpu.lock").read_text().splitlines()
     chosen = [line for line in lines if line.partition("==")[0] in wanted]
-    assert {line.partition("==")[0] for line in chosen} == set(wanted), "the lock lacks some of NEEDED"
+    assert {line.partition("==")[0] for line in chosen} == set(wanted), "the lock file lacks some of NEEDED"
     wheels, parts = folder / "wheels", folder / "parts"
     parts.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
@@ -50,12 +50,12 @@ def fetch(folder, with_libraries):
     with tarfile.open(whole, "w") as tar:
         for wheel in sorted(wheels.glob("*.whl"), key=lambda path: path.stat().st_size):
             tar.add(wheel, wheel.name)
-    cut(whole, parts)
+    split(whole, parts)
     whole.unlink()
 
 
-def cut(whole, parts):
-    """Parts 00, 01, ... of a file, and their sums in `sha256`."""
+def split(whole, parts):
+    """Write a file in parts 00, 01, ..., and their checksums in `sha256`."""
     sums = []
     with open(whole, "rb") as file:
         while data := file.read(PART_BYTES):
@@ -67,7 +67,7 @@ def cut(whole, parts):
 
 
 def install(parts, site):
-    """Join the parts and install what is in them into the folder `site`."""
+    """Join the parts and install the wheels in them into the folder `site`."""
     sums = dict(reversed(line.split()) for line in (parts / "sha256").read_text().splitlines())
     bad = [n for n, s in sums.items() if not (parts / n).exists() or sha256(parts / n) != s]
     if bad:
@@ -85,7 +85,7 @@ def install(parts, site):
 
 
 def links(folder):
-    """Links in `folder` for libraries that are there under another major number only."""
+    """Make links in `folder` for libraries that exist only under another major version."""
     there, path = libraries(), [str(folder.absolute())]
     folder.mkdir(parents=True, exist_ok=True)
     for name in LIBRARIES:
@@ -93,7 +93,7 @@ def links(folder):
         found = there.get(name) or max(
             (p for n, p in there.items() if n.startswith(f"{stem}.so.")), default=None
         )
-        print(f"# {name}: {found or 'NOT HERE'}", file=sys.stderr)
+        print(f"# {name}: {found or 'NOT FOUND'}", file=sys.stderr)
         if found is None:
             continue
         path.append(str(found.parent))
@@ -103,7 +103,7 @@ def links(folder):
 
 
 def libraries():
-    """{file name: path} of the CUDA libraries that the loader, Python's packages or /usr/local/cuda have."""
+    """{file name: path} of the CUDA libraries known to the loader, in Python's packages or in /usr/local."""
     with contextlib.suppress(OSError):
         cached = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True).stdout
     listed = [Path(p) for p in re.findall(r"=> (\S+)", cached)]
@@ -127,7 +127,7 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("fetch")
     one.add_argument("folder", type=Path)
-    one.add_argument("--cuda-libraries", action="store_true", help="2.3 GB more, where links do not do")
+    one.add_argument("--cuda-libraries", action="store_true", help="2.3 GB more, for when links do not work")
     one = commands.add_parser("install")
     one.add_argument("parts", type=Path)
     one.add_argument("site", type=Path)

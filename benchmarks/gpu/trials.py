@@ -1,8 +1,8 @@
-"""What check.py runs in its trials. Each imports what it needs: it runs in a process of its own."""
+"""What check.py runs in its trials. Each function imports what it needs: it runs in a separate process."""
 
 
 def train(batch_size, net, policy="float32", jit_compile="auto", steps=4):
-    """A few steps of Keras's own training; returns what the device's allocator counts."""
+    """A few steps of Keras's standard training; returns what the device's allocator counts."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -32,8 +32,8 @@ def train(batch_size, net, policy="float32", jit_compile="auto", steps=4):
     return tf.config.experimental.get_memory_info(device)
 
 
-def feed(kind, rows):
-    """An epoch over an array X of `rows` times 4 KiB, which reaches `fit` in one of several ways."""
+def train_from(kind, rows):
+    """One epoch over an array X of `rows` rows of 4 KiB, through one of several input pipelines."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -55,26 +55,26 @@ def feed(kind, rows):
 
     options = {}
     if kind == "fit(X)":
-        given, options = x, {"y": y, "batch_size": batch_size}
+        data, options = x, {"y": y, "batch_size": batch_size}
     elif kind == "fit(X as a tensor of CPU:0)":
         with tf.device("CPU:0"):
-            given, options = tf.convert_to_tensor(x), {"y": tf.convert_to_tensor(y), "batch_size": batch_size}
+            data, options = tf.convert_to_tensor(x), {"y": tf.convert_to_tensor(y), "batch_size": batch_size}
     elif kind == "from_tensor_slices":
-        given = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
     elif kind == "from_tensor_slices under CPU:0":
         with tf.device("CPU:0"):
-            given = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+            data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
     elif kind == "PyDataset":
-        given = Batches()
+        data = Batches()
     elif kind == "generator":
-        given = (batch(i) for i in range(len(x) // batch_size))
+        data = (batch(i) for i in range(len(x) // batch_size))
     else:
         raise ValueError(kind)
-    model.fit(given, **options, verbose=0)
+    model.fit(data, **options, verbose=0)
 
 
 def planes(folder):
-    """{plane: {allocator: events}} of the profile in that folder."""
+    """{plane: {allocator: number of events}} of the profile in a folder."""
     import collections
     import glob
 
@@ -95,7 +95,7 @@ def planes(folder):
 
 
 def product():
-    """(device, whether a matrix product is right)."""
+    """(device, whether a matrix product is correct)."""
     import tensorflow as tf
 
     ones = tf.ones((512, 512))
