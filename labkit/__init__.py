@@ -4,7 +4,8 @@ import importlib
 import sys
 
 from .errors import LabkitError
-from .explain.reading import Diagnosis, diagnose
+from .explain.diagnosis import Diagnosis
+from .explain.reading import diagnose
 from .machine import Device, device
 from .outcome import Outcome
 from .predict.estimation import Estimate, estimate

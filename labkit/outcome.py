@@ -29,11 +29,15 @@ BAR_CELLS = 40
 
 @dataclass(frozen=True)
 class TrialError:
-    """The failure of a trial: the exception's type and message, and the reader's part of the traceback."""
+    """The failure of a trial: the exception's type and message, and the reader's part of the traceback.
+
+    by: of a process that was killed, who did it: the "kernel", the "launcher" as it ended, or an "other".
+    """
 
     type: str
     message: str
     traceback: str = ""
+    by: str = ""
 
     def __str__(self):
         return f"{self.traceback}{self.type}: {self.message}"

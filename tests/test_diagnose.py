@@ -12,10 +12,10 @@ import labkit
 from labkit import plots
 from labkit.__main__ import main
 from labkit.explain import advice, causes
-from labkit.explain.case import Case
-from labkit.explain.diagnosis import from_case
-from labkit.explain.reading import of_failure
+from labkit.explain.diagnosis import explain
+from labkit.explain.reading import of_trial
 from labkit.logs import reader
+from labkit.logs.failure import Failure
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPECTED = json.loads((CORPUS / "expected.json").read_text())
@@ -136,7 +136,7 @@ def test_a_limit_of_a_trial_on_a_gpu_is_not_taken_for_a_gpu_that_is_full():
         f"OOM when allocating tensor with shape[64,64,64,32] and type float on {GPU} by allocator GPU_0_bfc"
     )
     error = labkit.outcome.TrialError("ResourceExhaustedError", message)
-    found = of_failure(error, ACTIVATIONS.read_text(), 200 * 2**20, None, {}, None, False, batch=64)
+    found = of_trial(error, ACTIVATIONS.read_text(), Failure(limit_bytes=200 * 2**20, batch=64), {})
     assert found.cause == "activations"
 
 
@@ -191,7 +191,8 @@ def test_html_is_escaped():
 
 @pytest.mark.parametrize("cause", causes.MEANINGS)
 def test_each_cause_has_fixes_with_lessons_that_exist_and_the_docs_name_it(cause):
-    answers = advice.for_cause(cause, 2**30, 64, 16, {"optimizer": 2**20})
+    known = Failure(requested_bytes=2**30, batch=64, held_by_category={"optimizer": 2**20})
+    answers = advice.fixes_for(cause, known, fits=16)
     assert bool(answers) == (cause not in ("warning_only", "not_oom"))
     notebooks = Path(__file__).parent.parent / "notebooks"
     assert all((notebooks / fix.lesson).exists() for fix in answers)
@@ -209,8 +210,8 @@ def test_the_batch_that_cannot_fit_is_worked_out_and_a_start_is_named_well_below
 
 
 def test_a_bound_just_below_the_batch_is_not_told():
-    nearly = replace(labkit.diagnose(ACTIVATIONS).case, limit=224 * 2**20)
-    assert not any("no more than" in sentence for sentence in from_case(nearly).evidence)
+    nearly = replace(labkit.diagnose(ACTIVATIONS).failure, limit_bytes=224 * 2**20)
+    assert not any("no more than" in sentence for sentence in explain(nearly).evidence)
 
 
 def test_a_log_that_is_too_long_to_be_read_whole_says_so(monkeypatch):
@@ -226,9 +227,11 @@ def test_a_log_that_is_too_long_to_be_read_whole_says_so(monkeypatch):
 def test_outcomes_are_diagnosed_too():
     fine = labkit.Outcome("ok", peak_bytes=2**20)
     assert labkit.diagnose(fine).cause == "not_oom"
-    for status, said in {"timeout": "", "stopped": "", "killed": "Another process killed it."}.items():
-        ended = labkit.Outcome(status, error=labkit.outcome.TrialError("SIGKILL", said))
+    for status in ("timeout", "stopped", "killed"):
+        ended = labkit.Outcome(status, error=labkit.outcome.TrialError("SIGKILL", "", by="other"))
         assert labkit.diagnose(ended).cause == "not_oom"
+    starved = labkit.outcome.TrialError("SIGKILL", "Linux killed it.", by="kernel")
+    assert labkit.diagnose(labkit.Outcome("killed", log="Killed\n", error=starved)).cause == "host_memory"
     failed = labkit.Outcome("error", log="Killed\n")
     assert labkit.diagnose(failed).cause == "host_memory"
     known = labkit.Outcome("oom", diagnosis=labkit.Diagnosis("attention"))
@@ -267,8 +270,15 @@ HELD = {"weights": 300, "optimizer": 600, "gradients": 50, "activations": 40, "i
     ],
 )
 def test_what_was_in_use_by_category_makes_it_certain(op, held, cause):
-    known = Case(shape=(64, 100), op=op, asked=25_600, limit=10_000, in_use=9_000, held=held)
-    assert causes.find(replace(known, limit=30_000))[:2] == (cause, causes.CERTAIN)
+    known = Failure(
+        shape=(64, 100),
+        op=op,
+        requested_bytes=25_600,
+        limit_bytes=10_000,
+        in_use_bytes=9_000,
+        held_by_category=held,
+    )
+    assert causes.find(replace(known, limit_bytes=30_000))[:2] == (cause, causes.CERTAIN)
 
 
 def test_the_card_of_a_failed_trial_names_the_cause_and_what_helps_most():

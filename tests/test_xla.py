@@ -151,7 +151,7 @@ def test_an_lstm_keeps_its_weights_for_each_step_of_the_sequence_whatever_the_ba
     assert peaks[True, 1] > 5 * peaks[False, 1]
     outcome = labkit.run(recurrent, memory_limit="24 MiB", profile=True, batch_size=1, jit_compile=True)
     assert outcome.status == "oom" and outcome.diagnosis.cause == "weights_or_optimizer"
-    assert outcome.diagnosis.case.loop_bytes >= 400 * 64 * 256 * 4  # one of its stacks at the least
+    assert outcome.diagnosis.failure.loop_bytes >= 400 * 64 * 256 * 4  # one of its stacks at the least
     assert any("once for each step of the sequence" in said for said in outcome.diagnosis.evidence)
     assert "jit_compile=False" in outcome.diagnosis.fixes[0].code
     mended = labkit.run(recurrent, memory_limit="24 MiB", batch_size=1, jit_compile=False)
@@ -183,7 +183,7 @@ def test_a_refused_block_that_was_not_recorded_is_not_made_up_for_by_what_was_in
     assert outcome.status == "oom" and outcome.timeline.refused_block() is None
     assert (outcome.diagnosis.cause, outcome.diagnosis.confidence) == ("activations", "likely")
     known = labkit.diagnose(CORPUS / "forms" / "tf2_xla_rnn.txt")
-    assert with_timeline(known, outcome.timeline).case.loop_bytes == known.case.loop_bytes > 0
+    assert with_timeline(known, outcome.timeline).failure.loop_bytes == known.failure.loop_bytes > 0
 
 
 def two_shapes():
@@ -251,7 +251,7 @@ def test_what_is_as_large_as_a_block_is_none_if_it_stays_has_a_shape_or_is_an_ar
 def test_a_list_of_buffers_said_twice_counts_once():
     text = (CORPUS / "forms" / "tf2_xla_rnn.txt").read_text()
     once, twice = labkit.diagnose(text), labkit.diagnose(text + text)
-    assert once.case.loop_bytes == twice.case.loop_bytes > 0
+    assert once.failure.loop_bytes == twice.failure.loop_bytes > 0
     assert once.fixes == twice.fixes
     cut = labkit.diagnose(text[: text.index("preallocated")])
     assert not any("XLA says" in said for said in cut.evidence)

@@ -8,6 +8,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class
 
 from ..errors import LabkitError
+from ..process.frames import cell_name
 from ..trials.trial import Trial
 from .training import parameter
 
@@ -65,9 +66,9 @@ class TrialMagics(Magics):
         """What IPython calls the running cell, "Cell In[3]": its own count runs ahead in some versions."""
         frame = sys._getframe()
         while frame is not None:
-            named = self.shell.compile.format_code_name(frame.f_code.co_filename)
+            named = cell_name(frame.f_code.co_filename)
             if named:
-                return " ".join(named)
+                return named
             frame = frame.f_back
         return "<cell>"
 

@@ -4,10 +4,9 @@ import base64
 import html
 from dataclasses import dataclass, field
 
+from ..logs.failure import Failure
 from ..sizes import format_size
-from . import advice, causes
-
-TELLING = 0.95  # of the batch: a bound above that says nothing
+from . import advice, causes, evidence
 
 
 @dataclass(frozen=True)
@@ -16,28 +15,56 @@ class Diagnosis:
 
     cause       one of labkit.explain.causes.MEANINGS
     confidence  "certain", "likely" or "a guess"
-    op, layer   what failed; from a text the layer is read off the op's name
-    evidence    sentences: what was found, and what the cause was told by
+    evidence    sentences: what was found, and how the cause can be told
     fixes       labkit.explain.advice.Fix, the most effective first
     others      what else failed in the same text, a sentence each
-    memory_map  every chunk of the allocator as it gave up, a labkit.logs.dumpfile.MemoryMap
+    failure     the facts that it goes by, a labkit.logs.failure.Failure; of them these are at hand here:
+                op, layer (from a text, as the op's name tells it), shape, dtype, requested_bytes,
+                in_use_bytes, limit_bytes, largest_free_bytes, memory_map
     """
 
     cause: str = "unknown"
-    layer: str | None = None
-    op: str | None = None
-    shape: tuple | None = None
-    dtype: str | None = None
-    requested_bytes: int | None = None
-    in_use_bytes: int | None = None
-    limit_bytes: int | None = None
-    largest_free_bytes: int | None = None
+    failure: Failure = field(default_factory=Failure, repr=False, compare=False)
     evidence: list = field(default_factory=list)
     confidence: str = causes.CERTAIN
     fixes: list = field(default_factory=list)
     others: list = field(default_factory=list)
-    memory_map: object = field(default=None, repr=False)
-    case: object = field(default=None, repr=False, compare=False)
+
+    @property
+    def layer(self):
+        return self.failure.layer
+
+    @property
+    def op(self):
+        return self.failure.op or self.failure.op_type
+
+    @property
+    def shape(self):
+        return self.failure.shape
+
+    @property
+    def dtype(self):
+        return self.failure.dtype
+
+    @property
+    def requested_bytes(self):
+        return self.failure.requested_bytes
+
+    @property
+    def in_use_bytes(self):
+        return self.failure.in_use_bytes
+
+    @property
+    def limit_bytes(self):
+        return self.failure.limit_bytes
+
+    @property
+    def largest_free_bytes(self):
+        return self.failure.largest_free_bytes
+
+    @property
+    def memory_map(self):
+        return self.failure.memory_map
 
     @property
     def found(self):
@@ -61,9 +88,9 @@ class Diagnosis:
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"text/plain": str(self), "text/html": self._html()}
 
-    def _html(self):
+    def _html(self, picture=True):
         parts = [f"<b>{html.escape(self.headline)}</b>", _list("ul", map(html.escape, self.evidence))]
-        if self.memory_map is not None:
+        if picture and self.memory_map is not None:
             parts.append(_picture(self))
         if self.fixes:
             parts += ["What helps, the most effective first:", _list("ol", map(_fix_html, self.fixes))]
@@ -73,79 +100,37 @@ class Diagnosis:
 
     def to_dict(self):
         """Everything but the memory map, in plain types, for JSON."""
-        facts = {name: value for name, value in vars(self).items() if name not in ("memory_map", "case")}
-        shape = None if self.shape is None else list(self.shape)
-        return facts | {"shape": shape, "fixes": [fix.to_dict() for fix in self.fixes]}
+        return {
+            "cause": self.cause,
+            "layer": self.layer,
+            "op": self.op,
+            "shape": None if self.shape is None else list(self.shape),
+            "dtype": self.dtype,
+            "requested_bytes": self.requested_bytes,
+            "in_use_bytes": self.in_use_bytes,
+            "limit_bytes": self.limit_bytes,
+            "largest_free_bytes": self.largest_free_bytes,
+            "evidence": self.evidence,
+            "confidence": self.confidence,
+            "fixes": [fix.to_dict() for fix in self.fixes],
+            "others": self.others,
+        }
 
 
-def from_case(case, last=(), first=()):
-    """The Diagnosis of a Case. first, last: sentences before and after its own evidence."""
-    cause, confidence, reasons = causes.find(case)
-    fits = (
-        _batch_that_may_fit(case) if cause in ("activations", "tensor_exceeds_limit", "attention") else None
-    )
-    looped = case.loop_bytes if case.in_loop else 0
-    return Diagnosis(
-        cause=cause,
-        layer=case.layer,
-        op=case.op or case.op_type,
-        shape=case.shape,
-        dtype=case.dtype,
-        requested_bytes=case.asked,
-        in_use_bytes=case.in_use,
-        limit_bytes=case.limit,
-        largest_free_bytes=case.largest_free,
-        evidence=[*first, *_facts(case), *reasons, *_fall(case, fits), *last],
-        confidence=confidence,
-        fixes=advice.for_cause(cause, case.asked, _batch(case), fits, case.needed, case.building, looped),
-        memory_map=case.memory_map,
-        case=case,
-    )
+def explain(failure, first=(), last=()):
+    """The Diagnosis of a Failure. first, last: sentences before and after its own evidence."""
+    cause, confidence, reasons = causes.find(failure)
+    fits = None
+    if cause in ("activations", "tensor_exceeds_limit", "attention"):
+        fits = evidence.batch_that_may_fit(failure)
+    said = [*first, *evidence.facts(failure), *reasons, *evidence.largest_batch(failure, fits), *last]
+    return Diagnosis(cause, failure, said, confidence, advice.fixes_for(cause, failure, fits))
 
 
-def _facts(case):
-    op = case.op or case.op_type
-    if op and op != "StatefulPartitionedCall":
-        yield f"The op that failed: {op}" + (f", in layer {case.layer}." if case.layer else ".")
-    if case.shape is not None and case.asked:
-        yield f"Its tensor: {case.dtype or ''}{list(case.shape)}, {format_size(case.asked)}."
-    elif case.shape is not None:
-        yield f"Its tensor has the shape {list(case.shape)}; of what type the text does not say."
-    elif case.asked:
-        yield f"It asked for {format_size(case.asked)}."
-    if case.in_use is not None and case.limit:
-        used = f"In use: {format_size(case.in_use)} of {format_size(case.limit)}"
-        left = case.largest_free
-        yield f"{used}." if left is None else f"{used}; the largest block left: {format_size(left)}."
-    alike = case.sizes.get(-(-(case.asked or 0) // 256) * 256, 0)
-    if alike > 1:
-        yield f"{alike} pieces of the very same size are in use already."
-
-
-def _batch(case):
-    return case.batch or (case.shape[0] if case.shape and len(case.shape) > 1 else None)
-
-
-def _batch_that_may_fit(case):
-    """The largest batch not yet ruled out: what was in use and asked for, scaled down to the limit."""
-    batch = _batch(case)
-    if not (batch and case.asked and case.limit):
-        return None
-    fixed = sum((case.held or {}).get(name, 0) for name in ("weights", "optimizer"))
-    need = (case.in_use or 0) + case.asked
-    if need <= case.limit or case.limit <= fixed:
-        return None
-    return batch * (case.limit - fixed) // (need - fixed) or None
-
-
-def _fall(case, fits):
-    if fits and fits <= TELLING * _batch(case):
-        need, limit = format_size((case.in_use or 0) + case.asked), format_size(case.limit)
-        said = f"the step needs {need}: {limit} hold no more than {fits} of its {_batch(case)} samples"
-        if case.kind == "xla":
-            yield f"In all {said}."
-        else:
-            yield f"Up to there {said}, and likely far fewer, for the step had not come to its end."
+def without_cause(cause, said, failure=None):
+    """The Diagnosis where there is nothing to find by rules. said: its evidence, sentences."""
+    failure = failure or Failure()
+    return Diagnosis(cause, failure, said, fixes=advice.fixes_for(cause, failure))
 
 
 def _fix_text(number, fix):

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 from ..errors import LabkitError
 from ..logs import reader
+from ..logs.failure import Failure
 from ..logs.marks import MARKS
 from ..logs.messages import HIDDEN
 from ..outcome import Outcome
 from ..record.opnames import layer_by_name, layer_of
-from . import advice
-from .case import Case
-from .diagnosis import Diagnosis, from_case
+from .diagnosis import explain, without_cause
 
 HOST_ERRORS = ("MemoryError", "_ArrayMemoryError")
 _WEIGHT = {
@@ -54,41 +53,39 @@ def of_blocks(blocks):
     return _of_log(reader.read(blocks))
 
 
-def of_failure(error, log, limit, memory_map, scopes, failed_in, crashed, batch=None, steps=None):
+def of_trial(error, log, facts, scopes):
     """The Diagnosis of a trial that ran out of memory.
 
-    error: its TrialError; log: what TensorFlow printed; limit: bytes or None; memory_map: a
-    labkit.logs.dumpfile.MemoryMap or None; scopes: layers by the name scope of their ops; failed_in:
-    the layer that ran eagerly as it failed, or None; crashed: it died instead of raising; batch: the
-    batch size, if known; steps: how many were done.
+    error    its TrialError
+    log      what TensorFlow printed
+    facts    a Failure with what the trial knows: limit, memory map, batch, steps, the layer that ran eagerly
+             as it failed, whether it died instead of raising
+    scopes   {name scope of ops: layer}
     """
     if error.type in HOST_ERRORS:
         said = f"The host's memory ran out, not the device's: {error.message or error.type}"
-        return Diagnosis(
-            "host_memory", limit_bytes=limit, evidence=[said], fixes=advice.for_cause("host_memory")
-        )
+        return without_cause("host_memory", [said], Failure(limit_bytes=facts.limit_bytes))
     told = _subject(reader.read([error.message.encode("utf-8", "replace")]))
     refused = _first_refusal(log)
-    case = _case(told or refused or Case(), refused)
-    op = case.op or case.op_type
-    case = replace(
-        case,
-        op=op,
-        layer=layer_of(op, scopes) or failed_in,
-        limit=limit,
-        in_use=memory_map.in_use_bytes if memory_map else None,
-        largest_free=_largest_free(memory_map, limit),
+    known = _with_refusal(told or refused or Failure(), refused)
+    memory_map = facts.memory_map
+    known = replace(
+        known,
+        layer=layer_of(known.op or known.op_type, scopes) or facts.layer,
+        limit_bytes=facts.limit_bytes,
+        in_use_bytes=memory_map.in_use_bytes if memory_map else None,
+        largest_free_bytes=_largest_free(memory_map, facts.limit_bytes),
         available_bytes=None,
         memory_map=memory_map,
         sizes=Counter(c.size for c in memory_map.chunks if c.in_use) if memory_map else Counter(),
         on_gpu=False,  # the limit is the trial's own, and says nothing of the GPU
-        batch=batch,
-        steps=steps,
-        crashed=crashed,
-        marks=case.marks | {mark for mark in MARKS if mark in error.traceback},
+        batch=facts.batch,
+        steps=facts.steps,
+        crashed=facts.crashed,
+        marks=known.marks | {mark for mark in MARKS if mark in error.traceback},
     )
     waited = [error.message] if error.type == "OutOfMemory" else []
-    return from_case(case, waited, _hidden(case))
+    return explain(known, first=_hidden(known), last=waited)
 
 
 def with_timeline(diagnosis, timeline):
@@ -96,23 +93,23 @@ def with_timeline(diagnosis, timeline):
 
     With XLA what was in use is only what the step is given: it tells nothing without the refused block.
     """
-    if diagnosis is None or diagnosis.case is None or not timeline.events:
+    if diagnosis is None or diagnosis.cause == "host_memory" or not timeline.events:
         return diagnosis
     total = timeline.total()
     ends = [int(total[min(step, len(total) - 1)]) for step in timeline.steps]
     more = [after - before for before, after in zip(ends, ends[1:], strict=False)]
     grows = len(more) >= 2 and min(more) > 0 and sum(more) > 0.05 * (timeline.limit_bytes or ends[-1])
-    known = diagnosis.case
+    known = diagnosis.failure
     block = timeline.refused_block() if known.kind == "xla" else None
-    case = replace(
+    known = replace(
         known,
-        held=timeline.by_category(len(total) - 1) if block or known.kind != "xla" else None,
+        held_by_category=timeline.by_category(len(total) - 1) if block or known.kind != "xla" else None,
         block=block,
         loop_bytes=_loop_bytes(block, timeline, known.batch) if block else known.loop_bytes,
-        grows_by=sum(more) // len(more) if grows else None,
+        grows_by_bytes=sum(more) // len(more) if grows else None,
         steps=len(timeline.steps),
     )
-    return replace(from_case(case), others=diagnosis.others)
+    return replace(explain(known), others=diagnosis.others)
 
 
 def _loop_bytes(block, timeline, batch):
@@ -175,9 +172,9 @@ def _of_outcome(outcome):
     if outcome.diagnosis is not None:
         return outcome.diagnosis
     ended = outcome.status in ("timeout", "stopped")
-    if outcome.ok or ended or outcome.status == "killed" and "Another process" in str(outcome.error):
-        said = f"{outcome.headline}."
-        return Diagnosis("not_oom", limit_bytes=outcome.limit_bytes, evidence=[said])
+    by_other = outcome.status == "killed" and outcome.error and outcome.error.by == "other"
+    if outcome.ok or ended or by_other:
+        return without_cause("not_oom", [f"{outcome.headline}."], Failure(limit_bytes=outcome.limit_bytes))
     return diagnose(f"{outcome.log}\n{outcome.error}".encode("utf-8", "replace"))
 
 
@@ -187,24 +184,24 @@ def _of_log(log):
         return _of_no_failure(log)
     crashed = any(f.kind == "crashed" and f.line > failure.line for f in log.failures)
     allocators = {f.allocator for f in log.failures if f.allocator}
-    case = _case(failure)
-    case = replace(
-        case,
-        allocator=case.allocator or (allocators.pop() if len(allocators) == 1 else None),
+    known = _with_refusal(failure)
+    known = replace(
+        known,
+        allocator=known.allocator or (allocators.pop() if len(allocators) == 1 else None),
         batch=log.batch_size,
         device_bytes=log.device_bytes,
-        limit=(failure.dump and failure.dump.limit_bytes) or log.given_bytes,
+        limit_bytes=known.limit_bytes or log.given_bytes,
         crashed=crashed and failure.kind == "refused" and not failure.op,
     )
-    where = [f'Line {failure.line:,} of {max(log.lines, failure.line):,}: "{_short(failure.said)}"']
+    where = f'Line {failure.line:,} of {max(log.lines, failure.line):,}: "{_short(failure.said)}"'
     others = [f'line {f.line:,}: {f.kind}, "{_short(f.said)}"' for f in log.failures if f is not failure]
     if log.warnings:
-        others.append(f"warnings of TensorFlow that it went on with less memory: {log.warnings}.")
+        others.append(f"warnings that TensorFlow carried on with less memory: {log.warnings}.")
     if log.retraced:
         others.append("TensorFlow warned of retracing: each new trace stays in the host's memory.")
     if log.skimmed:
         others.append(_SKIMMED)
-    return replace(from_case(case, first=where + _hidden(failure)), others=others)
+    return replace(explain(known, first=[where, *_hidden(failure)]), others=others)
 
 
 def _of_no_failure(log):
@@ -212,18 +209,19 @@ def _of_no_failure(log):
         most = log.warning
         said = [
             f'Line {most.line:,}: "{_short(most.said)}"',
-            "TensorFlow tried to use more memory to be faster, and went on without. Nothing failed here.",
+            "TensorFlow tried to use more memory to be faster, and carried on without. Nothing failed here.",
         ]
-        return Diagnosis("warning_only", requested_bytes=most.requested_bytes, evidence=said)
+        return without_cause("warning_only", said, Failure(requested_bytes=most.requested_bytes))
     if not log.bytes:
-        return Diagnosis("unknown", evidence=["There is no text."], fixes=advice.for_cause("unknown"))
+        return without_cause("unknown", ["There is no text."])
     if log.truncated:
-        said = ["It speaks of memory that ran out, but in no form known here: cut off, or not TensorFlow's."]
-        return Diagnosis("unknown", evidence=said, fixes=advice.for_cause("unknown"))
+        said = "It speaks of memory that ran out, but in no form known here: cut off, or not TensorFlow's."
+        return without_cause("unknown", [said])
     if log.skimmed:
-        return Diagnosis("unknown", evidence=[_SKIMMED], fixes=advice.for_cause("unknown"))
-    said = f"In {max(log.lines, 1):,} lines there is no word of memory that ran out."
-    return Diagnosis("not_oom", evidence=[said])
+        return without_cause("unknown", [_SKIMMED])
+    lines = max(log.lines, 1)
+    said = f"Nothing in {lines:,} line{'s' * (lines > 1)} speaks of memory that ran out."
+    return without_cause("not_oom", [said])
 
 
 def _subject(log):
@@ -236,43 +234,42 @@ def _first_refusal(text):
     return next((f for f in found if f.dump is not None or f.requested_bytes), None)
 
 
-def _case(failure, refused=None):
-    """The Case of a Failure, with what the allocator's refusal adds to the error."""
-    if isinstance(failure, Case):
-        return failure
+def _with_refusal(failure, refused=None):
+    """The Failure with what its dump says, and the allocator's own refusal if the error came after one."""
     refused = refused or failure
     dump = failure.dump or refused.dump
     op = failure.op or (refused.op or "").removeprefix("StatefulPartitionedCall/") or None
-    limit = dump.limit_bytes if dump else None
     device = failure.device or failure.allocator or refused.allocator or ""
-    return Case(
-        kind=failure.kind,
-        shape=failure.shape,
-        dtype=failure.dtype,
+    known = replace(
+        failure,
         op=op and op.removeprefix("StatefulPartitionedCall/"),
         op_type=failure.op_type or refused.op_type,
         layer=layer_by_name(op),
-        asked=failure.asked_bytes or refused.requested_bytes,
-        limit=limit,
-        in_use=dump.used_bytes if dump else None,
-        largest_free=_largest_in(dump),
-        available_bytes=dump.available_bytes if dump else None,
-        memory_map=dump.memory_map() if dump else None,
-        sizes=dump.sizes if dump else Counter(),
-        free_share=dump.free_share if dump else 0,
+        requested_bytes=failure.tensor_bytes or failure.requested_bytes or refused.requested_bytes,
         allocator=failure.allocator or refused.allocator,
         on_gpu="gpu:" in device.lower() or "GPU_" in device or bool(dump and not device),
-        epoch=failure.epoch,
-        done=failure.done,
-        marks=set(failure.marks),
         division=failure.division if failure.division and failure.division.is_whole else None,
         loop_bytes=failure.division.loop_bytes if failure.division else 0,
+    )
+    return (
+        known
+        if dump is None
+        else replace(
+            known,
+            limit_bytes=dump.limit_bytes,
+            in_use_bytes=dump.used_bytes,
+            largest_free_bytes=_largest_in(dump),
+            available_bytes=dump.available_bytes,
+            memory_map=dump.memory_map(),
+            sizes=dump.sizes,
+            free_share=dump.free_share,
+        )
     )
 
 
 def _largest_in(dump):
-    if dump is None or dump.largest_free_bytes is None:
-        return dump and dump.available_bytes
+    if dump.largest_free_bytes is None:
+        return dump.available_bytes
     return max(dump.largest_free_bytes, dump.available_bytes or 0)
 
 
@@ -284,7 +281,7 @@ def _largest_free(memory_map, limit):
 
 
 def _hidden(told):
-    """What the words of a Failure, or of its Case, do not say."""
+    """What the words of a Failure do not say."""
     return [HIDDEN[told.kind]] if told.kind in HIDDEN else []
 
 

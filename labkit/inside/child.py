@@ -191,7 +191,7 @@ class Refusals:
                 "type": "OutOfMemory",
                 "message": "Op after op was refused memory, and each waited 10 s in vain: ended after "
                 f"{waited:.0f} s. TensorFlow raises its error when all that were ready have waited.",
-                "frames": list(map(tuple, traceback.extract_stack(self._frame))),
+                "frames": execute.readers_frames(reversed(list(traceback.walk_stack(self._frame)))),
             },
         }
 

@@ -70,10 +70,21 @@ def _is_oom(error, folder):
 
 def describe(error):
     """An exception as plain data. The kernel has the reader's source, so lines are filled in there."""
-    frames = list(map(tuple, traceback.extract_tb(error.__traceback__)))
+    frames = readers_frames(traceback.walk_tb(error.__traceback__))
     if isinstance(error, SyntaxError) and error.filename:
         frames.append((error.filename, error.lineno, "<module>", error.text))
     return {"type": type(error).__name__, "message": str(error), "frames": frames}
+
+
+def readers_frames(walked):
+    """(file, line number, function, text) of the reader's frames of (frame, line number), outermost first."""
+    walked = list(walked)
+    calls = [place for place, (frame, _) in enumerate(walked) if frame.f_code in _CALLS]
+    below = walked[max(calls, default=-1) + 1 :]
+    return list(map(tuple, traceback.StackSummary.extract(iter(below))))
+
+
+_CALLS = {_call.__code__, _execute.__code__}  # what calls the reader's code
 
 
 def _keep(result, folder):

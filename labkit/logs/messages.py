@@ -1,19 +1,11 @@
 """What TensorFlow, Keras, NumPy, CUDA and the system print as memory runs out: the forms of message."""
 
 import functools
-import math
 import re
-from dataclasses import dataclass, field
 
-from . import dumptext, xlatext
+from . import dumptext
+from .failure import Failure
 
-DTYPE_BYTES = {
-    **dict.fromkeys(("bool", "int8", "uint8"), 1),
-    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
-    **dict.fromkeys(("float32", "int32", "uint32"), 4),
-    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
-    "complex128": 16,
-}
 _LONG_NAMES = {"float": "float32", "half": "float16", "double": "float64"}
 _KILLED_IN = "Killed|killed|Getötet|Processus arrêté|已杀死|Terminado \\(killed\\)"  # what shells print
 
@@ -129,45 +121,6 @@ def compiled_forms():
     return [(name, needles, re.compile(pattern)) for name, needles, pattern in FORMS]
 
 
-@dataclass
-class Failure:
-    """One failure as a log tells it. kind: the name of its form; times: how often it is said."""
-
-    kind: str
-    line: int
-    said: str
-    shape: tuple | None = None
-    dtype: str | None = None
-    device: str | None = None
-    allocator: str | None = None
-    op: str | None = None
-    op_type: str | None = None
-    requested_bytes: int | None = None
-    where: str | None = None
-    times: int = 1
-    last_line: int = 0
-    epoch: int | None = None
-    done: int = 0
-    marks: set = field(default_factory=set)
-    dump: dumptext.TextDump | None = None
-    division: xlatext.Division | None = None
-
-    def __post_init__(self):
-        self.last_line = self.last_line or self.line
-
-    @property
-    def tensor_bytes(self):
-        """Of the tensor by shape and type; None if the type is not known."""
-        if self.shape is None or self.dtype not in DTYPE_BYTES:
-            return None
-        return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
-
-    @property
-    def asked_bytes(self):
-        """What was asked for: of the tensor, or as the allocator says."""
-        return self.tensor_bytes or self.requested_bytes
-
-
 def failure(number, text):
     """The Failure that a line tells of, or None. number: of the line, from 1."""
     for name, needles, pattern in compiled_forms():
@@ -175,9 +128,8 @@ def failure(number, text):
             match = pattern.search(text)
             if match:
                 facts = {key: value for key, value in match.groupdict().items() if value}
-                return Failure(
-                    _kind(name, text, facts), number, text[match.start() :].strip()[:300], **_facts(facts)
-                )
+                said = text[match.start() :].strip()[:300]
+                return Failure(_kind(name, text, facts), number, said, **_facts(facts))
     return None
 
 
@@ -202,5 +154,4 @@ def _facts(said):
         "op": said.get("op") if "/" in said.get("op", "") else None,
         "op_type": said.get("op") if "/" not in said.get("op", "/") else None,
         "requested_bytes": requested,
-        "where": said.get("where"),
     }

@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass, field
 
 from . import dumptext, xlatext
+from .failure import Failure
 from .marks import MARKS
-from .messages import CONSTANT, FORMS, Failure, failure
+from .messages import CONSTANT, FORMS, failure
 
 BLOCK_BYTES = 2**18
 CONTEXT_BYTES = 2**15  # of a block that was passed over, what is read after all if the next one matters
@@ -196,7 +197,6 @@ class _Reader:
         """The failure that `new` is another word of, or else `new` itself."""
         for old in reversed(self.log.failures[-8:]):
             if _same(old, new):
-                old.times += 1
                 old.last_line = new.line
                 if old.kind == "refused":
                     old.kind, old.said, old.line = new.kind, new.said, new.line
@@ -290,7 +290,7 @@ class _Reader:
 def _same(old, new):
     """Whether two failures are two words of one: the refusal and the error, or the error said again."""
     if old.kind == "refused" and new.kind in ("oom", "copy", "xla", "constant"):
-        a, b = old.requested_bytes, new.asked_bytes
+        a, b = old.requested_bytes, new.tensor_bytes or new.requested_bytes
         return a is None or b is None or abs(a - b) <= max(256, 0.01 * a)
     if old.kind != new.kind or old.kind == "refused":
         return False

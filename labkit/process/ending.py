@@ -1,22 +1,19 @@
 """From what was seen of a trial to its Outcome."""
 
 import contextlib
-import itertools
-import linecache
 import pickle
-import re
 import signal
 import sys
 import time
-from pathlib import Path
 
-from ..explain.reading import of_failure, with_timeline
+from ..explain.reading import of_trial, with_timeline
 from ..logs import dumpfile
+from ..logs.failure import Failure
 from ..outcome import Outcome, TrialError
+from . import frames
 
 KILLERS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _HEAVY = ("tensorflow", "keras")  # what a result must not bring into the kernel
-_FAULT_FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+) in (?P<name>.+)')
 
 
 def outcome(trial, watch):
@@ -74,13 +71,14 @@ def _status(watch):
     if done:
         return done["status"], _reported(done["error"]) if "error" in done else None
     code = watch.exit["code"] if watch.exit else -signal.SIGKILL
-    where = _where(watch.folder)
+    where = frames.at_the_end(watch.folder.faults)
     if code >= 0:
         message = f"The process ended itself with exit status {code} before `train` returned (os._exit?)."
         return "crashed", TrialError("Exit", message, where)
     name = signal.Signals(-code).name
     if -code in KILLERS:
-        return "killed", TrialError(name, _killed(watch), where)
+        by, message = _killed(watch)
+        return "killed", TrialError(name, message, where, by)
     if _was_refused_memory(watch):
         message = "TensorFlow crashed as it was refused memory for an array."
         return "oom", TrialError(name, message, where)
@@ -88,7 +86,7 @@ def _status(watch):
 
 
 def _ended(watch):
-    where = _where(watch.folder)
+    where = frames.at_the_end(watch.folder.faults)
     if watch.ending == "timeout":
         message = (
             f"Not done after {watch.trial.timeout:g} s. Give it longer with `timeout=`, or None for ever."
@@ -98,14 +96,17 @@ def _ended(watch):
 
 
 def _killed(watch):
+    """(by whom, in words) the process was killed."""
     if watch.lost:
-        return "The launcher's process was killed, and the trial with it. The next trial starts a new one."
-    if watch.kernel_killed():
-        return (
-            "Linux killed it: the machine (or the container) ran out of host memory. "
-            "Make what the trial holds in host memory smaller; `host_peak_bytes` tells how much that was."
+        return "launcher", (
+            "The launcher's process was killed, and the trial with it. The next trial starts a new one."
         )
-    return "Another process killed it."
+    if watch.kernel_killed():
+        return "kernel", (
+            "Linux killed it: the machine (or the container) ran out of host memory. "
+            "Reduce what the trial holds in host memory; `host_peak_bytes` tells how much that was."
+        )
+    return "other", "Another process killed it."
 
 
 def _was_refused_memory(watch):
@@ -119,71 +120,22 @@ def _out_of_memory(trial, watch, error, log, facts):
     with contextlib.suppress(ValueError, OSError):
         path = dumpfile.newest_of_first_refusal(watch.folder.dumps())
         memory_map = path and dumpfile.read(path)
-    crashed = not watch.done
-    scopes, failed_in = watch.done.get("scopes", {}), watch.done.get("failed_in")
-    batch, steps = trial.params.get("batch_size"), len(facts["step_seconds"])
-    diagnosis = of_failure(
-        error,
-        log,
-        trial.limit,
-        memory_map,
-        scopes,
-        failed_in,
-        crashed,
-        batch if isinstance(batch, int) else None,
-        steps,
+    batch = trial.params.get("batch_size")
+    known = Failure(
+        limit_bytes=trial.limit,
+        memory_map=memory_map,
+        layer=watch.done.get("failed_in"),
+        batch=batch if isinstance(batch, int) else None,
+        steps=len(facts["step_seconds"]),
+        crashed=not watch.done,
     )
+    diagnosis = of_trial(error, log, known, watch.done.get("scopes", {}))
     peak = max((b for b in (facts["peak_bytes"], memory_map and memory_map.peak_bytes) if b), default=None)
     return {"memory_map": memory_map, "diagnosis": diagnosis, "peak_bytes": peak}
 
 
 def _reported(error):
-    frames = error["frames"]
-    started = [place for place, frame in enumerate(frames) if _is_own(frame[0]) and "execute" in frame[0]]
-    frames = [frame for frame in frames[max(started, default=-1) + 1 :] if _is_readers(frame[0])]
-    return TrialError(error["type"], error["message"], "".join(map(_format_frame, frames)))
-
-
-def _where(folder):
-    """The reader's lines that were running when the process crashed or was ended."""
-    with contextlib.suppress(OSError):
-        text = folder.faults.read_text(errors="replace")
-        thread = _training_thread(text)
-        found = [(m["file"], int(m["line"]), m["name"], None) for m in _FAULT_FRAME.finditer(thread)]
-        above = itertools.takewhile(lambda frame: not frame[0].endswith("execute.py"), found)
-        return "".join(_format_frame(frame) for frame in reversed(list(above)) if _is_readers(frame[0]))
-    return ""
-
-
-def _training_thread(text):
-    """Of a faulthandler's text, the thread that runs `train`: the one that came through labkit's trial."""
-    threads = re.split(r"\n(?=Thread |Current thread )", text)
-    return next((t for t in threads if re.search(r"execute\.py\", line \d+ in run\n", t)), "")
-
-
-def _is_readers(filename):
-    library = "site-packages" in filename or "dist-packages" in filename
-    return not (library or _is_own(filename) or filename.startswith(("<frozen", sys.base_prefix + "/lib")))
-
-
-def _is_own(filename):
-    return filename.startswith(str(Path(__file__).parent))
-
-
-def _format_frame(frame):
-    filename, number, name, line = frame
-    line = line or linecache.getline(filename, number)
-    place = name if name.startswith("<") else f"{name}()"
-    shown = f"    {line.strip()}\n" if line.strip() else ""
-    return f"{_cell_name(filename)}, line {number}, in {place}\n{shown}"
-
-
-def _cell_name(filename):
-    """What IPython calls a file that is really a cell: "Cell In[3]"."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    named = shell.compile.format_code_name(filename) if shell else None
-    return " ".join(named) if named else filename
+    return TrialError(error["type"], error["message"], frames.written(error["frames"]))
 
 
 class _Unpickler(pickle.Unpickler):

@@ -87,7 +87,7 @@ class Record:
     programs: list = field(default_factory=list)
 
     def save(self, path):
-        """Write it to a file: arrays as NumPy's, all else as JSON. Nothing in it can be run when it is read."""
+        """Write it to a file, arrays as NumPy's and all else as JSON: reading it can run no code."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         del plain["allocations"], plain["seconds"]
         plain["programs"] = [vars(program) for program in self.programs]

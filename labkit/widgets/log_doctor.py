@@ -2,7 +2,6 @@
 
 import html
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -112,7 +111,7 @@ class LogDoctor:
         """What was said, as HTML, without the picture."""
         if self.diagnosis is None:
             return f"<p>{NOTHING}</p>"
-        return replace(self.diagnosis, memory_map=None)._repr_mimebundle_()["text/html"]
+        return self.diagnosis._html(picture=False)
 
     def _ipython_display_(self):
         from IPython.display import display

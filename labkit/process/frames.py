@@ -1,0 +1,68 @@
+"""The reader's own lines in a traceback: which frames are theirs, and how they are written."""
+
+import contextlib
+import functools
+import importlib.util
+import itertools
+import linecache
+import re
+import site
+import sys
+import sysconfig
+from pathlib import Path
+
+from ..inside import execute
+
+_FAULT_FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+) in (?P<name>.+)')
+_THREAD_STARTS = re.compile(r"\n(?=Thread |Current thread )")
+
+
+def written(frames):
+    """A traceback of the reader's frames among these, (file, line number, function, text or None) each."""
+    return "".join(_written(frame) for frame in frames if _is_readers(frame[0]))
+
+
+def at_the_end(faults):
+    """The reader's lines that ran as the process crashed or was ended, from what faulthandler wrote."""
+    with contextlib.suppress(OSError):
+        threads = map(_frames, _THREAD_STARTS.split(faults.read_text(errors="replace")))
+        for frames in threads:
+            above = list(itertools.takewhile(lambda frame: frame[0] != execute.__file__, frames))
+            if len(above) < len(frames):  # the thread that runs `train`: it came through labkit's own file
+                return written(reversed(above))
+    return ""
+
+
+def cell_name(filename):
+    """What IPython calls a file that is really a cell, "Cell In[3]"; None of any other file."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    named = shell.compile.format_code_name(filename) if hasattr(shell, "compile") else None
+    return " ".join(named) if named else None
+
+
+def _frames(text):
+    return [(m["file"], int(m["line"]), m["name"], None) for m in _FAULT_FRAME.finditer(text)]
+
+
+def _written(frame):
+    filename, number, name, line = frame
+    line = line or linecache.getline(filename, number)
+    place = name if name.startswith("<") else f"{name}()"
+    shown = f"    {line.strip()}\n" if line.strip() else ""
+    return f"{cell_name(filename) or filename}, line {number}, in {place}\n{shown}"
+
+
+def _is_readers(filename):
+    return not filename.startswith(("<frozen", *_libraries()))
+
+
+@functools.cache
+def _libraries():
+    """Folders whose code is not the reader's: Python's own, installed packages, labkit."""
+    paths = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages()]
+    paths += [site.getusersitepackages(), str(Path(__file__).parents[1])]
+    for name in ("tensorflow", "keras", "numpy"):
+        with contextlib.suppress(ImportError, ValueError, AttributeError, TypeError):
+            paths.append(str(Path(importlib.util.find_spec(name).origin).parents[1]))
+    return paths
