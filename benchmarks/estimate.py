@@ -26,7 +26,7 @@ def off(predicted, measured):
 
 def rows(case):
     """A dict for each of VALUES: measured peaks, the error of each method in percent, the interval."""
-    options = dict(zip(("net", "optimizer", "feed", "policy"), case, strict=True))
+    options = dict(zip(("net", "optimizer", "pipeline", "policy"), case, strict=True))
     found = labkit.estimate(train, at=AT, **options)
     low, high = (found.measured[value] for value in AT)
     slope = (high - low) / (AT[1] - AT[0])
@@ -81,10 +81,10 @@ def main(sets):
         )
         found = []
         for case in cases:
-            net, optimizer, feed, policy = case
+            net, optimizer, pipeline, policy = case
             for row in rows(case):
                 found.append(row)
-                report(f"{f'{net.__name__}, {optimizer}, {feed}, {policy}':52}" + shown(row))
+                report(f"{f'{net.__name__}, {optimizer}, {pipeline}, {policy}':52}" + shown(row))
             report.save()
         summary(report, found)
         report("")

@@ -12,7 +12,7 @@ LIMIT = "256 MiB"
 
 
 def main():
-    options = {"net": unet, "optimizer": "adam", "feed": "train_on_batch"}
+    options = {"net": unet, "optimizer": "adam", "pipeline": "train_on_batch"}
     found = labkit.estimate(train, **options)
     largest = found.largest(LIMIT)
     values = [round(largest * share) for share in (0.25, 0.5, 0.75, 1, 1.2)]

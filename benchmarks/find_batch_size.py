@@ -100,9 +100,9 @@ def main():
     report = Report("find_batch_size")
     report(f"{'limit ' + LIMIT:64}answer  trials  ooms  seconds")
     labkit.run("1")  # starts the launcher
-    for net, optimizer, feed in CASES:
-        options = {"net": net, "optimizer": optimizer, "feed": feed}
-        compare(report, options, f"{net.__name__}, {optimizer}, {feed}")
+    for net, optimizer, pipeline in CASES:
+        options = {"net": net, "optimizer": optimizer, "pipeline": pipeline}
+        compare(report, options, f"{net.__name__}, {optimizer}, {pipeline}")
         report.save()
     report("target: at most 1 OOM, a third of the time, within 5 % of the largest that fits for 20 epochs")
     report.save()

@@ -196,7 +196,7 @@ TEST = [
 ]
 
 
-def train(batch_size, net, optimizer, feed, policy="float32", batches=4, epochs=1, jit_compile="auto"):
+def train(batch_size, net, optimizer, pipeline, policy="float32", batches=4, epochs=1, jit_compile="auto"):
     """Run one training; returns what the classical formula counts: fixed bytes, and bytes per sample."""
     import keras
     import numpy as np
@@ -226,14 +226,14 @@ def train(batch_size, net, optimizer, feed, policy="float32", batches=4, epochs=
         optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
 
     starts, how = range(0, rows, batch_size), {"epochs": epochs, "verbose": 0}
-    if feed == "arrays":
+    if pipeline == "arrays":
         model.fit(x, y, batch_size=batch_size, **how)
-    elif feed == "dataset":
+    elif pipeline == "dataset":
         model.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size), shuffle=False, **how)
-    elif feed == "generator":
+    elif pipeline == "generator":
         endless = (batch(i) for i in itertools.cycle(starts))
         model.fit(endless, steps_per_epoch=batches, shuffle=False, **how)
-    elif feed == "train_on_batch":
+    elif pipeline == "train_on_batch":
         for i in [*starts] * epochs:
             model.train_on_batch(*batch(i))
     else:

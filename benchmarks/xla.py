@@ -30,7 +30,7 @@ NETS = [
     *(transformer, decoder, stacked_lstm, bidirectional, text_gru),
 ]
 BATCH = 64
-OPTIONS = {"optimizer": "adam", "feed": "train_on_batch", "timeout": 600}
+OPTIONS = {"optimizer": "adam", "pipeline": "train_on_batch", "timeout": 600}
 
 
 def trial(net, jit_compile, **options):

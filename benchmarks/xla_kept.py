@@ -66,7 +66,7 @@ def main():
     report(f"{'adam, batch 256':40}{'peak, float32':>24}{'peak, mixed_float16':>24}")
     report(f"{'':40}{'without':>12}{'XLA':>12}{'without':>12}{'XLA':>12}")
     for net in (deep_dense, vgg, unet, transformer):
-        options = {"batch_size": 256, "net": net, "optimizer": "adam", "feed": "train_on_batch"}
+        options = {"batch_size": 256, "net": net, "optimizer": "adam", "pipeline": "train_on_batch"}
         policies = ("float32", "mixed_float16")
         outcomes = [o for policy in policies for o in both(train, policy=policy, **options)]
         report(f"{net.__name__:40}" + "".join(f"{labkit.format_size(o.peak_bytes):>12}" for o in outcomes))

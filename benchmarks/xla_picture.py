@@ -11,7 +11,7 @@ FIGURE = Path(__file__).parent.parent / "docs" / "images" / "xla.png"
 
 
 def second_step(jit_compile):
-    options = {"net": unet, "optimizer": "adam", "feed": "train_on_batch", "timeout": 300}
+    options = {"net": unet, "optimizer": "adam", "pipeline": "train_on_batch", "timeout": 300}
     outcome = labkit.run(train, profile=3, batch_size=64, jit_compile=jit_compile, **options)
     return outcome.timeline.during(2)
 

@@ -10,7 +10,7 @@ REORDER = """self.order = np.random.permutation(len(X))
     return"""
 
 
-def feed(old, new):
+def complete(old, new):
     assert old in q1.solution()
     return answer(q1.solution().replace(old, new), "complete")
 
@@ -28,18 +28,18 @@ def test_the_solution_passes(exercise, name):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        (feed("-(-len(X) // batch_size)", "len(X) // batch_size"), "an epoch yields 96 rows"),
-        (feed("-(-len(X) // batch_size)", "len(X) // batch_size + 1"), "one of them is empty"),
-        (feed("-(-len(X) // batch_size)", "len(X)"), "one of them is empty"),
-        (feed("-(-len(X) // batch_size)", "len(X) / batch_size"), "'error'"),
-        (feed("X[rows], y[rows]", "X[rows], y[np.sort(rows)]"), "not from the same rows"),
-        (feed(REORDER, "pass\n\n    return"), "repeats the order of the first"),
+        (complete("-(-len(X) // batch_size)", "len(X) // batch_size"), "an epoch yields 96 rows"),
+        (complete("-(-len(X) // batch_size)", "len(X) // batch_size + 1"), "one of them is empty"),
+        (complete("-(-len(X) // batch_size)", "len(X)"), "one of them is empty"),
+        (complete("-(-len(X) // batch_size)", "len(X) / batch_size"), "'error'"),
+        (complete("X[rows], y[rows]", "X[rows], y[np.sort(rows)]"), "not from the same rows"),
+        (complete(REORDER, "pass\n\n    return"), "repeats the order of the first"),
         (
-            feed(REORDER, "self.order = np.zeros(len(X), int)\n\n    return"),
+            complete(REORDER, "self.order = np.zeros(len(X), int)\n\n    return"),
             "comes twice",
         ),
-        (feed("(index + 1) * batch_size", "(index + 1) * batch_size - 1"), "an epoch yields"),
-        (feed("**options):\n    import", "other=None):\n    import"), "'error'"),
+        (complete("(index + 1) * batch_size", "(index + 1) * batch_size - 1"), "an epoch yields"),
+        (complete("**options):\n    import", "other=None):\n    import"), "'error'"),
         ("complete", "Pass the function itself"),
     ],
 )  # fmt: skip
@@ -71,6 +71,6 @@ def test_wrong_orders(given, complaint):
 
 
 def test_blanks_are_not_attempted():
-    for verdict in (q1.check(feed("-(-len(X) // batch_size)", "____")), q2.check(order("____"))):
+    for verdict in (q1.check(complete("-(-len(X) // batch_size)", "____")), q2.check(order("____"))):
         assert verdict.right is None
         assert "Not attempted yet" in str(verdict)

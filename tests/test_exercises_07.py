@@ -43,7 +43,7 @@ def test_wrong_epochs(given, complaint):
 
 
 @pytest.mark.parametrize(
-    ("feed", "complaint"),
+    ("generator", "complaint"),
     [
         (shuffled("    while True:", "    for _ in range(1):"), "Epoch 2 trained on 0 rows"),
         (shuffled("random.permutation(len(X))", "np.arange(len(X))"), "nothing is shuffled"),
@@ -60,8 +60,8 @@ def test_wrong_epochs(given, complaint):
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )
-def test_wrong_generators(feed, complaint):
-    verdict = q2.check(feed)
+def test_wrong_generators(generator, complaint):
+    verdict = q2.check(generator)
     assert verdict.right is False
     assert complaint in str(verdict)
     assert str(q2.solution()) not in str(verdict)
