@@ -1,9 +1,8 @@
 """What this machine has: the device that trials run on, the host's memory, its limits."""
 
 import functools
+import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,7 +11,19 @@ from pathlib import Path
 import psutil
 
 from .errors import LabkitError
+from .gpus import visible_gpus
 from .sizes import MIB, format_size, parse_size
+
+_ASK = """
+import json, tensorflow as tf
+build = tf.sysconfig.get_build_info()
+print("answer", json.dumps({
+    "gpu_build": bool(build.get("is_cuda_build")),
+    "cuda": build.get("cuda_version"),
+    "cudnn": build.get("cudnn_version"),
+    "gpus": len(tf.config.list_physical_devices("GPU")),
+}))
+"""
 
 
 @dataclass(frozen=True)
@@ -117,56 +128,38 @@ class Device:
         )
 
 
-def _nvidia_gpus():
-    """(name, bytes) of each GPU that nvidia-smi lists."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return []
-    return [(name, int(mib) * MIB) for name, mib in _nvidia_smi("name,memory.total") if mib.isdigit()]
-
-
 def gpu_in_use():
-    """Bytes in use on the trials' GPU by all processes, as NVML counts them; None if that is not known."""
-    found = [used for (used,) in _nvidia_smi("memory.used") if used.isdigit()]
-    return int(found[0]) * MIB if found else None
+    """Bytes in use on the trials' GPU by all processes, as the driver counts them; None without a GPU."""
+    return next((gpu.used_bytes for gpu in visible_gpus()), None)
 
 
-def _nvidia_smi(names):
-    """A list of texts for each GPU: what nvidia-smi says of `names`; sizes in MiB.
+def ask_tensorflow(timeout=180):
+    """What TensorFlow says of itself, a dict; {"error": ...} if it cannot be imported.
 
-    Of several, the one that CUDA_VISIBLE_DEVICES names first, by number or UUID, comes alone.
+    It is asked in a process of its own, once for each value of CUDA_VISIBLE_DEVICES: a driver alone does not
+    make a GPU usable.
     """
-    if not shutil.which("nvidia-smi"):
-        return []
-    query = ["nvidia-smi", f"--query-gpu=index,uuid,{names}", "--format=csv,noheader,nounits"]
-    try:
-        listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    wanted = names.count(",")
-    found = [
-        [p.strip() for p in line.split(",", 2)]
-        for line in listed.splitlines()
-        if line.count(",") >= 2 + wanted
-    ]
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
-    visible = [gpu for gpu in found if first and (gpu[0] == first or gpu[1].startswith(first))]
-    return [[part.strip() for part in rest.rsplit(",", wanted)] for _, _, rest in visible or found]
+    return _asked_tensorflow(os.environ.get("CUDA_VISIBLE_DEVICES"), timeout)
 
 
 @functools.cache
-def _tensorflow_uses_gpu(visible_devices):
-    """Ask TensorFlow itself, in a process of its own: a driver alone does not make a GPU usable."""
-    code = "import tensorflow as tf; print('gpus', len(tf.config.list_physical_devices('GPU')))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    return bool(re.search(r"^gpus [1-9]", answer.stdout, re.MULTILINE))
+def _asked_tensorflow(visible_devices, timeout):
+    try:
+        done = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer after {timeout} s"}
+    answers = [line for line in done.stdout.splitlines() if line.startswith("answer ")]
+    if answers:
+        return json.loads(answers[-1].removeprefix("answer "))
+    last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+    return {"error": last[0]}
 
 
 def device():
     """The device that trials run on: the first GPU that TensorFlow can use, else the CPU stand-in."""
-    gpus = _nvidia_gpus()
-    if gpus and _tensorflow_uses_gpu(os.environ.get("CUDA_VISIBLE_DEVICES")):
-        name, memory = gpus[0]
-        return Device("gpu", name, "GPU_0_bfc", memory)
+    gpus = visible_gpus()
+    if gpus and ask_tensorflow().get("gpus"):
+        return Device("gpu", gpus[0].name, "GPU_0_bfc", gpus[0].total_bytes)
     return Device("cpu", "CPU stand-in", "bfc_cpu_allocator_for_gpu", host_memory().total)
 
 

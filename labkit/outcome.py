@@ -86,6 +86,11 @@ class Outcome:
         return self.status == "ok"
 
     @property
+    def median_step_seconds(self):
+        """Of a training step, the first left out, which traces the model; None without steps."""
+        return statistics.median(self.step_seconds[1:] or self.step_seconds) if self.step_seconds else None
+
+    @property
     def headline(self):
         """One line: the status, the peak against the limit."""
         return f"{SIGN[self.status]} {SAID[self.status]}" + (f" · {self._memory()}" if self._memory() else "")
@@ -118,8 +123,7 @@ class Outcome:
             return ""
         parts = [f"{self.wall_seconds:.1f} s"]
         if self.step_seconds:
-            steady = statistics.median(self.step_seconds[1:] or self.step_seconds)
-            count = len(self.step_seconds)
+            steady, count = self.median_step_seconds, len(self.step_seconds)
             shown = f"{steady:.3g} s" if steady >= 1 else f"{1000 * steady:.3g} ms"
             parts.append(f"{count} step{'s' * (count > 1)}, {shown} each (median)")
         if self.samples_per_second:

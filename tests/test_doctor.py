@@ -3,16 +3,19 @@
 import json
 import subprocess
 import sys
+import types
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from labkit import gpus
 from labkit.commands import doctor
+from labkit.gpus import Gpu
 from labkit.machine import HostMemory
 
 GIB = 2**30
-CARD = {"name": "Tesla T4", "driver": "535.104", "total": 15 * GIB, "used": GIB}
+CARD = Gpu("0", "GPU-aa11", "Tesla T4", "535.104", 15 * GIB, GIB)
 
 
 def installed(**versions):
@@ -60,7 +63,7 @@ def test_a_hidden_gpu_is_told(monkeypatch):
 
 
 def test_who_holds_the_gpu():
-    full = CARD | {"used": 14 * GIB}
+    full = replace(CARD, used_bytes=14 * GIB)
     (found,) = doctor.holder_findings([full], [(4711, "python3", 13 * GIB)])
     assert found.status == "look" and "4711 python3 (13.0 GiB)" in found.said
     (found,) = doctor.holder_findings([full], [])
@@ -69,22 +72,61 @@ def test_who_holds_the_gpu():
     assert found.status == "fine"
 
 
-def test_the_answers_of_nvidia_smi_are_read():
-    def run(command, **options):
-        query = command[1]
-        text = (
-            "Tesla T4, 535.104, 15360, 1024\nA100, 535.104, [N/A], 3\n"
-            if "gpu=" in query
-            else "7, python, 12\n"
-        )
-        return SimpleNamespace(stdout=text)
+SMI = """#!/bin/sh
+case "$1" in
+--query-gpu=*) echo '0, GPU-aa11, Tesla T4, 535.104, 15360, 1024'
+    echo '1, GPU-bb22, A100, 535.104, [N/A], 3' ;;
+*) echo '7, python, 12' ;;
+esac
+"""
 
-    def fails(command, **options):
-        raise FileNotFoundError(command[0])
 
-    assert doctor.gpus(run) == [CARD]
-    assert doctor.gpu_processes(run) == [(7, "python", 12 * 2**20)]
-    assert doctor.gpus(fails) == doctor.gpu_processes(fails) == []
+def test_the_answers_of_nvidia_smi_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert gpus.all_gpus() == gpus.processes() == []
+    (tmp_path / "nvidia-smi").write_text(SMI)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert gpus.all_gpus() == [CARD]
+    assert gpus.processes() == [(7, "python", 12 * 2**20)]
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    assert gpus.all_gpus() == gpus.processes() == []
+
+
+NVML = """
+class NVMLError(Exception): pass
+class _Memory: total, used = 15 * 2**30, 2**30
+class _Process: pid, usedGpuMemory = 7, None
+nvmlMemory_v2 = 2
+def nvmlInit():
+    if {broken}: raise NVMLError("driver not loaded")
+def nvmlShutdown(): pass
+def nvmlDeviceGetCount(): return 1
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetMemoryInfo(handle, version): return _Memory
+def nvmlDeviceGetUUID(handle): return "GPU-aa11"
+def nvmlDeviceGetName(handle): return b"Tesla T4"
+def nvmlSystemGetDriverVersion(): return "535.104"
+def nvmlDeviceGetComputeRunningProcesses(handle): return [_Process]
+def nvmlSystemGetProcessName(pid): return b"python"
+"""
+
+
+def nvml(broken):
+    module = types.ModuleType("pynvml")
+    exec(NVML.format(broken=broken), vars(module))
+    return module
+
+
+def test_nvml_is_asked_where_it_is_there_and_nvidia_smi_where_it_fails(tmp_path, monkeypatch):
+    """A stand-in for nvidia-ml-py: NVML itself needs a driver."""
+    (tmp_path / "nvidia-smi").write_text(SMI.replace("Tesla T4", "by nvidia-smi"))
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(broken=False))
+    assert gpus.all_gpus() == [CARD]
+    assert gpus.processes() == [(7, "python", None)]
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(broken=True))
+    assert [gpu.name for gpu in gpus.all_gpus()] == ["by nvidia-smi"]
 
 
 @pytest.mark.parametrize(

@@ -357,7 +357,7 @@ class Shown:
     def __init__(self, stop_at=None):
         self.begun, self.ended, self.running, self._stop_at = [], 0, None, stop_at
 
-    def begin(self, value, done, total):
+    def begin(self, value, done, total, doing):
         self.begun.append((value, done, total))
         if value == self._stop_at:
             self.running.stop()
@@ -411,7 +411,7 @@ def test_a_search_is_stopped_while_it_proves():
     show = Shown(stop_at=20)
     show.running = Searching(train, "96 MiB", "batch_size", show, maximum=20, params={})
     assert isinstance(in_a_thread(show.running.run), Stopped)
-    assert show.begun == [(4, 0, 2), (8, 1, 2), (20, 2, 3)]
+    assert show.begun == [(4, 0, 2), (8, 1, 2), (20, 2, None)]
     assert show.running.history == [] and show.running.estimate.largest("96 MiB") > 20
 
 

@@ -91,9 +91,12 @@ def test_the_device_is_described():
     ("visible", "mib"), [(None, 3), ("0", 3), ("1", 70), ("1,0", 70), ("GPU-bb22", 70), ("MIG-cc33", 3)]
 )
 def test_the_gpu_that_cuda_visible_devices_names_is_asked_of(tmp_path, monkeypatch, visible, mib):
-    asked = 'case "$1" in --query-gpu=index,uuid,memory.used) ;; *) exit 1 ;; esac'
+    columns = "index,uuid,name,driver_version,memory.total,memory.used"
+    asked = f'case "$1" in --query-gpu={columns}) ;; *) exit 1 ;; esac'
     smi = tmp_path / "nvidia-smi"
-    smi.write_text(f"#!/bin/sh\n{asked}\necho '0, GPU-aa11, 3'\necho '1, GPU-bb22cc, 70'\n")
+    smi.write_text(
+        f"#!/bin/sh\n{asked}\necho '0, GPU-aa11, T4, 535, 100, 3'\necho '1, GPU-bb22cc, T4, 535, 100, 70'\n"
+    )
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

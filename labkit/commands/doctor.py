@@ -8,28 +8,18 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 
-from ..machine import host_memory
-from ..sizes import MIB, format_size
+from .. import gpus
+from ..machine import ask_tensorflow, host_memory
+from ..sizes import format_size
 
 GIB = 2**30
 SIGNS = {"fine": "✓", "look": "!", "wrong": "✗"}
 ENOUGH_BYTES = 1_610_000_000  # what a lesson took at its worst: benchmarks/results/memory_of_a_lesson.txt
 INSTALL = 'pip install "keras-memory-labkit[tf,lab]", or make install in the course\'s folder.'
-_ASK = """
-import json, tensorflow as tf
-build = tf.sysconfig.get_build_info()
-print("answer", json.dumps({
-    "gpu_build": bool(build.get("is_cuda_build")),
-    "cuda": build.get("cuda_version"),
-    "cudnn": build.get("cudnn_version"),
-    "gpus": len(tf.config.list_physical_devices("GPU")),
-}))
-"""
 
 
 @dataclass(frozen=True)
@@ -51,8 +41,8 @@ def doctor():
     yield from package_findings()
     yield from memory_findings(host_memory(), address_limit())
     yield disk_finding(shutil.disk_usage(tempfile.gettempdir()).free)
-    cards = gpus()
-    yield from holder_findings(cards, gpu_processes())
+    cards = gpus.all_gpus()
+    yield from holder_findings(cards, gpus.processes())
     if version("tensorflow") or version("tensorflow-cpu"):
         yield from tensorflow_findings(ask_tensorflow(), cards)
 
@@ -117,21 +107,8 @@ def package_findings(version=version):
         yield Finding("look", f"KERAS_BACKEND is {backend!r}: trials set it to tensorflow all the same.")
 
 
-def ask_tensorflow(timeout=180):
-    """What TensorFlow says of itself, a dict; {"error": ...} if it cannot be imported."""
-    try:
-        done = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return {"error": f"no answer after {timeout} s"}
-    answers = [line for line in done.stdout.splitlines() if line.startswith("answer ")]
-    if answers:
-        return json.loads(answers[-1].removeprefix("answer "))
-    last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-    return {"error": last[0]}
-
-
-def tensorflow_findings(told, gpus):
-    """told: of ask_tensorflow; gpus: of gpus()."""
+def tensorflow_findings(told, cards):
+    """told: of labkit.machine.ask_tensorflow; cards: the Gpus that the driver lists."""
     if "error" in told:
         yield Finding("wrong", f"TensorFlow cannot be imported: {told['error']}", INSTALL)
         return
@@ -142,14 +119,14 @@ def tensorflow_findings(told, gpus):
     )
     if told["gpus"]:
         yield Finding("fine", f"TensorFlow is {build}, and uses {told['gpus']} GPU(s).")
-    elif not gpus:
+    elif not cards:
         yield Finding(
             "fine", f"TensorFlow is {build}; there is no NVIDIA GPU: trials run on the CPU stand-in."
         )
     elif not told["gpu_build"]:
         yield Finding(
             "look",
-            f"There is a GPU ({gpus[0]['name']}), but TensorFlow is {build}.",
+            f"There is a GPU ({cards[0].name}), but TensorFlow is {build}.",
             "pip uninstall -y tensorflow-cpu; pip install 'tensorflow[and-cuda]'",
         )
     elif os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
@@ -159,52 +136,18 @@ def tensorflow_findings(told, gpus):
     else:
         yield Finding(
             "look",
-            f"There is a GPU (driver {gpus[0]['driver']}), but TensorFlow cannot use it.",
+            f"There is a GPU (driver {cards[0].driver}), but TensorFlow cannot use it.",
             "Its CUDA libraries or the driver do not fit: pip install 'tensorflow[and-cuda]', "
             "or a newer driver.",
         )
 
 
-def gpus(run=subprocess.run):
-    """Name, driver, total and used bytes of each GPU, from nvidia-smi; [] without it."""
-    rows = _nvidia_smi("--query-gpu=name,driver_version,memory.total,memory.used", run)
-    return [
-        {"name": name, "driver": driver, "total": int(total) * MIB, "used": int(used) * MIB}
-        for name, driver, total, used in (row for row in rows if len(row) == 4)
-        if total.isdigit() and used.isdigit()
-    ]
-
-
-def gpu_processes(run=subprocess.run):
-    """(pid, name, bytes or None) of each process that computes on a GPU. A container sees none of others."""
-    rows = _nvidia_smi("--query-compute-apps=pid,process_name,used_memory", run)
-    return [
-        (int(pid), name, int(used) * MIB if used.isdigit() else None)
-        for pid, name, used in (row for row in rows if len(row) == 3)
-        if pid.isdigit()
-    ]
-
-
-def _nvidia_smi(query, run):
-    try:
-        done = run(
-            ["nvidia-smi", query, "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines()]
-
-
-def holder_findings(gpus, processes):
+def holder_findings(cards, processes):
     """Who holds the memory of the GPUs."""
-    for number, gpu in enumerate(gpus):
-        used = f"{format_size(gpu['used'])} of {format_size(gpu['total'])}"
-        said = f"GPU {number}, {gpu['name']}: {used} in use"
-        if gpu["used"] <= 0.2 * gpu["total"]:
+    for gpu in cards:
+        used = f"{format_size(gpu.used_bytes)} of {format_size(gpu.total_bytes)}"
+        said = f"GPU {gpu.index}, {gpu.name}: {used} in use"
+        if gpu.used_bytes <= 0.2 * gpu.total_bytes:
             yield Finding("fine", f"{said}.")
             continue
         who = ", ".join(f"{pid} {name} ({format_size(used)})" for pid, name, used in processes)

@@ -163,12 +163,5 @@ def _verdict(facts, over):
 class _Line(Progress):
     """What a training prints goes to stderr: stdout is for the answer."""
 
-    def __init__(self, over):
-        super().__init__()
-        self._over = over
-
-    def begin(self, value, done, total):
-        super().begin(f"trial {done + 1} · {self._over}={value}")
-
     def output(self, text):
         sys.stderr.write(text)

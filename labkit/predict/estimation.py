@@ -20,7 +20,7 @@ from ..errors import LabkitError, Stopped
 from ..machine import check_limit, device
 from ..sizes import MIB, format_size, parse_size
 from ..trials.console import Progress
-from ..trials.trial import Trial
+from ..trials.series import Series
 
 STEPS = 3  # one that builds the model too, at whose end optimizers make their slots; and two like all others
 WIDEST = 2**24
@@ -49,7 +49,7 @@ def estimate(train, *, at=(4, 8), over="batch_size", timeout=120, seed=0, **para
 class Estimating:
     """The trials of an estimate, which can be watched and stopped from outside; estimate() is the short form.
 
-    show      a labkit.trials.console.Console, or what has its methods and begin() and end()
+    show      a labkit.process.show.ShowOfSeveral
     options   those of labkit.Trial: timeout, seed, params
 
     >>> Estimating(train, at=(4, 8), over="batch_size", params={}).run().peak_bytes(64)
@@ -57,11 +57,8 @@ class Estimating:
 
     def __init__(self, train, at, over, show=None, **options):
         self.over, self.at = over, _two_values(at)
-        if over in options["params"]:
-            raise LabkitError(f"{over!r} is what the estimate is over: give its values in at=(4, 8) alone.")
-        self.show, self._stopped, self._running = show or _Line(over), False, None
-        self._train, self._options = train, options
-        self._trial(self.at[0])  # what cannot start is refused before anything is run
+        self.series = Series(train, over, show or Progress(over), **options)
+        self.series.check(self.at[0])
 
     def run(self):
         """Make the trials; returns the Estimate. Raises Stopped if it was stopped, at whatever moment."""
@@ -72,13 +69,11 @@ class Estimating:
                 self._look_further(found)
             return found
         finally:
-            self.show.end()
+            self.series.show.end()
 
     def stop(self):
         """End it, from any thread."""
-        self._stopped = True
-        if self._running:
-            self._running.stop()
+        self.series.stop()
 
     def _look_further(self, found):
         found.trials += 1
@@ -89,18 +84,9 @@ class Estimating:
         except LabkitError as e:
             found.notes.append(f"Beyond {self.over}={found.further} all is less certain. {e}")
 
-    def _trial(self, value):
-        options = {**self._options, "params": {**self._options["params"], self.over: value}}
-        return Trial(self._train, profile=STEPS, end_after_steps=STEPS, show=self.show, **options)
-
     def _probe(self, place, value):
-        self._running = self._trial(value)
-        self.show.begin(value, place, max(2, place + 1))
-        if self._stopped:
-            self._running.stop()
-        outcome = self._running.run()
-        if outcome.status == "stopped":
-            raise Stopped("The estimate was stopped.")
+        total = max(len(self.at), place + 1)
+        outcome = self.series.run(value, place, total, "estimating", profile=STEPS, end_after_steps=STEPS)
         _check(outcome, f"{self.over}={value}")
         return outcome
 
@@ -126,15 +112,6 @@ def _check(outcome, where):
             f"No training step was seen at {where}: estimate() needs `train` to train, with fit, "
             "train_on_batch or a tf.function that applies an optimizer."
         )
-
-
-class _Line(Progress):
-    def __init__(self, over):
-        super().__init__()
-        self._over = over
-
-    def begin(self, value, done, total):
-        super().begin(f"estimating, {done + 1} of {total} · {self._over}={value}")
 
 
 class Estimate:

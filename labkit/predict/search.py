@@ -4,12 +4,10 @@ import html
 import time
 from dataclasses import dataclass
 
-from ..errors import LabkitError, NothingFits, Stopped
+from ..errors import LabkitError, NothingFits
 from ..machine import check_limit, device
 from ..show import tables
 from ..sizes import format_size
-from ..trials.console import Progress
-from ..trials.trial import Trial
 from .estimation import Estimate, Estimating
 
 PATIENCE = 2  # seconds of waiting for memory with nothing going on, after which a trial is taken not to fit
@@ -105,30 +103,29 @@ class Searching:
         powers_of_two=False, margin=0.0, **options,
     ):  # fmt: skip
         self.over, self.limit = over, check_limit(memory_limit, device())
-        self._running = Estimating(train, at, over, show=show or _Line(self), **options)
-        _check(self._running.at, maximum, multiple_of, powers_of_two, margin)
+        self._estimating = Estimating(train, at, over, show, **options)
+        self._series = self._estimating.series
+        _check(self._estimating.at, maximum, multiple_of, powers_of_two, margin)
         self._free = check_limit(int(self.limit * (1 - margin)), device())
         self._maximum, self._multiple_of, self._powers = maximum, multiple_of, powers_of_two
-        self._show, self._train, self._options, self._stopped = self._running.show, train, options, False
         self.estimate, self.history = None, []
 
     def run(self):
         """Search; returns the BatchSizeSearch. Raises Stopped if it was stopped, at whatever moment."""
         start = time.monotonic()
         try:
-            self.estimate = self._running.run()
+            self.estimate = self._estimating.run()
             value = self._first()
             while value:
                 outcome = self._try(value)
                 value = self._higher(value, outcome) if outcome.ok else self._lower(value)
         finally:
-            self._show.end()
+            self._series.show.end()
         return self._found(time.monotonic() - start)
 
     def stop(self):
         """End it, from any thread."""
-        self._stopped = True
-        self._running.stop()
+        self._series.stop()
 
     @property
     def _fitting(self):
@@ -173,18 +170,10 @@ class Searching:
 
     def _try(self, value):
         """A real trial at that value; it is added to the history."""
-        options = {**self._options, "params": {**self._options["params"], self.over: value}}
-        limits = {"memory_limit": self._free, "patience": PATIENCE}
-        self._running = Trial(self._train, show=self._show, **limits, **options)
-        done = self.estimate.trials + len(self.history)
-        self._show.begin(value, done, done + 1)
-        if self._stopped:
-            self._running.stop()
-        outcome = self._running.run()
-        if outcome.status == "stopped":
-            raise Stopped("The search was stopped.")
+        done, doing = self.estimate.trials + len(self.history), f"proving within {format_size(self.limit)}"
+        outcome = self._series.run(value, done, None, doing, memory_limit=self._free, patience=PATIENCE)
         if outcome.status not in ("ok", "oom"):
-            raise LabkitError(f"The trial at {self.over}={value} ended otherwise:\n{outcome}")
+            raise LabkitError(f"The trial at {self.over}={value} did not end well:\n{outcome}")
         self.history.append((value, outcome))
         return outcome
 
@@ -216,14 +205,3 @@ def _check(at, maximum, multiple_of, powers_of_two, margin):
             f"maximum={maximum!r} is less than what the prediction is made from: give two values up to "
             f"it{such}."
         )
-
-
-class _Line(Progress):
-    def __init__(self, search):
-        super().__init__()
-        self._search = search
-
-    def begin(self, value, done, total):
-        search = self._search
-        doing = f"proving within {format_size(search.limit)}" if search.estimate else "estimating"
-        super().begin(f"{doing}, trial {done + 1} · {search.over}={value}")

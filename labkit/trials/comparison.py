@@ -1,7 +1,6 @@
 """compare(): outcomes before and after a fix, in one table and one picture."""
 
 import numbers
-import statistics
 
 from ..errors import LabkitError
 from ..outcome import Outcome
@@ -84,9 +83,7 @@ def _cells(outcome, first, result):
     ):
         shown["to first"] = f"{outcome.peak_bytes / first.peak_bytes:.2f} x"
     if outcome.step_seconds:
-        shown["ms per step"] = (
-            f"{1000 * statistics.median(outcome.step_seconds[1:] or outcome.step_seconds):.3g}"
-        )
+        shown["ms per step"] = f"{1000 * outcome.median_step_seconds:.3g}"
     if isinstance(outcome.result, numbers.Integral | str):
         shown[result] = str(outcome.result)
     elif isinstance(outcome.result, numbers.Real):

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 
-from ..sizes import format_size
+from ..process.show import said_of_memory, said_while_waiting
 
 SHOWN_CHARACTERS = 100_000
 QUIET_SECONDS = 1.0  # a trial shorter than this needs no progress
@@ -48,29 +48,47 @@ class Console:
         if steps:
             parts.append(f"step {steps}")
         if peak is not None:
-            of_limit = f" of {format_size(limit)}" if limit else ""
-            parts.append(f"{format_size(current)} in use, peak {format_size(peak)}{of_limit}")
+            parts.append(said_of_memory(current, peak, limit))
         self.status(" · ".join(parts))
 
     def waiting(self, seconds):
         """TensorFlow has been refused memory and goes on trying for so many seconds."""
-        self.status(f"out of memory: TensorFlow waits for some to be freed, {seconds:.0f} s left")
+        self.status(said_while_waiting(seconds))
 
     def close(self):
         self._line.clear()
 
 
 class Progress(Console):
-    """One line for several trials in turn: which of them, and what it does behind that."""
+    """One line for several trials in turn: how far they are, and what the running one does behind that."""
 
-    def __init__(self):
+    CELLS = 20
+
+    def __init__(self, over):
         super().__init__()
-        self._prefix = ""
+        self._over, self._prefix, self._first = over, "", None
 
-    def begin(self, prefix):
-        """The next trial begins: say so, before all that is said of it."""
-        self._prefix = prefix
+    def begin(self, value, done, total, doing=""):
+        """The trial of `value` begins, after `done` of `total` (None if not known)."""
+        if self._first is None:
+            self._first = (time.monotonic(), done)
+        parts = [doing, self._bar(done, total), f"{self._over}={value}", self._time_left(done, total)]
+        self._prefix = " · ".join(filter(None, parts))
         self.status("")
+
+    def _bar(self, done, total):
+        if total is None:
+            return f"trial {done + 1}"
+        filled = self.CELLS * done // total
+        return f"{'█' * filled}{'░' * (self.CELLS - filled)} {done} of {total}"
+
+    def _time_left(self, done, total):
+        """Seconds for the rest, from the trials made so far."""
+        start, done_before = self._first
+        if total is None or done == done_before:
+            return ""
+        seconds = (time.monotonic() - start) / (done - done_before) * (total - done)
+        return f"about {seconds:.0f} s left"
 
     def status(self, text):
         super().status(f"{self._prefix} · {text}" if text else self._prefix)

@@ -2,13 +2,11 @@
 
 import csv
 import io
-import statistics
-import time
 from collections.abc import Sequence
 
-from ..errors import LabkitError
+from ..errors import LabkitError, Stopped
 from .console import Progress
-from .trial import Trial
+from .series import Series
 
 COLUMNS = (
     "status",
@@ -59,15 +57,11 @@ class Sweep(Sequence):
             raise LabkitError("The grid is empty: give values=[16, 32, 64], say.")
         if repeats < 1:
             raise LabkitError(f"repeats={repeats!r}: give at least 1.")
-        if over in options["params"]:
-            raise LabkitError(f"{over!r} is what the sweep is over: give its values in values=[...] alone.")
-        self._train, self._options, self._show = train, options, show
+        self._series = Series(train, over, show or Progress(over), **options)
         self._stop_at_oom = stop_at_oom
         self._left = [value for value in self.values for _ in range(repeats)]
-        self._running = None
-        self._stopped = False
         self.tried = []
-        self._trial(self.values[0], None)  # what cannot start is refused before anything is run
+        self._series.check(self.values[0])
 
     @property
     def finished(self):
@@ -76,31 +70,24 @@ class Sweep(Sequence):
 
     def resume(self):
         """Make the trials that are left; returns this Sweep."""
-        show, self._stopped = self._show or _Bar(self), False
-        total = len(self._left) + len(self.tried)
+        self._series.stopped, total = False, len(self._left) + len(self.tried)
         try:
-            while self._left and not self._stopped:
+            while self._left and not self._series.stopped:
                 value = self._left[0]
-                self._running = self._trial(value, show)
-                show.begin(value, len(self.tried), total)
-                outcome = self._running.run()
-                if outcome.status == "stopped":
-                    break
+                outcome = self._series.run(value, len(self.tried), total)
                 self._left.pop(0)
                 self.tried.append((value, outcome))
                 if outcome.status == "oom" and self._stop_at_oom:
                     self._left.clear()
+        except Stopped:
+            pass
         finally:
-            self._running = None
-            show.end()
+            self._series.show.end()
         return self
 
     def stop(self):
         """End the running trial and the sweep, from any thread; `resume` goes on with that trial."""
-        self._stopped = True
-        running = self._running
-        if running:
-            running.stop()
+        self._series.stop()
 
     @property
     def frontier(self):
@@ -142,38 +129,9 @@ class Sweep(Sequence):
         left = [f"{len(self._left)} not tried yet: resume() goes on"] if self._left else []
         return "\n".join([*lines, *left])
 
-    def _trial(self, value, show):
-        options = {**self._options, "params": {**self._options["params"], self.over: value}}
-        return Trial(self._train, show=show, **options)
-
     def _facts(self, value, outcome):
         plain = value if isinstance(value, int | float | str) else str(value)
         facts = {column: getattr(outcome, column, None) for column in COLUMNS}
-        steady = outcome.step_seconds[1:] or outcome.step_seconds
-        facts["step_seconds"] = statistics.median(steady) if steady else None
+        facts["step_seconds"] = outcome.median_step_seconds
         facts["failed_layer"] = outcome.diagnosis.layer if outcome.diagnosis else None
         return {self.over: plain, **facts}
-
-
-class _Bar(Progress):
-    """How far the sweep is."""
-
-    CELLS = 20
-
-    def __init__(self, sweep):
-        super().__init__()
-        self._sweep, self._start = sweep, time.monotonic()
-        self._done_before = len(sweep.tried)
-
-    def begin(self, value, done, total):
-        """The trial of `value` begins, after `done` of `total`."""
-        filled = self.CELLS * done // total
-        bar = "█" * filled + "░" * (self.CELLS - filled)
-        super().begin(f"{bar} {done} of {total} · {self._sweep.over}={value}{self._time_left(done, total)}")
-
-    def _time_left(self, done, total):
-        made = done - self._done_before
-        if not made:
-            return ""
-        seconds = (time.monotonic() - self._start) / made * (total - done)
-        return f" · about {seconds:.0f} s left"

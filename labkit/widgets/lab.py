@@ -263,7 +263,7 @@ class BatchSizeLab:
         """Draw what the sweep should find, before it does."""
         if not self._estimated.value:
             return
-        self._doing, self._live.doing = estimating, "estimating"
+        self._doing = estimating
         try:
             estimate = estimating.run()
             limit = self._limit.value or None
@@ -275,7 +275,6 @@ class BatchSizeLab:
             pass
         except LabkitError as e:
             self._detail.value = f'<div role="alert">No estimate. {html.escape(str(e))}</div>'
-        self._live.doing = ""
 
     def _label(self):
         """What this run was: its limit, and the settings that tell it from another."""

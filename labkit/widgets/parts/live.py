@@ -5,6 +5,7 @@ import threading
 import time
 
 from ... import machine
+from ...process.show import said_of_memory, said_while_waiting
 from ...sizes import format_size
 from ...trials.console import SHOWN_CHARACTERS
 
@@ -27,7 +28,6 @@ class Live:
     begun     called as each trial begins
     gpu       bytes of the GPU's memory if trials run on one: then its own count is shown beside TensorFlow's
     .printed  what the trials have printed
-    .doing    what the trials are for, if not for the sweep: "estimating"
     """
 
     def __init__(self, draw, begun, gpu=None):
@@ -38,13 +38,13 @@ class Live:
         self._began = time.monotonic()
         self._value = self._waiting = self._seconds = None
         self._done = self._total = self._done_before = 0
-        self._sample, self.printed, self.doing, self._status = {}, "", "", ""
+        self._sample, self.printed, self._doing, self._status = {}, "", "", ""
 
-    def begin(self, value, done, total):
-        """The trial of `value` begins, after `done` of `total`."""
+    def begin(self, value, done, total, doing=""):
+        """The trial of `value` begins, after `done` of `total`; doing: what for, if not for the sweep."""
         if self._value is None:
             self._began, self._done_before = time.monotonic(), done
-        self._value, self._done, self._total = value, done, total
+        self._value, self._done, self._total, self._doing = value, done, total, doing
         self._sample, self._waiting, self._seconds, self._status = {}, None, None, ""
         self._begun()
         self._redraw(now=True)
@@ -94,10 +94,10 @@ class Live:
         )
 
     def _news(self):
-        if self.doing:
-            yield self.doing
+        if self._doing:
+            yield self._doing
         if self._waiting is not None:
-            yield f"out of memory: TensorFlow waits for some to be freed, {self._waiting:.0f} s left"
+            yield said_while_waiting(self._waiting)
         elif self._status:
             yield self._status
         elif self._seconds is None:
@@ -120,8 +120,7 @@ class Live:
         current, peak, limit = (self._sample.get(name) for name in ("current", "peak", "limit"))
         if peak is None:
             return bar("memory", 0, 1, "memory")
-        of_limit = f" of {format_size(limit)}" if limit else ""
-        said = f"{format_size(current)} in use, peak {format_size(peak)}{of_limit}"
+        said = said_of_memory(current, peak, limit)
         return bar("memory", current, limit or max(peak, 1), said, mark=peak)
 
     def _host_bar(self):

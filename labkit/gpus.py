@@ -1,0 +1,123 @@
+"""The NVIDIA GPUs of this machine, as the driver counts them.
+
+Where the package nvidia-ml-py is installed, NVML is asked within this process; else nvidia-smi is run.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from .sizes import MIB
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU; memory in bytes, `used_bytes` by all processes."""
+
+    index: str
+    uuid: str
+    name: str
+    driver: str
+    total_bytes: int
+    used_bytes: int
+
+
+def all_gpus():
+    """Every Gpu that the driver lists; [] without one."""
+    found = _by_nvml(_nvml_gpus)
+    return _smi_gpus() if found is None else found
+
+
+def visible_gpus():
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves to this process; if it names some, the first of them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible in ("", "-1"):
+        return []
+    found, first = all_gpus(), (visible or "").partition(",")[0].strip()
+    named = [gpu for gpu in found if first and (gpu.index == first or gpu.uuid.startswith(first))]
+    return named or found
+
+
+def processes():
+    """(pid, name, bytes or None) of each process that computes on a GPU. A container sees none of others."""
+    found = _by_nvml(_nvml_processes)
+    return _smi_processes() if found is None else found
+
+
+def _by_nvml(ask):
+    """What `ask` finds out with NVML; None where that is not there or fails."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return list(ask(pynvml, handles))
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _nvml_gpus(nvml, handles):
+    for index, handle in enumerate(handles):
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
+        uuid, name, driver = map(
+            _text,
+            (
+                nvml.nvmlDeviceGetUUID(handle),
+                nvml.nvmlDeviceGetName(handle),
+                nvml.nvmlSystemGetDriverVersion(),
+            ),
+        )
+        yield Gpu(str(index), uuid, name, driver, memory.total, memory.used)
+
+
+def _nvml_processes(nvml, handles):
+    for handle in handles:
+        for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+            name = ""
+            with contextlib.suppress(nvml.NVMLError):
+                name = _text(nvml.nvmlSystemGetProcessName(process.pid))
+            yield process.pid, name, process.usedGpuMemory
+
+
+def _text(answer):
+    return answer.decode() if isinstance(answer, bytes) else answer
+
+
+def _smi_gpus():
+    rows = _nvidia_smi("--query-gpu=index,uuid,name,driver_version,memory.total,memory.used", 6)
+    return [
+        Gpu(*texts, int(total) * MIB, int(used) * MIB)
+        for *texts, total, used in rows
+        if total.isdigit() and used.isdigit()
+    ]
+
+
+def _smi_processes():
+    rows = _nvidia_smi("--query-compute-apps=pid,process_name,used_memory", 3)
+    return [
+        (int(pid), name, int(used) * MIB if used.isdigit() else None)
+        for pid, name, used in rows
+        if pid.isdigit()
+    ]
+
+
+def _nvidia_smi(query, columns):
+    """Rows of so many texts; sizes are in MiB."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = ([part.strip() for part in line.split(",")] for line in listed.splitlines())
+    return [row for row in rows if len(row) == columns]
