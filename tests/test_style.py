@@ -90,6 +90,8 @@ def code_problems(cell):
     lines, tags = lines_of(cell), cell.metadata.get("tags", [])
     if len(lines) > 15:
         yield f"{len(lines)} lines, more than 15"
+    if "execution" in cell.metadata:
+        yield "the times of its run are saved in metadata.execution: they change with every run"
     if not cell.execution_count:
         yield "not run: it has no execution count"
     if "nbval-check-output" in tags and not cell.outputs:
@@ -235,6 +237,7 @@ WAYS_TO_SPOIL = [
     ("median", lambda lesson: [in_cell(n, source="x = 1\n" * 6)(lesson) for n in (2, 6, 7)]),
     ("no execution count", in_cell(2, execution_count=None)),
     ("not run in order", in_cell(2, execution_count=9)),
+    ("metadata.execution", in_cell(2, metadata={"execution": {"iopub.execute_input": "2025-01-01"}})),
     ("no output to check", in_cell(4, outputs=[])),
     ("runs a trial", replace(4, "print(1 + 1)", "labkit.run(train)")),
     ("runs a trial", replace(4, "print", "%%trial\nprint")),

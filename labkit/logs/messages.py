@@ -114,6 +114,14 @@ FORMS = (
     ),
 )
 
+_CHATTER = re.compile(
+    r"(?:\d{4}-\d\d-\d\d [\d:.]+: [IWEF] |[IWEF]\d{4} \S+\s+\d+ \S+:\d+\] )"
+    r"|WARNING: All log messages before absl|To enable the following instructions"
+    r"|If the cause is memory fragmentation|Current allocation summary follows|Hint: If you want to see"
+    r"|(?:Limit|InUse|MaxInUse|NumAllocs|MaxAllocSize|Reserved|PeakReserved|LargestFreeBlock):\s+\d"
+    r"|\s*\[\[\{\{(?:function_)?node"
+)
+
 
 @functools.cache
 def compiled_forms():
@@ -155,3 +163,8 @@ def _facts(said):
         "op_type": said.get("op") if "/" not in said.get("op", "/") else None,
         "requested_bytes": requested,
     }
+
+
+def is_tensorflow_chatter(line):
+    """Whether a line is TensorFlow's C++ log, which the outcome keeps but the reader need not see."""
+    return bool(_CHATTER.match(line)) or not line.strip()

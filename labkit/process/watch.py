@@ -9,7 +9,7 @@ import time
 
 from .. import machine
 from ..logs import dumpfile
-from ..logs.chatter import is_tensorflow_chatter
+from ..logs.messages import is_tensorflow_chatter
 from .launcher import LauncherGone
 
 TENSORFLOW_WAITS_SECONDS = 10
