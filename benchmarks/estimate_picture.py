@@ -5,7 +5,7 @@ from pathlib import Path
 from trainings import train, unet
 
 import labkit
-from labkit import plots
+from labkit.show.points import prediction
 
 FIGURE = Path(__file__).parent.parent / "docs" / "images" / "estimate.png"
 LIMIT = "256 MiB"
@@ -19,7 +19,7 @@ def main():
     tried = [(v, labkit.run(train, memory_limit=LIMIT, timeout=300, batch_size=v, **options)) for v in values]
     print(found, *(f"{value}: {outcome.headline}" for value, outcome in tried), sep="\n")
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
-    FIGURE.write_bytes(plots.prediction(found, labkit.parse_size(LIMIT), "U-Net", tried)._repr_png_())
+    FIGURE.write_bytes(prediction(found, labkit.parse_size(LIMIT), "U-Net", tried)._repr_png_())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import labkit
-from labkit import plots
 
 FIGURE = Path(__file__).parent.parent / "notebooks" / "images" / "resnet50.png"
 
@@ -22,7 +21,7 @@ def main():
     outcome = labkit.run(train, memory_limit="600 MiB", timeout=300, profile=True, batch_size=16)
     print(outcome)
     FIGURE.parent.mkdir(exist_ok=True)
-    FIGURE.write_bytes(plots.timeline(outcome.timeline, title="ResNet-50, batch 16")._repr_png_())
+    FIGURE.write_bytes(outcome.timeline.plot(title="ResNet-50, batch 16")._repr_png_())
 
 
 if __name__ == "__main__":

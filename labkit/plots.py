@@ -1,17 +1,7 @@
-"""The figures, for lessons and readers."""
+"""The figures that lessons and readers draw themselves; others are the plot() of what they show."""
 
-from .show.bars import memory_map, outcomes, peak_by_layer
+from .show.bars import memory_map, peak_by_layer
 from .show.figure import Figure
-from .show.points import prediction, sweeps
-from .show.stacks import timeline, timelines
+from .show.stacks import timelines
 
-__all__ = [
-    "Figure",
-    "memory_map",
-    "outcomes",
-    "peak_by_layer",
-    "prediction",
-    "sweeps",
-    "timeline",
-    "timelines",
-]
+__all__ = ["Figure", "memory_map", "peak_by_layer", "timelines"]

@@ -176,7 +176,20 @@ def test_a_crash_while_copying_an_array_is_out_of_memory(crashed_copy):
     assert crashed_copy.diagnosis.requested_bytes == 400 * MIB
     assert "Dst tensor is not initialized" in str(crashed_copy)
     assert "line 4, in copy()" in crashed_copy.error.traceback
-    assert plots.outcomes({"copy": crashed_copy})._repr_png_().startswith(b"\x89PNG")
+    assert labkit.compare({"copy": crashed_copy}).plot()._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("folder", ["mine", "not-site-packages", "lib/execute.py"])
+def test_the_readers_own_lines_are_shown_whatever_their_file_is_called(tmp_path, monkeypatch, folder):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "execute.py").write_text(
+        "def run():\n    import keras\n    keras.ops.zeros(1 / 0)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / folder)
+    outcome = labkit.run("import execute\nexecute.run()")
+    first, second = [line for line in outcome.error.traceback.splitlines() if ", line " in line]
+    assert first.startswith("<train>, line 2")
+    assert second == f"{tmp_path / folder / 'execute.py'}, line 3, in run()"
 
 
 def test_the_hosts_memory_running_out_is_told_apart():
