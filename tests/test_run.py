@@ -182,9 +182,7 @@ def test_a_crash_while_copying_an_array_is_out_of_memory(crashed_copy):
 @pytest.mark.parametrize("folder", ["mine", "not-site-packages", "lib/execute.py"])
 def test_the_readers_own_lines_are_shown_whatever_their_file_is_called(tmp_path, monkeypatch, folder):
     (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / folder / "execute.py").write_text(
-        "def run():\n    import keras\n    keras.zeros(1 / 0)\n"
-    )
+    (tmp_path / folder / "execute.py").write_text("def run():\n    import keras\n    keras.zeros(1 / 0)\n")
     monkeypatch.syspath_prepend(tmp_path / folder)
     outcome = labkit.run("import execute\nexecute.run()")
     first, second = [line for line in outcome.error.traceback.splitlines() if ", line " in line]
