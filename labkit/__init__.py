@@ -40,17 +40,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-_LATER = {"MemoryMeter": "meter", "Timeline": "record.timeline"}  # they bring Keras, and NumPy
+# Imported on first use: they import Keras and NumPy.
+_LAZY = {"MemoryMeter": "meter", "Timeline": "record.timeline"}
 
 
 def __getattr__(name):
-    if name not in _LATER:
+    if name not in _LAZY:
         raise AttributeError(f"module 'labkit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"labkit.{_LATER[name]}"), name)
+    return getattr(importlib.import_module(f"labkit.{_LAZY[name]}"), name)
 
 
 def load_ipython_extension(shell):
-    """`%load_ext labkit`: the magic %%trial."""
+    """`%load_ext labkit`: register the %%trial magic."""
     from .commands.magics import TrialMagics
 
     shell.register_magics(TrialMagics)

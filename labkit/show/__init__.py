@@ -1,1 +1,1 @@
-"""Data in, picture or table out: plain matplotlib and HTML, knowing nothing of processes."""
+"""Data in, figure or table out: plain matplotlib and HTML, with no knowledge of processes."""

@@ -1,15 +1,15 @@
-"""What every figure has: its size, its looks, its legend."""
+"""What all figures share: size, style and legend."""
 
 import io
 
 import matplotlib.figure
 from matplotlib.ticker import FuncFormatter
 
-WIDTH = 8.0  # inches: the width of a notebook's output
+WIDTH = 8.0  # inches: the width of a notebook's output area
 
 
 class Figure(matplotlib.figure.Figure):
-    """A matplotlib Figure that notebooks show by itself, without pyplot and what it keeps."""
+    """A matplotlib Figure that notebooks display without pyplot, which would keep a reference to it."""
 
     def __repr__(self):
         return f"Figure: {self.axes[0].get_title(loc='left')}" if self.axes else "Figure"
@@ -20,17 +20,24 @@ class Figure(matplotlib.figure.Figure):
         return png.getvalue()
 
 
-def legend(picture, *axes):
-    """One legend below the picture for all its axes."""
-    found = {}
-    for one in axes:
-        handles, labels = one.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    picture.legend(found.values(), found.keys(), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
+def legend(figure, *axes):
+    """Put one legend for all the axes below the figure."""
+    handles_by_label = {}
+    for each in axes:
+        handles, labels = each.get_legend_handles_labels()
+        handles_by_label |= dict(zip(labels, handles, strict=True))
+    figure.legend(
+        handles_by_label.values(),
+        handles_by_label.keys(),
+        loc="outside lower left",
+        ncols=4,
+        frameon=False,
+        fontsize=9,
+    )
 
 
 def plain(axes, numbers="x"):
-    """No box around it; `numbers`: on which of its axes ("x", "y", "xy") the ticks are numbers."""
+    """Remove the frame; `numbers`: the axes ("x", "y" or "xy") whose ticks are numbers."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for name in numbers:

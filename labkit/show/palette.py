@@ -1,4 +1,4 @@
-"""The colours of every picture, and what each stands for."""
+"""The colours of all figures, and what each stands for."""
 
 from ..categories import OTHERS, UNUSED
 
@@ -15,12 +15,12 @@ CATEGORY_COLOURS = {
     "other": DARK,
 }
 LAYER_COLOURS = (VERMILION, BLUE, GREEN, ORANGE, SKY, PURPLE, YELLOW, DARK)
-RUN_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION)  # runs of one lab, in their order
+RUN_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION)  # the runs of a lab, in order
 REST, IDLE = "#C8C8C8", "#EBEBEB"
 
 
 def curve_colours(labels, by):
-    """{label: colour} of the curves of a timeline: categories have theirs, layers the next that is free."""
+    """{label: colour} for a timeline's curves: each category has its own, layers take the next free one."""
     fixed = {**(CATEGORY_COLOURS if by == "category" else {}), OTHERS: REST, UNUSED: IDLE}
     layers = dict(zip([label for label in labels if label not in fixed], LAYER_COLOURS, strict=False))
     return {label: fixed.get(label) or layers[label] for label in labels}

@@ -1,4 +1,4 @@
-"""Points over a parameter: sweeps, and the estimate with its trials."""
+"""Plots against a parameter: sweeps, and an estimate with its trials."""
 
 import numpy as np
 
@@ -10,74 +10,76 @@ MARKERS = "osD^X"
 
 
 def sweeps(sweeps, title="", predicted=None):
-    """Sweeps over one parameter: peaks with their limits, and samples per second beside them.
+    """Sweeps over one parameter: peaks with their limits, and samples per second alongside.
 
-    sweeps      a dict of label -> Sweep. Trials that did not fit are crosses at their limit. Where a value
-                was tried more than once each try is a point, and the line goes through the medians.
-    predicted   a dict of label -> {value: bytes}: what was estimated beforehand, dotted
+    sweeps      a dict of label -> Sweep. Trials that did not fit are crosses at their limit. Repeated trials
+                of a value are separate points, and the line goes through their medians.
+    predicted   a dict of label -> {value: bytes}: the estimate made beforehand, dotted
     """
-    picture = Figure(figsize=(WIDTH, 3.6 + 0.2 * (len(sweeps) - 1)), layout="constrained")
-    memory, speed = picture.subplots(1, 2, width_ratios=(3, 2))
+    figure = Figure(figsize=(WIDTH, 3.6 + 0.2 * (len(sweeps) - 1)), layout="constrained")
+    memory, speed = figure.subplots(1, 2, width_ratios=(3, 2))
     values = list(dict.fromkeys(value for sweep in sweeps.values() for value, _ in sweep.tried))
     numeric = all(isinstance(value, int | float) for value in values)
-    at = {value: value if numeric else place for place, value in enumerate(values)}
+    positions = {value: value if numeric else index for index, value in enumerate(values)}
     for number, (label, sweep) in enumerate(sweeps.items()):
-        look = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)]}
-        _one_sweep(memory, speed, label, [(at[value], outcome) for value, outcome in sweep.tried], look)
+        style = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)]}
+        points = [(positions[value], outcome) for value, outcome in sweep.tried]
+        _draw_sweep(memory, speed, label, points, style)
     top = memory.get_ylim()[1]
     for number, label in enumerate(sweeps):
         points = sorted((predicted or {}).get(label, {}).items())
         memory.plot([v for v, _ in points], [b / MIB for _, b in points], ":", color=_colour(number), lw=2)
     memory.set_ylim(0, 1.06 * top)
-    memory.set_ylabel("peak, MiB; dotted: estimated" if any((predicted or {}).values()) else "peak, MiB")
+    memory.set_ylabel("peak, MiB (dotted: estimate)" if any((predicted or {}).values()) else "peak, MiB")
     speed.set_ylim(0, 1.06 * speed.get_ylim()[1])
     speed.set_ylabel("samples per second")
     if not any(line.get_xdata().size for line in speed.lines):
-        speed.text(0.5, 0.5, "no training steps\nto be timed", ha="center", transform=speed.transAxes)
-    stretched = bool(at) and min(at.values()) > 0 and max(at.values()) >= 8 * min(at.values())
+        speed.text(0.5, 0.5, "no training steps\nto time", ha="center", transform=speed.transAxes)
+    ticks = list(positions.values())
+    logarithmic = bool(ticks) and min(ticks) > 0 and max(ticks) >= 8 * min(ticks)
     for axes in (memory, speed):
         plain(axes, "xy")
         axes.set_xlabel(next(iter(sweeps.values())).over)
-        if at:
-            axes.set_xlim(*_margins(list(at.values()), stretched))
-        if stretched:
+        if ticks:
+            axes.set_xlim(*_margins(ticks, logarithmic))
+        if logarithmic:
             axes.set_xscale("log", base=2)
-        axes.set_xticks(list(at.values()), [str(value) for value in at])
+        axes.set_xticks(ticks, [str(value) for value in positions])
         axes.minorticks_off()
     memory.set_title(title, loc="left")
     if len(sweeps) > 1:
-        picture.legend(loc="outside lower left", frameon=False, fontsize=9)
-    return picture
+        figure.legend(loc="outside lower left", frameon=False, fontsize=9)
+    return figure
 
 
-def _one_sweep(memory, speed, label, points, look):
+def _draw_sweep(memory, speed, label, points, style):
     fits = [(x, o) for x, o in points if o.ok and o.peak_bytes is not None]
-    _tries(memory, [(x, o.peak_bytes / MIB) for x, o in fits], look, label)
-    _tries(speed, [(x, o.samples_per_second) for x, o in fits if o.samples_per_second], look)
+    _draw_trials(memory, [(x, o.peak_bytes / MIB) for x, o in fits], style, label)
+    _draw_trials(speed, [(x, o.samples_per_second) for x, o in fits if o.samples_per_second], style)
     for limit in {o.limit_bytes for _, o in points if o.limit_bytes}:
         memory.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
         memory.annotate(f"limit {format_size(limit)}", (0, limit / MIB), xycoords=("axes fraction", "data"),
                         xytext=(4, 4), textcoords="offset points", fontsize=9)  # fmt: skip
     for x, outcome in points:
         if not outcome.ok:
-            _failure(memory, x, outcome)
+            _draw_failure(memory, x, outcome)
 
 
-def _tries(axes, points, look, label=None):
-    """Each try as a point, and a line through the medians of the tries of a value."""
+def _draw_trials(axes, points, style, label=None):
+    """Draw each trial as a point, and a line through the median of each value."""
     values = sorted({x for x, _ in points})
     medians = [np.median([y for x, y in points if x == value]) for value in values]
-    axes.plot([x for x, _ in points], [y for _, y in points], linestyle="none", **look)
-    axes.plot(values, medians, label=label, **look | {"marker": look["marker"] if label else None})
+    axes.plot([x for x, _ in points], [y for _, y in points], linestyle="none", **style)
+    axes.plot(values, medians, label=label, **style | {"marker": style["marker"] if label else None})
 
 
-def _failure(axes, x, outcome):
-    """A cross at the limit, with the layer that failed."""
+def _draw_failure(axes, x, outcome):
+    """Draw a cross at the limit, with the layer that failed."""
     top = (outcome.limit_bytes or outcome.peak_bytes or 0) / MIB
     axes.plot([x], [top], "x", color=VERMILION, markersize=10, markeredgewidth=2.5)
     layer = outcome.diagnosis.layer if outcome.diagnosis else None
-    said = "out of memory" if outcome.status == "oom" else outcome.status
-    axes.annotate(said + (f"\nin {layer}" if layer else ""), (x, top), xytext=(-6, -14),
+    text = "out of memory" if outcome.status == "oom" else outcome.status
+    axes.annotate(text + (f"\nin {layer}" if layer else ""), (x, top), xytext=(-6, -14),
                   textcoords="offset points", ha="right", va="top", fontsize=9)  # fmt: skip
 
 
@@ -85,32 +87,33 @@ def _colour(number):
     return RUN_COLOURS[number % len(RUN_COLOURS)]
 
 
-def _margins(values, stretched):
+def _margins(values, logarithmic):
     low, high = min(values), max(values)
-    if stretched:
+    if logarithmic:
         return low / 1.3, high * 1.3
-    room = 0.06 * ((high - low) or 1)
-    return low - room, high + room
+    margin = 0.06 * ((high - low) or 1)
+    return low - margin, high + margin
 
 
 def prediction(estimate, limit=None, title="", tried=()):
-    """The predicted peak over the parameter, stacked by category; its trials as points, and the limit.
+    """The predicted peak against the parameter, stacked by category, with the trials as points and the limit.
 
-    tried: (value, Outcome) of further trials; those that did not fit are crosses at the limit.
+    limit   in bytes
+    tried   (value, Outcome) pairs of further trials; those that did not fit are crosses at the limit
     """
     small, large = estimate.at
     largest = estimate.largest(limit) if limit else None
-    reach = max(2 * large, 1.3 * (largest or 0)) if limit else 32 * large
-    values = np.unique(np.linspace(small, reach, 24).round().astype(int))
-    parts = [estimate.breakdown(int(value))["category"] for value in values]
-    picture = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    axes = picture.add_subplot()
-    shown = [c for c in CATEGORY_COLOURS if any(part[c] for part in parts)]
+    end = max(2 * large, 1.3 * (largest or 0)) if limit else 32 * large
+    values = np.unique(np.linspace(small, end, 24).round().astype(int))
+    breakdowns = [estimate.breakdown(int(value))["category"] for value in values]
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    categories = [c for c in CATEGORY_COLOURS if any(sizes[c] for sizes in breakdowns)]
     axes.stackplot(
         values,
-        [[part[category] / MIB for part in parts] for category in shown],
-        labels=shown,
-        colors=[CATEGORY_COLOURS[category] for category in shown],
+        [[sizes[category] / MIB for sizes in breakdowns] for category in categories],
+        labels=categories,
+        colors=[CATEGORY_COLOURS[category] for category in categories],
         linewidth=0,
     )
     peaks = [peak / MIB for peak in estimate.measured.values()]
@@ -119,10 +122,10 @@ def prediction(estimate, limit=None, title="", tried=()):
     axes.plot([value for value, _ in fits], [peak for _, peak in fits], "o", color="black")
     for value in (value for value, outcome in tried if not outcome.ok):
         axes.plot([value], [limit / MIB], "x", color="black", markersize=10, markeredgewidth=2.5)
-    said = f"estimated from {estimate.over} {small} and {large}"
+    summary = f"estimated from {estimate.over} {small} and {large}"
     if limit:
         axes.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
-        said = (
+        summary = (
             f"up to {estimate.over} {largest} should fit {format_size(limit)}" if largest else "nothing fits"
         )
         if largest:
@@ -130,7 +133,7 @@ def prediction(estimate, limit=None, title="", tried=()):
     axes.set_xlim(values[0], values[-1])
     axes.set_xlabel(estimate.over)
     axes.set_ylabel("peak, MiB")
-    axes.set_title(f"{title}: {said}" if title else said, loc="left")
+    axes.set_title(f"{title}: {summary}" if title else summary, loc="left")
     plain(axes, "xy")
-    legend(picture, axes)
-    return picture
+    legend(figure, axes)
+    return figure

@@ -1,10 +1,10 @@
-"""Tables of text: a list of dicts, heading -> cell, as lines or as HTML."""
+"""Tables of text cells, a list of dicts of heading -> cell, as plain text or as HTML."""
 
 import html as _html
 
 
 def text(rows):
-    """The rows as lines with their headings; columns of numbers to the right, others to the left."""
+    """The rows as lines of text below their headings; numeric columns are right-aligned."""
     table = [list(rows[0]), *(list(row.values()) for row in rows)]
     columns = list(zip(*table, strict=True))
     aligned = [_column(column, max(map(len, column))) for column in columns]
@@ -12,8 +12,8 @@ def text(rows):
 
 
 def html(rows):
-    """The rows as an HTML table whose first column heads its rows."""
-    sides = ["right" if _is_of_numbers(column) else "left" for column in _columns(rows)]
+    """The rows as an HTML table; the first column holds the row headers."""
+    sides = ["right" if _is_numeric(column) else "left" for column in _columns(rows)]
     head = "".join(f'<th scope="col">{_html.escape(name)}</th>' for name in rows[0])
     body = "".join(f"<tr>{_cells(row, sides)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -23,15 +23,15 @@ def _columns(rows):
     return list(zip(*(row.values() for row in rows), strict=True))
 
 
-def _is_of_numbers(cells):
-    """Whether every cell that says something begins as a number does."""
-    said = [cell for cell in cells if cell and cell[0] not in "·"]
-    return bool(said) and all(cell[0].isdigit() or cell[0] in "+-" for cell in said)
+def _is_numeric(cells):
+    """Whether every cell that is not empty begins like a number."""
+    filled = [cell for cell in cells if cell and cell[0] not in "·"]
+    return bool(filled) and all(cell[0].isdigit() or cell[0] in "+-" for cell in filled)
 
 
 def _column(column, width):
     heading, *cells = column
-    right = _is_of_numbers(cells)
+    right = _is_numeric(cells)
     return [cell.rjust(width) if right else cell.ljust(width) for cell in (heading, *cells)]
 
 
