@@ -152,7 +152,7 @@ def test_an_lstm_keeps_its_weights_for_each_step_of_the_sequence_whatever_the_ba
     outcome = labkit.run(recurrent, memory_limit="24 MiB", profile=True, batch_size=1, jit_compile=True)
     assert outcome.status == "oom" and outcome.diagnosis.cause == "weights_or_optimizer"
     assert outcome.diagnosis.failure.loop_bytes >= 400 * 64 * 256 * 4  # one of its stacks at the least
-    assert any("once for each step of the sequence" in said for said in outcome.diagnosis.evidence)
+    assert any("once for each time step" in said for said in outcome.diagnosis.evidence)
     assert "jit_compile=False" in outcome.diagnosis.fixes[0].code
     mended = labkit.run(recurrent, memory_limit="24 MiB", batch_size=1, jit_compile=False)
     assert mended.ok and outcome.diagnosis.fixes[0].saves > 0
@@ -161,7 +161,7 @@ def test_an_lstm_keeps_its_weights_for_each_step_of_the_sequence_whatever_the_ba
 def test_where_that_part_alone_would_fit_a_smaller_batch_helps_too():
     outcome = labkit.run(recurrent, memory_limit="40 MiB", profile=True, batch_size=24, jit_compile=True)
     assert outcome.status == "oom" and outcome.diagnosis.cause == "activations"
-    assert any("once for each step of the sequence" in said for said in outcome.diagnosis.evidence)
+    assert any("once for each time step" in said for said in outcome.diagnosis.evidence)
     without, smaller = outcome.diagnosis.fixes[:2]
     assert "jit_compile=False" in without.code and "batch_size=" in smaller.code
     assert labkit.run(recurrent, memory_limit="40 MiB", batch_size=8, jit_compile=True).ok
