@@ -69,8 +69,10 @@ def _draw_trials(axes, points, style, label=None):
     """Draw each trial as a point, and a line through the median of each value."""
     values = sorted({x for x, _ in points})
     medians = [np.median([y for x, y in points if x == value]) for value in values]
-    axes.plot([x for x, _ in points], [y for _, y in points], linestyle="none", **style)
-    axes.plot(values, medians, label=label, **style | {"marker": style["marker"] if label else None})
+    once = len(points) == len(values)
+    axes.plot(values, medians, label=label, **style if once else style | {"marker": None})
+    if not once:
+        axes.plot([x for x, _ in points], [y for _, y in points], linestyle="none", **style)
 
 
 def _draw_failure(axes, x, outcome):
