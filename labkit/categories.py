@@ -1,4 +1,4 @@
-"""What memory is for: the categories of allocations, in the order in which they are shown."""
+"""What memory is used for: the categories of allocations, in the order in which they are shown."""
 
 CATEGORIES = ("weights", "optimizer", "gradients", "activations", "inputs", "workspace", "other")
-OTHERS, UNUSED = "all others", "idle in XLA's block"  # curves beside those of categories and layers
+OTHERS, UNUSED = "all others", "idle in XLA's block"  # curves besides those of categories and layers

@@ -2,12 +2,12 @@
 
 
 class LabkitError(ValueError):
-    """Something was asked that cannot be done; the message says what to do instead."""
+    """A request that cannot be carried out; the message says what to do instead."""
 
 
 class Stopped(LabkitError):
-    """It was stopped, by an interrupt or from another thread, before there was anything to return."""
+    """Work was stopped, by an interrupt or from another thread, before it had a result to return."""
 
 
 class NothingFits(LabkitError):
-    """No value that may be tried fits the memory limit."""
+    """None of the values that may be tried fits the memory limit."""

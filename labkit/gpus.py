@@ -1,6 +1,6 @@
-"""The NVIDIA GPUs of this machine, as the driver counts them.
+"""The NVIDIA GPUs of this machine, as their driver reports them.
 
-Where the package nvidia-ml-py is installed, NVML is asked within this process; else nvidia-smi is run.
+Queried through NVML in this process if the package nvidia-ml-py is installed, otherwise through nvidia-smi.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from .sizes import MIB
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU; memory in bytes, `used_bytes` by all processes."""
+    """One GPU. Memory in bytes; `used_bytes` counts all processes."""
 
     index: str
     uuid: str
@@ -25,29 +25,29 @@ class Gpu:
 
 
 def all_gpus():
-    """Every Gpu that the driver lists; [] without one."""
-    found = _by_nvml(_nvml_gpus)
-    return _smi_gpus() if found is None else found
+    """Every Gpu that the driver lists; [] if there is none."""
+    gpus = _query_nvml(_nvml_gpus)
+    return _smi_gpus() if gpus is None else gpus
 
 
 def visible_gpus():
-    """The GPUs that CUDA_VISIBLE_DEVICES leaves to this process; if it names some, the first of them."""
+    """The Gpus that CUDA_VISIBLE_DEVICES leaves visible; if it names any, only the first of those."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible in ("", "-1"):
         return []
-    found, first = all_gpus(), (visible or "").partition(",")[0].strip()
-    named = [gpu for gpu in found if first and (gpu.index == first or gpu.uuid.startswith(first))]
-    return named or found
+    gpus, first = all_gpus(), (visible or "").partition(",")[0].strip()
+    named = [gpu for gpu in gpus if first and (gpu.index == first or gpu.uuid.startswith(first))]
+    return named or gpus
 
 
 def processes():
-    """(pid, name, bytes or None) of each process that computes on a GPU. A container sees none of others."""
-    found = _by_nvml(_nvml_processes)
-    return _smi_processes() if found is None else found
+    """(pid, name, bytes or None) of each process computing on a GPU; a container sees only its own."""
+    running = _query_nvml(_nvml_processes)
+    return _smi_processes() if running is None else running
 
 
-def _by_nvml(ask):
-    """What `ask` finds out with NVML; None where that is not there or fails."""
+def _query_nvml(query):
+    """The list that `query` yields from NVML; None if NVML is missing or fails."""
     try:
         import pynvml
     except ImportError:
@@ -58,7 +58,7 @@ def _by_nvml(ask):
         return None
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return list(ask(pynvml, handles))
+        return list(query(pynvml, handles))
     except pynvml.NVMLError:
         return None
     finally:
@@ -88,8 +88,8 @@ def _nvml_processes(nvml, handles):
             yield process.pid, name, process.usedGpuMemory
 
 
-def _text(answer):
-    return answer.decode() if isinstance(answer, bytes) else answer
+def _text(value):
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _smi_gpus():
@@ -111,13 +111,13 @@ def _smi_processes():
 
 
 def _nvidia_smi(query, columns):
-    """Rows of so many texts; sizes are in MiB."""
+    """Rows of `columns` strings each, sizes in MiB; [] if nvidia-smi is missing or fails."""
     if not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
     try:
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = ([part.strip() for part in line.split(",")] for line in listed.splitlines())
+    rows = ([part.strip() for part in line.split(",")] for line in output.splitlines())
     return [row for row in rows if len(row) == columns]

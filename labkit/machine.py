@@ -1,4 +1,4 @@
-"""What this machine has: the device that trials run on, the host's memory, its limits."""
+"""This machine: the device that trials run on, the host's memory, and its limits."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ from .errors import LabkitError
 from .gpus import visible_gpus
 from .sizes import MIB, format_size, parse_size
 
-_ASK = """
+_PROBE = """
 import json, tensorflow as tf
 build = tf.sysconfig.get_build_info()
 print("answer", json.dumps({
@@ -28,7 +28,7 @@ print("answer", json.dumps({
 
 @dataclass(frozen=True)
 class HostMemory:
-    """Host memory in bytes; `source` says whether the machine or a container (cgroup) sets it."""
+    """Host memory in bytes; `source` is "machine", or "container" if a cgroup limits it."""
 
     total: int
     available: int
@@ -43,10 +43,10 @@ def _read_int(path):
 
 
 def _cgroup_folders(root, membership):
-    """Memory cgroups of this process, innermost first, with their file names: version 2, then 1."""
+    """(folder, file names) of each memory cgroup around this process, innermost first, version 1 or 2."""
     for line in membership.splitlines():
-        number, controllers, path = line.split(":", 2)
-        if number == "0":
+        hierarchy, controllers, path = line.split(":", 2)
+        if hierarchy == "0":
             base, names = root, ("memory.max", "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):
             base = root / "memory"
@@ -54,23 +54,26 @@ def _cgroup_folders(root, membership):
         else:
             continue
         folder = base / path.lstrip("/")
-        for inner in (folder, *folder.parents):
-            yield inner, names
-            if inner == base:
+        for cgroup in (folder, *folder.parents):
+            yield cgroup, names
+            if cgroup == base:
                 break
 
 
 def cgroup_memory(root=Path("/sys/fs/cgroup"), membership=None):
-    """(limit, available) in bytes of the tightest memory cgroup around this process, or None.
+    """(limit, available) in bytes of the tightest memory cgroup around this process; None without one.
 
-    Docker, Kubernetes and Binder limit memory this way, and free(1) does not see it.
+    Docker, Kubernetes and Binder limit memory this way; free(1) does not show it.
+
+    root         where the cgroup file system is mounted
+    membership   the contents of /proc/self/cgroup; read from there if None
     """
     if membership is None:
         try:
             membership = Path("/proc/self/cgroup").read_text()
         except OSError:
             return None
-    found = []
+    limits = []
     for folder, (limit_name, usage_name, cache_name) in _cgroup_folders(Path(root), membership):
         limit, usage = _read_int(folder / limit_name), _read_int(folder / usage_name)
         if limit is None:
@@ -80,12 +83,12 @@ def cgroup_memory(root=Path("/sys/fs/cgroup"), membership=None):
         except (OSError, ValueError):
             stat = {}
         cache = int(stat.get(cache_name, 0))
-        found.append((limit, max(0, limit - (usage or 0) + cache)))
-    return min(found, default=None)
+        limits.append((limit, max(0, limit - (usage or 0) + cache)))
+    return min(limits, default=None)
 
 
 def host_memory():
-    """What this process can have: the machine's memory, or its container's where that is less."""
+    """The memory this process can use: the machine's, or its container's if that is less."""
     memory = psutil.virtual_memory()
     cgroup = cgroup_memory()
     if cgroup and cgroup[0] < memory.total:
@@ -94,7 +97,7 @@ def host_memory():
 
 
 def kernel_oom_kills():
-    """How many processes Linux has killed for want of memory since it started; 0 elsewhere."""
+    """Number of processes that Linux has killed for lack of memory since boot; 0 on other systems."""
     try:
         counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
     except OSError:
@@ -104,7 +107,7 @@ def kernel_oom_kills():
 
 @dataclass(frozen=True)
 class Device:
-    """Where trials run. `kind` "gpu" or "cpu"; `memory_bytes`: all that it has."""
+    """Where trials run. `kind` is "gpu" or "cpu"; `memory_bytes` is its total memory."""
 
     kind: str
     name: str
@@ -112,47 +115,47 @@ class Device:
     memory_bytes: int
 
     def describe(self):
-        """Two sentences: what this machine is, and how far its numbers carry over."""
+        """What trials run on here, and how far their numbers carry over, in a few sentences."""
         memory = format_size(self.memory_bytes)
         if self.kind == "gpu":
             return (
-                f"Trials run on {self.name} with {memory}, each under a cap on TensorFlow's GPU allocator. "
-                "The numbers are this GPU's own; another GPU may choose other kernels with other workspaces."
+                f"Trials run on {self.name} with {memory}, each under a limit on TensorFlow's GPU allocator. "
+                "The numbers are for this GPU; another may use different kernels with different workspaces."
             )
         return (
-            f"No GPU that TensorFlow can use: trials run on the CPU stand-in, this machine's {memory} behind "
-            "the allocator that TensorFlow uses on GPUs, with a hard limit. "
-            "Weights, gradients, optimizer slots and activations are what a GPU would hold, but kernels and "
-            "their workspaces are the CPU's, XLA is off (Keras 3 turns it on on a GPU), and data that "
-            "would stay in host memory beside a GPU counts against the one limit here."
+            "There is no GPU that TensorFlow can use, so trials run on the CPU stand-in: this machine's "
+            f"{memory} of memory behind the allocator that TensorFlow uses on GPUs, with a hard limit. "
+            "Weights, gradients, optimizer state and activations are those that a GPU would hold, but the "
+            "kernels and their workspaces are the CPU's, XLA is off (Keras 3 enables it on a GPU), and data "
+            "that would stay in host memory on a machine with a GPU counts against the limit here."
         )
 
 
 def gpu_in_use():
-    """Bytes in use on the trials' GPU by all processes, as the driver counts them; None without a GPU."""
+    """Bytes that all processes together use on the trials' GPU, by the driver's count; None without a GPU."""
     return next((gpu.used_bytes for gpu in visible_gpus()), None)
 
 
 def ask_tensorflow(timeout=180):
-    """What TensorFlow says of itself, a dict; {"error": ...} if it cannot be imported.
+    """TensorFlow's build and the number of GPUs it can use, a dict; {"error": ...} if it cannot be imported.
 
-    It is asked in a process of its own, once for each value of CUDA_VISIBLE_DEVICES: a driver alone does not
-    make a GPU usable.
+    A driver alone does not make a GPU usable, so TensorFlow is asked: in a process of its own, once for each
+    value of CUDA_VISIBLE_DEVICES. timeout: in seconds.
     """
-    return _asked_tensorflow(os.environ.get("CUDA_VISIBLE_DEVICES"), timeout)
+    return _ask_tensorflow(os.environ.get("CUDA_VISIBLE_DEVICES"), timeout)
 
 
 @functools.cache
-def _asked_tensorflow(visible_devices, timeout):
+def _ask_tensorflow(visible_devices, timeout):
     try:
-        done = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired:
         return {"error": f"no answer after {timeout} s"}
     answers = [line for line in done.stdout.splitlines() if line.startswith("answer ")]
     if answers:
         return json.loads(answers[-1].removeprefix("answer "))
-    last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-    return {"error": last[0]}
+    errors = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+    return {"error": errors[-1]}
 
 
 def device():
@@ -164,19 +167,18 @@ def device():
 
 
 def check_limit(size, on):
-    """Bytes of the memory limit `size` on the Device `on`, in whole MiB as TensorFlow counts it.
+    """The memory limit `size` in bytes, rounded down to whole MiB as TensorFlow takes it.
 
-    Raises LabkitError for a size that cannot be read, is under 1 MiB, or is more than the device has.
+    Raises LabkitError for a size that cannot be parsed, is under 1 MiB, or exceeds the memory of the
+    Device `on`.
     """
     limit = parse_size(size) // MIB * MIB
     if limit == 0:
-        raise LabkitError(
-            f"The memory limit {size!r} is under 1 MiB, the least that TensorFlow can be given."
-        )
+        raise LabkitError(f"The memory limit {size!r} is under 1 MiB, the smallest that TensorFlow accepts.")
     if limit > on.memory_bytes:
         raise LabkitError(
-            f"The memory limit {size!r} is more than this machine has: {format_size(limit)} asked, "
-            f"{format_size(on.memory_bytes)} there ({_origin(on)}). Give a smaller one."
+            f"The memory limit {size!r} is more than this machine has: {format_size(limit)} requested, "
+            f"{format_size(on.memory_bytes)} in total ({_origin(on)}). Give a smaller limit."
         )
     return limit
 

@@ -1,4 +1,4 @@
-"""MemoryMeter: the device's memory in the logs of anybody's own `fit`."""
+"""MemoryMeter: the device's peak memory in the logs of your own `fit`."""
 
 import keras
 import tensorflow as tf
@@ -7,13 +7,13 @@ from .errors import LabkitError
 
 
 class MemoryMeter(keras.callbacks.Callback):
-    """Keras callback: adds `memory_peak` to the logs of each epoch.
+    """Keras callback that adds `memory_peak` to the logs of each epoch.
 
     `memory_peak` is in bytes: the most that the device's allocator had handed out at once since the
-    start of that epoch, or since `tf.config.experimental.reset_memory_stats` if that was called later.
+    start of the epoch, or since `tf.config.experimental.reset_memory_stats` if that was called later.
 
-    Works on a GPU and in trials; elsewhere on a CPU the allocator keeps no count, and the start of
-    training raises LabkitError, which says what to set.
+    Works on a GPU, and in trials. Elsewhere on a CPU the allocator keeps no statistics: training then
+    raises LabkitError at its start, which says what to set.
 
     >>> model.fit(x, y, callbacks=[labkit.MemoryMeter()]).history["memory_peak"]
     """
@@ -28,8 +28,9 @@ class MemoryMeter(keras.callbacks.Callback):
             self._peak()
         except ValueError as e:
             raise LabkitError(
-                "TensorFlow's CPU allocator keeps no count here. Run the code with labkit.run(), or set "
-                "TF_CPU_ALLOCATOR_USE_BFC=true in the environment before TensorFlow starts."
+                "TensorFlow's CPU allocator keeps no memory statistics here. Run the code with "
+                "labkit.run(), or set TF_CPU_ALLOCATOR_USE_BFC=true in the environment before TensorFlow "
+                "starts."
             ) from e
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -1,4 +1,4 @@
-"""Outcome: what became of a trial, and how it shows itself."""
+"""Outcome: what became of a trial, as data, as text and as HTML."""
 
 import html
 import statistics
@@ -11,7 +11,7 @@ SAID = {
     "oom": "out of memory",
     "crashed": "crashed",
     "killed": "killed",
-    "timeout": "out of time",
+    "timeout": "timed out",
     "stopped": "stopped",
     "error": "error",
 }
@@ -29,9 +29,9 @@ BAR_CELLS = 40
 
 @dataclass(frozen=True)
 class TrialError:
-    """The failure of a trial: the exception's type and message, and the reader's part of the traceback.
+    """How a trial failed: the exception's type and message, and the reader's part of the traceback.
 
-    by: of a process that was killed, who did it: the "kernel", the "launcher" as it ended, or an "other".
+    by: who killed a process that was killed: the "kernel", the "launcher" by ending, or an "other" process.
     """
 
     type: str
@@ -45,22 +45,25 @@ class TrialError:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one trial. Sizes in bytes, times in seconds; None where it could not be measured.
+    """What became of one trial. Sizes in bytes, times in seconds; None if not measured.
 
     status          "ok", "oom", "crashed", "killed", "timeout", "stopped" or "error"
+    params          the trial's parameters, {name: value}
+    device          "gpu" or "cpu"
     peak_bytes      the most that the device allocator had handed out at once, by its own count
     current_bytes   what it had handed out at the end
     limit_bytes     the memory limit, in whole MiB
-    wall_seconds    the reader's code from start to end, without the start of the process
-    step_seconds    each training step; empty where steps could not be told apart
+    wall_seconds    run time of the reader's code, without the start of its process
+    step_seconds    duration of each training step; empty if the steps could not be timed
     samples_per_second   from the median time between the ends of steps, the first left out
-    result          what `train` returned, if it pickles; tensors come as NumPy arrays
+    result          what `train` returned, if it can be pickled; tensors become NumPy arrays
     error           a TrialError, for every status but "ok"
-    diagnosis       a Diagnosis, where memory ran out
-    log             all that the trial printed, TensorFlow's memory dump included
-    host_peak_bytes the most that the trial's process held of the host's memory (resident set)
-    memory_map      every chunk of the allocator as it gave up, a labkit.logs.dumpfile.MemoryMap
-    note            anything else worth a word
+    diagnosis       a Diagnosis, if memory ran out
+    timeline        a Timeline, if the trial was profiled
+    log             everything that the trial printed, including TensorFlow's memory dump
+    host_peak_bytes the most host memory that the trial's process held (resident set)
+    memory_map      every chunk of the allocator when it gave up, a labkit.logs.dumpfile.MemoryMap
+    note            anything else worth mentioning
     """
 
     status: str
@@ -87,23 +90,23 @@ class Outcome:
 
     @property
     def median_step_seconds(self):
-        """Of a training step, the first left out, which traces the model; None without steps."""
+        """The median step without the first, which also traces the model; None without steps."""
         return statistics.median(self.step_seconds[1:] or self.step_seconds) if self.step_seconds else None
 
     @property
     def headline(self):
-        """One line: the status, the peak against the limit."""
+        """One line: the status, and the peak against the limit."""
         return f"{SIGN[self.status]} {SAID[self.status]}" + (f" · {self._memory()}" if self._memory() else "")
 
     @property
     def ending(self):
-        """What became of it in a few words: where it failed, and what it asked for."""
-        said, found = f"{SIGN[self.status]} {SAID[self.status]}", self.diagnosis
-        if found is not None and found.layer:
-            said += f" in {found.layer}"
-        if found is not None and found.requested_bytes:
-            said += f", asked for {format_size(found.requested_bytes)}"
-        return said
+        """What became of the trial in a few words: where it failed, and what it asked for."""
+        text, diagnosis = f"{SIGN[self.status]} {SAID[self.status]}", self.diagnosis
+        if diagnosis is not None and diagnosis.layer:
+            text += f" in {diagnosis.layer}"
+        if diagnosis is not None and diagnosis.requested_bytes:
+            text += f", asked for {format_size(diagnosis.requested_bytes)}"
+        return text
 
     def _memory(self):
         if self.peak_bytes is None:
@@ -112,7 +115,7 @@ class Outcome:
         return f"peak {format_size(self.peak_bytes)}{limit}"
 
     def _bar(self):
-        """The peak against the limit in characters, which every reader of notebooks shows."""
+        """The peak against the limit as a bar of characters, which every notebook viewer can show."""
         if not self.peak_bytes or not self.limit_bytes:
             return ""
         filled = min(BAR_CELLS, max(1, round(BAR_CELLS * self.peak_bytes / self.limit_bytes)))
@@ -123,23 +126,23 @@ class Outcome:
             return ""
         parts = [f"{self.wall_seconds:.1f} s"]
         if self.step_seconds:
-            steady, count = self.median_step_seconds, len(self.step_seconds)
-            shown = f"{steady:.3g} s" if steady >= 1 else f"{1000 * steady:.3g} ms"
-            parts.append(f"{count} step{'s' * (count > 1)}, {shown} each (median)")
+            median, count = self.median_step_seconds, len(self.step_seconds)
+            duration = f"{median:.3g} s" if median >= 1 else f"{1000 * median:.3g} ms"
+            parts.append(f"{count} step{'s' * (count > 1)}, {duration} each (median)")
         if self.samples_per_second:
             parts.append(f"{self.samples_per_second:,.0f} samples/s")
         return " · ".join(parts)
 
     def _evidence(self):
-        """Sentences for a person: the diagnosis where there is one, what helps most, and the note."""
-        found = self.diagnosis
-        if found is None:
+        """Sentences: the diagnosis if there is one, what helps most, and the note."""
+        diagnosis = self.diagnosis
+        if diagnosis is None:
             return [self.note] if self.note else []
-        helps = [f"What helps most: {fix.sentence}" for fix in found.fixes[:1]]
-        return [found.headline, *found.evidence, *helps, *filter(None, [self.note])]
+        helps = [f"What helps most: {fix.sentence}" for fix in diagnosis.fixes[:1]]
+        return [diagnosis.headline, *diagnosis.evidence, *helps, *filter(None, [self.note])]
 
     def _trace(self):
-        """The reader's lines that led to the failure, and the error where no diagnosis tells it."""
+        """The reader's lines that led to the failure, and the error unless a diagnosis explains it."""
         if self.error is None:
             return ""
         diagnosed = self.diagnosis is not None and self.diagnosis.evidence
@@ -158,13 +161,13 @@ class Outcome:
             f"<code>{self._bar()}</code>" if self._bar() else "",
             html.escape(self._times()),
         ]
-        shown = "<br>".join(part for part in parts if part)
+        body = "<br>".join(part for part in parts if part)
         if self._evidence():
             items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self._evidence())
-            shown += f"<ul>{items}</ul>"
+            body += f"<ul>{items}</ul>"
         if self._trace():
-            shown += f"<pre>{html.escape(self._trace())}</pre>"
-        return f'<div role="group" aria-label="outcome of the trial">{shown}</div>'
+            body += f"<pre>{html.escape(self._trace())}</pre>"
+        return f'<div role="group" aria-label="outcome of the trial">{body}</div>'
 
 
 def _shortened(text, limit=3000):

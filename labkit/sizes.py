@@ -1,4 +1,4 @@
-"""Sizes of memory: "256 MiB" to bytes and back."""
+"""Memory sizes: "256 MiB" to bytes and back."""
 
 import math
 import operator
@@ -14,11 +14,13 @@ UNITS = {
 }
 _UNIT_BY_LOWER_CASE = {unit.lower(): factor for unit, factor in UNITS.items()}
 _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]+)\s*", re.IGNORECASE)
-_FORMS = 'Forms that work: "256 MiB", "1.5 GB", "2GiB", or a whole number of bytes.'
+_FORMS = 'Forms that work: "256 MiB", "1.5 GB", "2GiB", or an integer number of bytes.'
 
 
 def parse_size(size):
-    """Bytes of a size: an int, or text with a unit. KiB, MiB, GiB are powers of 1024, KB, MB, GB of 1000.
+    """The number of bytes of a size: an int, or text with a unit.
+
+    KiB, MiB and GiB are powers of 1024; KB, MB and GB are powers of 1000.
 
     >>> parse_size("1.5 MiB")
     1572864
@@ -43,7 +45,7 @@ def parse_size(size):
 
 
 def format_size(size):
-    """A size for people, to three digits.
+    """A size in bytes as text, to three significant digits.
 
     >>> format_size(157286400)
     '150 MiB'
