@@ -28,11 +28,11 @@ def outcomes():
 
 def test_table_says_what_the_outcomes_say(outcomes):
     few, many, idle = labkit.compare(outcomes, result="loss").rows
-    assert few[""] == "few rows" and few["outcome"] == "✓ it fits" and few["to first"] == "·"
+    assert few[""] == "few rows" and few["outcome"] == "✓ it fits" and few["vs first"] == "·"
     assert few["peak"] == labkit.format_size(outcomes["few rows"].peak_bytes)
     assert float(few["loss"]) == pytest.approx(outcomes["few rows"].result, rel=1e-3)
     assert "asked for 17.9 MiB" in many["outcome"], many
-    assert many["loss"] == many["samples/s"] == many["to first"] == "·"
+    assert many["loss"] == many["samples/s"] == many["vs first"] == "·"
     assert idle["ms per step"] == "·" and idle["host peak"].endswith("MiB")
 
 
@@ -51,8 +51,8 @@ def test_labels_cannot_break_the_page(outcomes):
 def test_the_larger_is_told_as_a_ratio(outcomes):
     twice = labkit.run(train, rows=ROWS // 5, memory_limit="16 MiB")
     row = labkit.compare({"few": outcomes["few rows"], "twice": twice}).rows[1]
-    assert row["to first"] == f"{twice.peak_bytes / outcomes['few rows'].peak_bytes:.2f} x"
-    assert float(row["to first"].split()[0]) > 1.3
+    assert row["vs first"] == f"{twice.peak_bytes / outcomes['few rows'].peak_bytes:.2f} x"
+    assert float(row["vs first"].split()[0]) > 1.3
 
 
 def test_picture_shows_peaks_and_speeds(outcomes):
@@ -64,7 +64,7 @@ def test_picture_shows_peaks_and_speeds(outcomes):
     assert [label.get_text() for label in memory.get_yticklabels()] == list(outcomes)
 
 
-@pytest.mark.parametrize(("given", "said"), [({}, "by their labels"), ([1], "by their labels"),
+@pytest.mark.parametrize(("given", "said"), [({}, "outcomes by label"), ([1], "outcomes by label"),
                                              ({"a": 3}, "'a' is not the outcome")])  # fmt: skip
 def test_what_is_no_outcome_is_refused(given, said):
     with pytest.raises(labkit.LabkitError, match=said):

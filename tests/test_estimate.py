@@ -124,7 +124,7 @@ def test_a_third_trial_of_fewer_rows_is_not_taken_in():
 
     normal = normalized
     estimated = labkit.estimate(few)
-    assert "not so many rows" in estimated.notes[0]
+    assert "fewer rows" in estimated.notes[0]
     assert estimated.trials == 3
     assert list(estimated.measured) == [4, 8]
 
@@ -253,7 +253,7 @@ def test_what_cannot_be_searched_is_refused():
         ({"margin": 1}, "margin=1"),
         ({"maximum": 6}, r"at=\(3, 6\)"),
         ({"maximum": 1}, "two values up to it"),
-        ({"maximum": 1e4}, "whole numbers"),
+        ({"maximum": 1e4}, "give integers"),
         ({"over": "rows"}, "missing a required argument"),
         ({"limit": "2 MiB"}, "Not even batch_size=1"),
     ]:
@@ -335,7 +335,7 @@ def test_memory_that_does_not_depend_on_the_parameter_is_said_to():
         ({"at": (4, 4)}, "two different"),
         ({"at": 4}, "two different"),
         ({"over": "nothing"}, "batch_size"),
-        ({"batch_size": 4}, "alone"),
+        ({"batch_size": 4}, "fixed value"),
     ],
 )
 def test_what_cannot_be_estimated_is_refused(options, said):

@@ -439,7 +439,7 @@ def test_what_a_generator_yields_is_counted_wherever_it_lies(beside):
     ("train", "params", "said"),
     [
         (lambda batch_size: None, {"batchsize": 1}, "(batch_size)"),
-        (42, {}, "without brackets"),
+        (42, {}, "without parentheses"),
         ("1", {"a b": 1}, "'a b'"),
         (lambda: lock, {}, "cannot be sent to another process"),
     ],

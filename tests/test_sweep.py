@@ -54,7 +54,7 @@ def test_a_stopped_sweep_goes_on_where_it_was():
     threading.Timer(1.5, swept.stop).start()
     swept.resume()
     assert not swept.finished and 0 < len(swept) < 3
-    assert "resume() goes on" in repr(swept)
+    assert "resume() continues" in repr(swept)
     swept.resume()
     assert [value for value, _ in swept.tried] == [1, 2, 3]
 
@@ -70,7 +70,7 @@ def test_without_stopping_all_are_tried():
     [
         ({"values": []}, "empty"),
         ({"values": [1], "over": "nothing"}, "batch_size"),
-        ({"values": [1], "batch_size": 2}, "values=[...] alone"),
+        ({"values": [1], "batch_size": 2}, "cannot be given a fixed value"),
         ({"values": [1], "repeats": 0}, "at least 1"),
         ({"values": [1], "memory_limit": "much"}, "Forms that work"),
     ],

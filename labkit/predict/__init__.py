@@ -1,1 +1,1 @@
-"""Small trials tell large ones: the peak at sizes not run, and the largest that fits."""
+"""Predict large trials from small ones: the peak at sizes not run, and the largest size that fits."""

@@ -1,9 +1,9 @@
-"""A model of TensorFlow's BFC allocator: what it hands out for a sequence of requests, to the byte.
+"""A model of TensorFlow's BFC allocator: what it allocates for a sequence of requests, to the byte.
 
 The rules are those of `BFCAllocator` in TensorFlow's source (tsl/framework/bfc_allocator.cc): requests are
-rounded up to 256 bytes; free chunks in bins by powers of two, the smallest that is large enough taken, the
-lowest address among equals; a chunk split only if it is at least twice the request or 128 MiB larger; regions
-that double from 2 MiB; free neighbours joined.
+rounded up to 256 bytes; free chunks are kept in bins by powers of two, and the smallest that is large enough
+is taken, at the lowest address if several are equal; a chunk is split only if it is at least twice as large
+as the request or 128 MiB larger; region sizes double from 2 MiB; free neighbours are merged.
 """
 
 from bisect import bisect_left, insort
@@ -12,15 +12,18 @@ ROUND = 256
 BINS = 21
 FIRST_REGION = 2 * 2**20
 SPLIT_WASTE = 128 * 2**20
-REGION_SPACE = 2**40  # regions lie far apart, each below the one before, as mmap places them
+REGION_SPACE = 2**40  # regions are far apart, each at a lower address than the one before, as with mmap
 
 
 class OutOfMemory(Exception):
-    """A request that the limit leaves no room for."""
+    """A request does not fit within the limit."""
 
 
 class Chunk:
-    """A piece of a region; `before` and `after` are its neighbours, None at the ends."""
+    """A part of a region, in use or free; `before` and `after` are its neighbours, None at the ends.
+
+    Sizes and addresses are in bytes.
+    """
 
     __slots__ = ("address", "size", "free", "before", "after")
 
@@ -30,7 +33,7 @@ class Chunk:
 
 
 class Allocator:
-    """`allocate` and `release` as TensorFlow would; `in_use` and `peak` are in bytes.
+    """Allocates and releases as TensorFlow would; `limit`, `in_use`, `peak` and `held` are in bytes.
 
     >>> allocator = Allocator(limit=512 * 2**20)
     >>> allocator.allocate(150 * 2**20).size // 2**20
@@ -46,7 +49,7 @@ class Allocator:
         self._chunks = {}
 
     def allocate(self, requested):
-        """The Chunk given for so many bytes. Raises OutOfMemory where TensorFlow would begin to wait."""
+        """The Chunk for a request in bytes. Raises OutOfMemory where TensorFlow would start to wait."""
         size = max(ROUND, -(-requested // ROUND) * ROUND)
         chunk = self._find(size)
         while chunk is None:
@@ -58,7 +61,7 @@ class Allocator:
         return chunk
 
     def release(self, chunk):
-        """Give a Chunk back."""
+        """Free a Chunk."""
         self.in_use -= chunk.size
         chunk.free = True
         if chunk.after is not None and chunk.after.free:
@@ -82,7 +85,7 @@ class Allocator:
         return None
 
     def _extend(self, size):
-        """Take another region; False if the limit leaves no room for it."""
+        """Add a region; False if the limit leaves no room for it."""
         available = (self.limit - self.held) // ROUND * ROUND
         if size > available:
             return False

@@ -1,16 +1,15 @@
-"""estimate(): two small traced trials, and from them the peak at any batch size.
+"""estimate(): predict the peak at any batch size from two small recorded trials.
 
-Each allocation of one trial is matched with its like in the other: the same op, type and rank, the same
-time that op comes by. Its size is then taken to be affine in the batch size: so many bytes fixed, so many
-a sample; one that has no like is taken to grow with the batch if its first dimension is a multiple of it.
-The sequence of allocations and deallocations is replayed at the batch size asked for, through a model of
-the allocator (labkit.predict.allocator), which adds what the allocator gives beyond what was asked.
+Each allocation of one trial is matched with its counterpart in the other: the same op, type, rank and step.
+Its size is then taken to be affine in the batch size: fixed bytes plus bytes per sample. An allocation
+without a counterpart is taken to grow with the batch if its first dimension is a multiple of the batch size.
+The sequence of allocations and deallocations is replayed at the batch size in question through a model of
+the allocator (labkit.predict.allocator), which accounts for what it allocates beyond what was requested.
 
-One thing small trials cannot show: TensorFlow rewrites sums of three gradients and more, as batch
-normalization brings them, once it thinks that a step takes over 80 % of the device's memory
-(SchedulingPass in tensorflow/core/grappler/optimizers/memory_optimizer.cc); of its CPU device it believes
-that it has 256 MiB, whatever the limit. The rewritten sums take more. A model that has such sums gets a
-third trial beyond that.
+One thing small trials cannot show: TensorFlow rewrites sums of three or more gradients, such as batch
+normalization produces, once it expects a step to take over 80 % of the device's memory (SchedulingPass in
+tensorflow/core/grappler/optimizers/memory_optimizer.cc); it assumes its CPU device has 256 MiB, whatever the
+limit. The rewritten sums take more memory. A model with such sums gets a third trial above that size.
 """
 
 import collections
@@ -22,15 +21,17 @@ from ..sizes import MIB, format_size, parse_size
 from ..trials.console import Progress
 from ..trials.series import Series
 
-STEPS = 3  # one that builds the model too, at whose end optimizers make their slots; and two like all others
-WIDEST = 2**24
-DIP = 15  # per cent below what fits: within them something may not
-WANDER = 0.02  # by which repeated trials differ and no sequence tells
-REWRITES_AT = 0.8 * 256 * 2**20
-SURELY_REWRITTEN = 1.5  # times that: in four models it happened at a peak of 0.87 to 1.3 times
-LIKELY, POSSIBLY = 0.7, 0.55  # of the value at which sums are surely rewritten
-FURTHEST = 1000  # times the larger value: what grows so little need not be looked for there
-MATTERS = 0.03  # the share of a sum in what a sample takes
+# The first step also builds the model, and at its end the optimizer creates its slots; two more are like all
+# later ones.
+STEPS = 3
+MAXIMUM = 2**24  # the largest value considered
+DIP_PERCENT = 15  # how far below a value that fits a smaller one may not fit
+SPREAD = 0.02  # by which the peaks of repeated trials differ, beyond what the recorded sequences show
+REWRITES_AT = 0.8 * 256 * 2**20  # bytes that TensorFlow expects a step to take
+SURELY_REWRITTEN = 1.5  # times REWRITES_AT: in four models it happened at a peak of 0.87 to 1.3 times that
+LIKELY_REWRITTEN, POSSIBLY_REWRITTEN = 0.7, 0.55  # of the value at which sums are surely rewritten
+FURTHEST = 1000  # times the larger value: no third trial beyond, for a peak that grows so slowly
+SUM_MATTERS = 0.03  # of the bytes per sample: smaller sums are ignored
 
 
 def estimate(train, *, at=(4, 8), over="batch_size", timeout=120, seed=0, **params):
@@ -38,8 +39,8 @@ def estimate(train, *, at=(4, 8), over="batch_size", timeout=120, seed=0, **para
 
     at   the two values to try, small and different; each trial ends after three training steps
 
-    What `train` does after three steps is not seen. Raises LabkitError if a trial does not fit or makes no
-    steps, and for what run() refuses.
+    Whatever `train` does after three steps is not seen. Raises LabkitError if a trial does not fit or makes
+    no training step, and for what run() refuses.
 
     >>> labkit.estimate(train).largest("8 GiB")
     """
@@ -61,13 +62,13 @@ class Estimating:
         self.series.check(self.at[0])
 
     def run(self):
-        """Make the trials; returns the Estimate. Raises Stopped if it was stopped, at whatever moment."""
+        """Run the trials; returns the Estimate. Raises Stopped if it was stopped at any point."""
         try:
-            probes = [self._probe(place, value) for place, value in enumerate(self.at)]
-            found = Estimate(self.over, self.at, probes)
-            if found.further is not None:
-                self._look_further(found)
-            return found
+            probes = [self._probe(done, value) for done, value in enumerate(self.at)]
+            estimate = Estimate(self.over, self.at, probes)
+            if estimate.further is not None:
+                self._look_further(estimate)
+            return estimate
         finally:
             self.series.show.end()
 
@@ -75,18 +76,19 @@ class Estimating:
         """End it, from any thread."""
         self.series.stop()
 
-    def _look_further(self, found):
-        found.trials += 1
+    def _look_further(self, estimate):
+        estimate.trials += 1
         try:
-            found.add(self._probe(2, found.further))
+            estimate.add(self._probe(2, estimate.further))
         except Stopped:
             raise
         except LabkitError as e:
-            found.notes.append(f"Beyond {self.over}={found.further} all is less certain. {e}")
+            note = f"Predictions beyond {self.over}={estimate.further} are less certain. {e}"
+            estimate.notes.append(note)
 
-    def _probe(self, place, value):
-        total = max(len(self.at), place + 1)
-        outcome = self.series.run(value, place, total, "estimating", profile=STEPS, end_after_steps=STEPS)
+    def _probe(self, done, value):
+        total = max(len(self.at), done + 1)
+        outcome = self.series.run(value, done, total, "estimating", profile=STEPS, end_after_steps=STEPS)
         _check(outcome, f"{self.over}={value}")
         return outcome
 
@@ -104,12 +106,12 @@ def _two_values(at):
 def _check(outcome, where):
     """Refuse an outcome from which nothing can be predicted."""
     if not outcome.ok:
-        raise LabkitError(f"The trial at {where} did not end well, so nothing can be predicted:\n{outcome}")
+        raise LabkitError(f"The trial at {where} failed, so nothing can be predicted:\n{outcome}")
     if outcome.timeline is None:
         raise LabkitError(f"The trial at {where} could not be recorded: {outcome.note}")
     if not outcome.timeline.steps:
         raise LabkitError(
-            f"No training step was seen at {where}: estimate() needs `train` to train, with fit, "
+            f"No training step was seen at {where}: for estimate(), `train` must train, with fit, "
             "train_on_batch or a tf.function that applies an optimizer."
         )
 
@@ -118,18 +120,18 @@ class Estimate:
     """A prediction of the peak for values of one parameter that were not run.
 
     over, at   the parameter, and the two values that were run
-    measured   {value: peak in bytes} of the trials that it goes by
-    trials     how many were made
+    measured   {value: peak in bytes} of the trials that the prediction is made from
+    trials     how many trials were run
     seconds    how long they took
     notes      sentences on what makes this prediction doubtful; empty if nothing does
-    further    a value beyond that, at which another trial would show what small ones do not; or None
+    further    a larger value at which another trial would show what small ones cannot; or None
     """
 
     def __init__(self, over, at, probes):
         self.over, self.at = over, at
         self.trials, self.seconds = len(probes), sum(probe.wall_seconds for probe in probes)
         self.measured = {value: probe.peak_bytes for value, probe in zip(at, probes, strict=True)}
-        from .replay import plans  # it brings NumPy, which importing labkit does not wait for
+        from .replay import plans  # it imports NumPy, which would slow down importing labkit
 
         self._plans = plans(at, [probe.timeline for probe in probes])
         self._rewritten = None
@@ -139,38 +141,40 @@ class Estimate:
     def peak_bytes(self, value, memory_limit=None):
         """The predicted peak in bytes at `over` = value.
 
-        memory_limit   under it the peak can differ a little, as the allocator's blocks do; of a value that
-                       does not fit it is the peak without a limit
+        memory_limit   a limit changes the peak a little, because the allocator's blocks differ; if the value
+                       does not fit, the result is the peak without a limit
         """
         plan = self._plan(value)
         if memory_limit:
-            under = plan.replay(value, parse_size(memory_limit) // MIB * MIB)  # as TensorFlow counts it
-            if under.fits:
-                return under.peak
+            limited = plan.replay(
+                value, parse_size(memory_limit) // MIB * MIB
+            )  # TensorFlow's limits are whole MiB
+            if limited.fits:
+                return limited.peak
         return plan.replay(value).peak
 
     def interval(self, value):
         """(low, high) in bytes between which the peak should lie.
 
-        They are the least and the largest of what the trials' sequences come to at that value: the order of
-        ops differs a little from run to run, and with it the peak; so do the moments at which tf.data makes
-        its batches. 2 % are added either way.
+        They are the smallest and the largest peak of all recorded sequences at that value, plus 2 % on either
+        side: the order of ops varies a little from run to run, and the peak with it; so do the points in time
+        at which tf.data makes its batches.
         """
         peaks = [
             plan.replay(value, order=order).peak
             for plan in self._plans_near(value)
             for order in range(len(plan.orders))
         ]
-        return round(min(peaks) * (1 - WANDER)), round(max(peaks) * (1 + WANDER))
+        return round(min(peaks) * (1 - SPREAD)), round(max(peaks) * (1 + SPREAD))
 
     def largest(self, memory_limit, sure=False):
-        """The largest whole value that is predicted to fit the limit, None if not even 1 does.
+        """The largest integer value that is predicted to fit the limit, None if not even 1 does.
 
-        sure   go by the sequences of all trials that may hold there, as `interval` does, and keep 2 % free
+        sure   replay the sequences of all trials that may apply there, as `interval` does, and keep 2 % free
 
-        What is up to 15 % smaller is predicted to fit too (blocks that the allocator does not split can make
-        a larger value fit where a smaller one does not), at whatever moments tf.data makes its batches.
-        Raises LabkitError for a limit that cannot be read or is more than the machine has.
+        Values up to 15 % smaller are predicted to fit too (a block that the allocator does not split can make
+        a larger value fit where a smaller one does not), whenever tf.data makes its batches.
+        Raises LabkitError for a limit that cannot be parsed or exceeds the machine's memory.
         """
         limit = check_limit(memory_limit, device())
 
@@ -185,10 +189,10 @@ class Estimate:
         return largest or None
 
     def _settled(self, largest, fits):
-        """`largest`, or the next below which fits in all orders, as does what is up to 15 % smaller."""
+        """`largest`, or the next lower value, that fits in all orders, as do values up to 15 % smaller."""
         orders = range(max(len(plan.orders) for plan in self._plans))
         while largest:
-            dips = ((round(largest * (1 - less / 100)), 0) for less in range(1, DIP + 1))
+            dips = ((round(largest * (1 - less / 100)), 0) for less in range(1, DIP_PERCENT + 1))
             checks = [*((largest, order) for order in orders), *dips]
             refused = next(
                 ((value, order) for value, order in checks if value and not fits(value, order)), None
@@ -199,24 +203,24 @@ class Estimate:
         return largest
 
     def _with_room(self, largest, limit):
-        """Of the values at most 5 % below, the first that leaves 2 % of the limit; or else 2 % less."""
+        """The first value, at most 5 % below, that leaves 2 % of the limit free; otherwise 2 % less."""
         for less in range(11):
             value = round(largest * (1 - less / 200))
             replays = [plan.replay(value, limit) for plan in self._plans_near(value)]
-            if all(replay.fits and replay.peak <= (1 - WANDER) * limit for replay in replays):
+            if all(replay.fits and replay.peak <= (1 - SPREAD) * limit for replay in replays):
                 return value
-        return round(largest * (1 - WANDER))
+        return round(largest * (1 - SPREAD))
 
     def breakdown(self, value):
-        """{"category": {...}, "layer": {...}}: bytes of each at the predicted peak."""
+        """{"category": {...}, "layer": {...}}: the bytes of each at the predicted peak."""
         plan = self._plan(value)
         from ..record.timeline import CATEGORIES
 
         by_category, by_layer = dict.fromkeys(CATEGORIES, 0), collections.Counter()
         for i, size in plan.at_peak(value):
-            upto = 0.0
+            start = 0.0
             for row, share in plan.timeline.parts(i):
-                part, upto = round(size * (upto + share)) - round(size * upto), upto + share
+                part, start = round(size * (start + share)) - round(size * start), start + share
                 by_category[row.category] += part
                 by_layer[row.layer] += part
         return {"category": by_category, "layer": dict(by_layer.most_common())}
@@ -230,47 +234,47 @@ class Estimate:
     def __repr__(self):
         low, high = self.at
         points = ", ".join(f"{v}: {format_size(self.peak_bytes(v))}" for v in (high, 4 * high, 16 * high))
-        return "\n".join([f"Estimate of the peak over {self.over} · {points}", *self.notes])
+        return "\n".join([f"Estimated peak by {self.over} · {points}", *self.notes])
 
     def add(self, probe):
-        """Take in the outcome of a trial at the value `further`."""
+        """Add the outcome of a trial at the value `further`."""
         from .replay import plans
 
         self.seconds += probe.wall_seconds
         if probe.peak_bytes < 0.9 * self.peak_bytes(self.further):
             self.notes.append(
                 f"At {self.over}={self.further} the peak was {format_size(probe.peak_bytes)}, less than "
-                "predicted: perhaps there are not so many rows."
+                "predicted: perhaps the data has fewer rows than that."
             )
             return
         self.measured[self.further] = probe.peak_bytes
         self._rewritten = plans((self.at[1], self.further), [self._plans[-1].timeline, probe.timeline])[-1]
 
     def _further(self):
-        """A value at which sums are rewritten, if there are any that matter."""
+        """A value at which sums are surely rewritten, if there are any that matter."""
         plan, value = self._plans[-1], self.at[1]
         here, there = (plan.replay(v).peak for v in (value, 32 * value))
         row = max(1, there - here) / (31 * value)
-        if here > REWRITES_AT or plan.timeline.record.widest_sum_bytes < MATTERS * row:
+        if here > REWRITES_AT or plan.timeline.record.widest_sum_bytes < SUM_MATTERS * row:
             return None
         there = self._value_at(SURELY_REWRITTEN * REWRITES_AT)
         return there if there <= FURTHEST * value else None
 
     def _value_at(self, peak):
-        """About where the peak is so many bytes."""
+        """The value whose peak is about that many bytes."""
         plan, value = self._plans[-1], self.at[1]
         for _ in range(3):
             here, there = plan.replay(value).peak, plan.replay(2 * value).peak
             value = max(1, round(value + value * (peak - here) / max(1, there - here)))
-        return min(value, WIDEST)
+        return min(value, MAXIMUM)
 
     def _plan(self, value):
-        beyond = self._rewritten and value > LIKELY * self.further
+        beyond = self._rewritten and value > LIKELY_REWRITTEN * self.further
         return self._rewritten if beyond else self._plans[-1]
 
     def _plans_near(self, value):
-        """The plans that may hold at that value: just where sums are rewritten is not known."""
-        if not self._rewritten or value < POSSIBLY * self.further:
+        """The plans that may apply at that value: where exactly sums are rewritten is unknown."""
+        if not self._rewritten or value < POSSIBLY_REWRITTEN * self.further:
             return self._plans
         return [self._rewritten] if value >= self.further else [*self._plans, self._rewritten]
 
@@ -280,30 +284,30 @@ class Estimate:
             yield f"Nothing in memory grows with {self.over}: the peak is the same whatever its value."
         share = plan.unknown_bytes() / plan.timeline.peak_bytes
         if share > 0.02:
-            yield f"How {100 * share:.0f} % of the memory at the peak grows is not known."
-        share = plan.bent_bytes() / plan.timeline.peak_bytes
+            yield f"How {100 * share:.0f} % of the memory at the peak grows is unknown."
+        share = plan.nonlinear_bytes() / plan.timeline.peak_bytes
         if share > 0.02:
             yield (
-                f"At the peak {100 * share:.0f} % of the memory grows in several dimensions with "
-                f"{self.over}: in no straight line, so the estimate lies too low."
+                f"At the peak, {100 * share:.0f} % of the memory grows in several dimensions with "
+                f"{self.over}, and so not linearly: the estimate is too low."
             )
         if plan.timeline.record.validates:
             yield (
-                f"`fit` validates after the {STEPS} steps that were seen: what that takes, copies of the "
-                "validation arrays among it, is not in the estimate."
+                f"`fit` validates after the {STEPS} recorded steps: the memory for that, including copies of "
+                "the validation arrays, is not in the estimate."
             )
 
 
 def _largest(fits):
-    """The largest whole number that fits, 0 if 1 does not."""
+    """The largest integer that fits, up to MAXIMUM; 0 if 1 does not."""
     low, high = 0, 1
-    while high <= WIDEST and fits(high):
+    while high <= MAXIMUM and fits(high):
         low, high = high, 2 * high
-    return min(WIDEST, _between(fits, low, high))
+    return min(MAXIMUM, _between(fits, low, high))
 
 
 def _below(value, fits):
-    """The next below a value that does not fit which does, 0 if none."""
+    """The next lower value that fits, below one that does not; 0 if none."""
     low, high, step = value - 1, value, 1
     while low > 0 and not fits(low):
         low, high, step = max(0, low - step), low, 2 * step
@@ -311,7 +315,7 @@ def _below(value, fits):
 
 
 def _between(fits, low, high):
-    """The largest number that fits, of two of which the first does and the second does not."""
+    """The largest integer that fits, by bisection: `low` fits and `high` does not."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)

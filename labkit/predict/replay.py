@@ -1,4 +1,4 @@
-"""Two recorded trials made into a sequence of allocations whose sizes depend on a value, to be replayed."""
+"""Turns two recorded trials into sequences of allocations whose sizes depend on a value, and replays them."""
 
 import collections
 import re
@@ -8,23 +8,26 @@ import numpy as np
 from ..record.xla_blocks import blocks_of
 from . import allocator as bfc
 
-UNLIMITED = 2**46
-MOVES = 8  # other orders, in which tf.data's threads run earlier or later
-EARLIER, LATER = 1.0, 0.25  # of a step
+UNLIMITED = 2**46  # bytes
+SHIFTS = 8  # further orders, in which tf.data's threads run earlier or later
+EARLIER, LATER = 1.0, 0.25  # steps by which they are shifted at most
 _RUN_DEPENDENT = re.compile(r"(__inference_|__forward_|__backward_)\w+?_\d+$")
 Replay = collections.namedtuple("Replay", "fits peak place")
 
 
 def plans(at, timelines):
-    """A Plan of each trial, with the same growth for allocations that are alike."""
-    asked = [timeline.record.allocations["requested"].astype(float) for timeline in timelines]
-    first, second = _alike(at, timelines)
-    growth = (asked[1][second] - asked[0][first]) / (at[1] - at[0])
+    """A Plan for each trial, in which matching allocations grow alike.
+
+    at, timelines   the values of the two trials, and their Timelines
+    """
+    requested = [timeline.record.allocations["requested"].astype(float) for timeline in timelines]
+    first, second = _matches(at, timelines)
+    growth = (requested[1][second] - requested[0][first]) / (at[1] - at[0])
     shapes = zip(_shapes(timelines[0], first), _shapes(timelines[1], second), strict=True)
-    bent = np.array([_dimensions_apart(*pair) > 1 for pair in shapes], dtype=bool)
+    nonlinear = np.array([_differing_dimensions(*pair) > 1 for pair in shapes], dtype=bool)
     return [
-        Plan(timeline, value, sizes, places, growth, bent)
-        for timeline, value, sizes, places in zip(timelines, at, asked, (first, second), strict=True)
+        Plan(timeline, value, sizes, places, growth, nonlinear)
+        for timeline, value, sizes, places in zip(timelines, at, requested, (first, second), strict=True)
     ]
 
 
@@ -33,29 +36,30 @@ def _shapes(timeline, places):
     return [record.shapes[shape] for shape in record.allocations["shape"][places].tolist()]
 
 
-def _dimensions_apart(one, other):
-    """In how many dimensions two shapes such as "[4,30,30,8]" differ."""
+def _differing_dimensions(one, other):
+    """The number of dimensions in which two shapes such as "[4,30,30,8]" differ."""
     pairs = zip(one.split(","), other.split(","), strict=False)
     return sum(a.strip("[]") != b.strip("[]") for a, b in pairs)
 
 
-def _alike(at, timelines):
-    """Places of allocations that are alike: those in the first trial, and those in the second."""
+def _matches(at, timelines):
+    """Indices of matching allocations: those in the first trial, and those in the second."""
     first, second = timelines
     places = collections.defaultdict(collections.deque)
     for place, key in _keys(first):
         places[key].append(place)
     pairs = [(places[key].popleft(), place) for place, key in _keys(second) if places.get(key)]
-    pairs += _alike_in_the_pipeline(at, timelines)
+    pairs += _matches_in_the_pipeline(at, timelines)
     return np.array(pairs, dtype=int).reshape(-1, 2).T
 
 
-def _alike_in_the_pipeline(at, timelines):
-    """Pairs of places of what tf.data allocates without a name, by size: it grows with the value or not."""
+def _matches_in_the_pipeline(at, timelines):
+    """Index pairs of what tf.data allocates without a name, by size: proportional to the value, or equal."""
     first, second = (_places_by_size(timeline) for timeline in timelines)
-    like = {size: size * at[1] / at[0] for size in first if size * at[1] / at[0] in second}
-    like |= {size: size for size in first if size in second and size not in {*like, *like.values()}}
-    for size, other in like.items():
+    counterparts = {size: size * at[1] / at[0] for size in first if size * at[1] / at[0] in second}
+    matched = {*counterparts, *counterparts.values()}
+    counterparts |= {size: size for size in first if size in second and size not in matched}
+    for size, other in counterparts.items():
         yield from ((place, second[other][0]) for place in first[size])
         yield from ((first[size][0], place) for place in second[other])
 
@@ -72,16 +76,16 @@ def _nameless(timeline):
 
 
 def _keys(timeline):
-    """(place, what makes that allocation like another): op, type, rank, and the step in which it is made.
+    """(index, key) of each allocation; matching ones have the same key: op, rank, type and step.
 
-    A compiled step's block may have no op: then it is like that of the program of the same name.
+    The block of a compiled step may have no op: then it matches that of the program with the same name.
     """
     record = timeline.record
     columns = record.allocations
     ops = [_RUN_DEPENDENT.sub(r"\1", op) for op in record.ops]
     ranks = [shape.count(",") + (len(shape) > 2) for shape in record.shapes]
     steps = np.searchsorted(record.steps, columns["begin"])
-    steps[timeline.in_pipeline] = 0  # in which step is chance
+    steps[timeline.in_pipeline] = 0  # the step varies from run to run
     named = ~_nameless(timeline)
     for place, program in sorted(blocks_of(record).items()):
         if not columns["op"][place]:
@@ -99,49 +103,57 @@ def _leading(shape):
 
 
 class Plan:
-    """The sequence of allocations of one trial, with sizes that depend on the value."""
+    """The sequence of allocations of one trial, with sizes that depend on the value.
 
-    def __init__(self, timeline, own_value, asked, places, growth, bent):
-        self.timeline, self._own_value, self._asked = timeline, own_value, asked
+    own_value   the value of the trial
+    requested   bytes requested by each allocation of the trial
+    places      indices of the allocations that have a counterpart in the other trial
+    growth      their bytes per unit of the value
+    nonlinear   whether they grow in more than one dimension, a boolean array
+    """
+
+    def __init__(self, timeline, own_value, requested, places, growth, nonlinear):
+        self.timeline, self._own_value, self._requested = timeline, own_value, requested
         leading = np.array([_leading(shape) for shape in timeline.record.shapes])
         leading = leading[timeline.record.allocations["shape"]]
         by_shape = (leading > 0) & (leading % own_value == 0)
-        # Which of two ops writes over its input, and so allocates nothing, can differ between the trials.
-        self.per_unit = np.where(by_shape, asked / own_value, 0.0)
+        # Which of two ops overwrites its input, and so allocates nothing, can differ between the trials.
+        self.per_unit = np.where(by_shape, requested / own_value, 0.0)
         self.per_unit[places] = growth
         self._known = by_shape
         self._known[places] = True
-        self._bent = np.zeros(len(asked), dtype=bool)
-        self._bent[places] = bent
+        self._nonlinear = np.zeros(len(requested), dtype=bool)
+        self._nonlinear[places] = nonlinear
         self.orders = self._orders()
 
     def _orders(self):
-        """Orders of the allocations and deallocations (the complements): as recorded, and some others.
+        """Orders of events: the recorded one, and others with tf.data's allocations shifted at random.
 
-        When tf.data's threads make the next batch differs from step to step, and with it the holes that the
-        allocator is left with. Where the pipeline is on the device, it is moved at random in the others.
+        An allocation is its index, a deallocation the complement (~index). tf.data's threads make the next
+        batch at a different point of each step, which changes the gaps that the allocator is left with.
+        Without allocations by tf.data on the device, the recorded order is the only one.
         """
         columns = self.timeline.record.allocations
         begin, end = columns["begin"], columns["end"]
-        moving = np.flatnonzero(self.timeline.in_pipeline & (begin >= 0))
+        shifted = np.flatnonzero(self.timeline.in_pipeline & (begin >= 0))
         orders = [_order(begin, end)]
-        if not len(moving):
+        if not len(shifted):
             return orders
         step = np.diff([0, *self.timeline.record.steps])[-1]
-        latest = np.where(end[moving] >= 0, end[moving] - 1, begin.max())
+        latest = np.where(end[shifted] >= 0, end[shifted] - 1, begin.max())
         rng = np.random.default_rng(0)
-        for _ in range(MOVES):
-            moved = begin.astype(float)
-            moved[moving] += rng.uniform(-EARLIER * step, LATER * step, len(moving))
-            moved[moving] = np.clip(moved[moving], 0, latest)
-            orders.append(_order(moved, end))
+        for _ in range(SHIFTS):
+            new_begin = begin.astype(float)
+            new_begin[shifted] += rng.uniform(-EARLIER * step, LATER * step, len(shifted))
+            new_begin[shifted] = np.clip(new_begin[shifted], 0, latest)
+            orders.append(_order(new_begin, end))
         return orders
 
     def replay(self, value, limit=UNLIMITED, order=0):
-        """What the allocator would do at that value: whether all fits, the peak, and where in the order."""
+        """What the allocator would do at that value: whether everything fits, the peak, and its place."""
         allocator, peak, peak_at = bfc.Allocator(limit), 0, 0
         try:
-            for place in self._played(value, allocator, self.orders[order], {}):
+            for place in self._play(value, allocator, self.orders[order], {}):
                 if allocator.in_use > peak:
                     peak, peak_at = allocator.in_use, place
         except bfc.OutOfMemory:
@@ -149,14 +161,14 @@ class Plan:
         return Replay(True, peak, peak_at)
 
     def at_peak(self, value):
-        """(place of the allocation, bytes) of what is in use at the peak."""
+        """(index, bytes) of each allocation in use at the peak."""
         until, held = self.replay(value).place + 1, {}
-        for _ in self._played(value, bfc.Allocator(UNLIMITED), self.orders[0][:until], held):
+        for _ in self._play(value, bfc.Allocator(UNLIMITED), self.orders[0][:until], held):
             pass
         return [(i, chunk.size) for i, chunk in held.items()]
 
-    def _played(self, value, allocator, order, held):
-        """Play an order on the allocator, chunks in use kept in `held`; yields after each event its place."""
+    def _play(self, value, allocator, order, held):
+        """Replay an order, keeping the chunks in use in `held`; yields the place of each event."""
         sizes = self._sizes(value)
         for place, i in enumerate(order):
             if i < 0:
@@ -166,23 +178,24 @@ class Plan:
             yield place
 
     def _sizes(self, value):
-        sizes = np.maximum(1, np.rint(self._asked + self.per_unit * (value - self._own_value)))
+        sizes = np.maximum(1, np.rint(self._requested + self.per_unit * (value - self._own_value)))
         return sizes.astype(np.int64).tolist()
 
     def unknown_bytes(self):
-        """Bytes at the peak of allocations of which it is not known how they grow."""
+        """Bytes at the peak of allocations whose growth is unknown."""
         return self._at_own_peak(~self._known)
 
-    def bent_bytes(self):
-        """Bytes at the peak of allocations that grow in more than one dimension, so in no straight line."""
-        return self._at_own_peak(self._bent)
+    def nonlinear_bytes(self):
+        """Bytes at the peak of allocations that grow in more than one dimension."""
+        return self._at_own_peak(self._nonlinear)
 
-    def _at_own_peak(self, chosen):
+    def _at_own_peak(self, selected):
         held = self.timeline.held_at_peak()
-        return int(self.timeline.record.allocations["bytes"][held & chosen].sum())
+        return int(self.timeline.record.allocations["bytes"][held & selected].sum())
 
 
 def _order(begin, end):
+    """The events in order of time: i for an allocation, ~i for a deallocation."""
     begins, ends = np.flatnonzero(begin >= 0), np.flatnonzero((begin >= 0) & (end >= 0))
-    when, what = np.concatenate([begin[begins], end[ends]]), np.concatenate([begins, ~ends])
-    return what[np.argsort(when, kind="stable")].tolist()
+    times, events = np.concatenate([begin[begins], end[ends]]), np.concatenate([begins, ~ends])
+    return events[np.argsort(times, kind="stable")].tolist()

@@ -1,4 +1,4 @@
-"""find_batch_size(): the largest batch size that fits, predicted first and then proved."""
+"""find_batch_size(): the largest batch size that fits, first predicted and then verified by real trials."""
 
 import html
 import time
@@ -10,24 +10,26 @@ from ..show import tables
 from ..sizes import format_size
 from .estimation import Estimate, Estimating
 
-PATIENCE = 2  # seconds of waiting for memory with nothing going on, after which a trial is taken not to fit
-SHY = 0.98  # of what is promised: what is returned must fit again and again
-CLOSE = 0.01  # a prediction so close needs no correction: another limit has other holes
-WORTH = 1.02  # a size so much larger than one that fits is worth another trial
+PATIENCE = 2  # seconds for which TensorFlow may wait for memory before a trial counts as not fitting
+CAUTION = 0.98  # times the corrected prediction: the size returned must fit again and again
+CLOSE = 0.01  # a relative error this small is not corrected: another limit would fragment memory differently
+WORTHWHILE = 1.02  # times a size that fits: a candidate beyond is worth another trial
 BACK_OFF = 0.9  # of the memory, and of the size, after one that did not fit
-PROOFS = 8
+MAX_CANDIDATES = 8
 
 
 @dataclass(frozen=True, repr=False)
 class BatchSizeSearch:
-    """What the search found.
+    """The result of a search.
 
-    batch_size  the largest value proved to fit by a real trial
-    trials      how many trials it took, those of the estimate included
-    ooms        how many of them ran out of memory
-    seconds     how long it all took
-    history     (value, Outcome) of each trial at a candidate, in order
-    estimate    the Estimate that led there
+    over         the parameter that was searched
+    limit_bytes  the memory limit
+    batch_size   the largest value that fitted in a real trial
+    trials       how many trials were run, those of the estimate included
+    ooms         how many of them ran out of memory
+    seconds      how long the search took
+    history      (value, Outcome) of each candidate tried, in order
+    estimate     the Estimate that the search started from
     """
 
     over: str
@@ -40,7 +42,7 @@ class BatchSizeSearch:
     estimate: Estimate
 
     def plot(self, title=""):
-        """The figure: the predicted peak with the limit, and the trials on it."""
+        """The figure: the predicted peak with the limit and the trials."""
         from ..show import points
 
         return points.prediction(self.estimate, self.limit_bytes, title, self.history)
@@ -66,19 +68,19 @@ def find_batch_size(
     train, *, memory_limit, over="batch_size", at=(4, 8), maximum=65536, multiple_of=1, powers_of_two=False,
     margin=0.0, timeout=600, seed=0, **params,
 ):  # fmt: skip
-    """The largest value of `over` under which `train` fits the memory limit; returns a BatchSizeSearch.
+    """Find the largest value of `over` at which `train` fits the memory limit; returns a BatchSizeSearch.
 
     at             the two values that the prediction is made from
-    maximum        the largest value worth having
-    multiple_of    only such values, 8 for instance
-    powers_of_two  only 1, 2, 4, 8, ...
-    margin         share of the limit to keep free, for what is not in `train`
+    maximum        the largest value to consider
+    multiple_of    only consider multiples of this integer
+    powers_of_two  only consider 1, 2, 4, 8, ...
+    margin         fraction of the limit to keep free, for anything but `train`
 
-    Two small trials, or three, predict it (see labkit.Estimate.largest, sure=True). Then `train` is run in
-    full at that size, and what this run takes corrects the prediction; the search goes up while that
-    promises 4 % more. After a size that does not fit it goes down, and is content with one that does.
-    Raises LabkitError where nothing can be predicted, where not even 1 fits, for a trial that fails
-    otherwise, and for what run() refuses.
+    Two or three small trials predict the value (see labkit.Estimate.largest, sure=True). Then `train` is run
+    in full at that value, and its peak corrects the prediction; the search goes up while the corrected
+    prediction promises 4 % more. After a value that does not fit it goes down, and settles for one that does.
+    Raises LabkitError if nothing can be predicted, if not even 1 fits, if a trial fails for another reason
+    than memory, and for what run() refuses.
 
     >>> labkit.find_batch_size(train, memory_limit="256 MiB", multiple_of=8).batch_size
     96
@@ -95,7 +97,8 @@ class Searching:
 
     show, options   as for labkit.predict.estimation.Estimating
 
-    While it runs, `estimate` is the Estimate once there is one, and `history` the candidates tried.
+    During the search, `estimate` is the Estimate, None before it is made, and `history` lists the candidates
+    tried so far.
     """
 
     def __init__(
@@ -111,7 +114,7 @@ class Searching:
         self.estimate, self.history = None, []
 
     def run(self):
-        """Search; returns the BatchSizeSearch. Raises Stopped if it was stopped, at whatever moment."""
+        """Search; returns the BatchSizeSearch. Raises Stopped if it was stopped at any point."""
         start = time.monotonic()
         try:
             self.estimate = self._estimating.run()
@@ -121,7 +124,7 @@ class Searching:
                 value = self._higher(value, outcome) if outcome.ok else self._lower(value)
         finally:
             self._series.show.end()
-        return self._found(time.monotonic() - start)
+        return self._result(time.monotonic() - start)
 
     def stop(self):
         """End it, from any thread."""
@@ -137,51 +140,51 @@ class Searching:
             at_one = format_size(self.estimate.peak_bytes(1))
             raise NothingFits(
                 f"Not even {self.over}=1 is predicted to fit {format_size(self._free)}: it takes {at_one}. "
-                "Give more memory, or make the model smaller."
+                "Raise the limit or make the model smaller."
             )
         return self._allowed(largest) or self._allowed(self.estimate.largest(self._free) or 0)
 
     def _allowed(self, value):
-        """The largest value that may be tried, up to this one."""
+        """The largest allowed value up to this one, 0 if none."""
         value = min(value, self._maximum)
         if self._powers:
             return 2 ** (value.bit_length() - 1) if value else 0
         return value // self._multiple_of * self._multiple_of
 
     def _higher(self, value, outcome):
-        """The next candidate after one that fits, from how much it took; None if none promises more."""
-        if not self.history[0][1].ok or len(self.history) == PROOFS:  # one that does not fit is enough
+        """The next candidate after one that fits, from its peak; None if no larger one is promising."""
+        if not self.history[0][1].ok or len(self.history) == MAX_CANDIDATES:  # one failure is enough
             return None
         correction = outcome.peak_bytes / self.estimate.peak_bytes(value, self._free)
         limit = self._free
         if abs(correction - 1) > CLOSE:
             limit = min(int(limit / correction), device().memory_bytes)
-        larger = self._allowed(round(SHY * (self.estimate.largest(limit) or 0)))
-        return larger if larger > WORTH * value else None
+        larger = self._allowed(round(CAUTION * (self.estimate.largest(limit) or 0)))
+        return larger if larger > WORTHWHILE * value else None
 
     def _lower(self, value):
-        """The next candidate after one that does not fit; None if another does."""
+        """The next candidate after one that does not fit; None if another has fitted."""
         if self._fitting:
             return None
-        if len(self.history) > 1:  # there is more in `train` than was predicted from
+        if len(self.history) > 1:  # `train` takes more than the small trials could show
             return self._allowed(value // 2)
         less = int(value * BACK_OFF)
         return self._allowed(min(less, self.estimate.largest(int(self._free * BACK_OFF), sure=True) or less))
 
     def _try(self, value):
-        """A real trial at that value; it is added to the history."""
-        done, doing = self.estimate.trials + len(self.history), f"proving within {format_size(self.limit)}"
+        """Run a real trial at that value and add it to the history."""
+        done, doing = self.estimate.trials + len(self.history), f"verifying under {format_size(self.limit)}"
         outcome = self._series.run(value, done, None, doing, memory_limit=self._free, patience=PATIENCE)
         if outcome.status not in ("ok", "oom"):
-            raise LabkitError(f"The trial at {self.over}={value} did not end well:\n{outcome}")
+            raise LabkitError(f"The trial at {self.over}={value} failed:\n{outcome}")
         self.history.append((value, outcome))
         return outcome
 
-    def _found(self, seconds):
+    def _result(self, seconds):
         if not self._fitting:
             tried = ", ".join(str(value) for value, _ in self.history) or "none"
             raise NothingFits(
-                f"No value of {self.over} that may be tried fits {format_size(self._free)} (tried: {tried})."
+                f"No allowed value of {self.over} fits {format_size(self._free)} (tried: {tried})."
             )
         trials = self.estimate.trials + len(self.history)
         ooms = sum(not outcome.ok for _, outcome in self.history)
@@ -194,14 +197,14 @@ def _check(at, maximum, multiple_of, powers_of_two, margin):
     if powers_of_two and multiple_of != 1:
         raise LabkitError("Give multiple_of or powers_of_two, not both.")
     if not (isinstance(maximum, int) and isinstance(multiple_of, int)):
-        raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: give whole numbers.")
+        raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: give integers.")
     if not (multiple_of >= 1 and maximum >= multiple_of):
-        raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: no value is left to try.")
+        raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r} leave no value to try.")
     if not 0 <= margin < 0.9:
-        raise LabkitError(f"margin={margin!r}: give the share of the limit to keep free, such as 0.05.")
+        raise LabkitError(f"margin={margin!r}: give the fraction of the limit to keep free, such as 0.05.")
     if maximum < max(at):
-        such = f", such as at=({maximum // 2}, {maximum})" if maximum > 1 else ""
+        example = f", such as at=({maximum // 2}, {maximum})" if maximum > 1 else ""
         raise LabkitError(
-            f"maximum={maximum!r} is less than what the prediction is made from: give two values up to "
-            f"it{such}."
+            f"maximum={maximum!r} is less than the values that the prediction is made from: give two values "
+            f"up to it{example}."
         )

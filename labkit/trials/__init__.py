@@ -1,1 +1,1 @@
-"""Run one trial, run several, compare them, and show how they come along."""
+"""Run one trial or several, show their progress, and compare their outcomes."""

@@ -1,4 +1,4 @@
-"""compare(): outcomes before and after a fix, in one table and one picture."""
+"""compare(): outcomes before and after a fix, in one table and one figure."""
 
 import numbers
 
@@ -11,29 +11,31 @@ NOTHING = "·"
 
 
 def compare(outcomes, result="result"):
-    """Put outcomes side by side: what became of each, bytes, time, and what `train` returned.
+    """Put outcomes side by side: how each ended, its memory and speed, and what `train` returned.
 
-    outcomes   a dict of label -> Outcome; the others are measured against the first
-    result     heading of the column for what `train` returned, shown where that is a number or a text
+    outcomes   a dict of label -> Outcome; the peaks are given relative to the first
+    result     heading of the column for what `train` returned, shown if that is a number or a string
+
+    Raises LabkitError for anything but a dict of Outcomes.
 
     >>> labkit.compare({"float32": before, "float16": after}, result="accuracy")
-             outcome       peak  to first  ms per step  samples/s  host peak  accuracy
+             outcome       peak  vs first  ms per step  samples/s  host peak  accuracy
     float32  ✓ it fits  285 MiB                   48.1        665    612 MiB     0.964
     float16  ✓ it fits  159 MiB    0.56 x         71.0        451    598 MiB     0.961
     """
     if not isinstance(outcomes, dict) or not outcomes:
-        raise LabkitError('compare() takes outcomes by their labels: compare({"before": a, "after": b}).')
+        raise LabkitError('compare() takes a dict of outcomes by label: compare({"before": a, "after": b}).')
     for label, outcome in outcomes.items():
         if not isinstance(outcome, Outcome):
-            raise LabkitError(f"{label!r} is not the outcome of a trial but {outcome!r}.")
+            raise LabkitError(f"{label!r} is not the outcome of a trial: {outcome!r}.")
     return Comparison(outcomes, result)
 
 
 class Comparison:
-    """Outcomes side by side: a table in a notebook or as text, `.plot()` as a picture.
+    """Outcomes side by side: a table in a notebook or as text, a figure with `.plot()`.
 
     .outcomes   dict of label -> Outcome, as given
-    .rows       a list of dicts, heading -> cell, as shown; sizes as text
+    .rows       the table as a list of dicts, heading -> text of the cell
     """
 
     def __init__(self, outcomes, result="result"):
@@ -45,11 +47,11 @@ class Comparison:
         rows = [
             {"": label, **_cells(outcome, first, self._result)} for label, outcome in self.outcomes.items()
         ]
-        kept = [name for name in rows[0] if any(row[name] != NOTHING for row in rows)]
-        return [{name: row[name] for name in kept} for row in rows]
+        headings = [name for name in rows[0] if any(row[name] != NOTHING for row in rows)]
+        return [{name: row[name] for name in headings} for row in rows]
 
     def plot(self, title=""):
-        """The peaks with their limits, and the samples per second beside them."""
+        """The peaks with their limits, and the samples per second alongside."""
         from ..show import bars
 
         return bars.outcomes(self.outcomes, title)
@@ -65,10 +67,10 @@ class Comparison:
 
 def _cells(outcome, first, result):
     """The table's cells for one outcome."""
-    shown = {
+    cells = {
         "outcome": outcome.ending,
         "peak": NOTHING if outcome.peak_bytes is None else format_size(outcome.peak_bytes),
-        "to first": NOTHING,
+        "vs first": NOTHING,
         "ms per step": NOTHING,
         "samples/s": f"{outcome.samples_per_second:,.0f}" if outcome.samples_per_second else NOTHING,
         "host peak": format_size(outcome.host_peak_bytes) if outcome.host_peak_bytes else NOTHING,
@@ -81,11 +83,11 @@ def _cells(outcome, first, result):
         and first.peak_bytes
         and outcome.peak_bytes is not None
     ):
-        shown["to first"] = f"{outcome.peak_bytes / first.peak_bytes:.2f} x"
+        cells["vs first"] = f"{outcome.peak_bytes / first.peak_bytes:.2f} x"
     if outcome.step_seconds:
-        shown["ms per step"] = f"{1000 * outcome.median_step_seconds:.3g}"
+        cells["ms per step"] = f"{1000 * outcome.median_step_seconds:.3g}"
     if isinstance(outcome.result, numbers.Integral | str):
-        shown[result] = str(outcome.result)
+        cells[result] = str(outcome.result)
     elif isinstance(outcome.result, numbers.Real):
-        shown[result] = f"{outcome.result:.4g}"
-    return shown
+        cells[result] = f"{outcome.result:.4g}"
+    return cells

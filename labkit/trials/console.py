@@ -1,4 +1,4 @@
-"""Where a trial's output and progress go: a notebook's cell, a terminal, or a pipe."""
+"""Where a trial's output and progress go: a notebook cell, a terminal, or a pipe."""
 
 import html
 import sys
@@ -8,12 +8,15 @@ import time
 from ..process.show import said_of_memory, said_while_waiting
 
 SHOWN_CHARACTERS = 100_000
-QUIET_SECONDS = 1.0  # a trial shorter than this needs no progress
+QUIET_SECONDS = 1.0  # no progress is shown for a shorter trial
 UPDATE_SECONDS = 0.25
 
 
 class Console:
-    """Shows one trial: its output as it comes, and one line of progress that is gone at the end."""
+    """Shows one trial: its output as it arrives, and a progress line that disappears at the end.
+
+    The methods are those of labkit.process.show.Show.
+    """
 
     def __init__(self):
         self._shown = 0
@@ -27,20 +30,20 @@ class Console:
             self._line.clear()
             sys.stdout.write(text[:room])
             if len(text) > room:
-                sys.stdout.write("\n[more output is in the outcome's .log]\n")
+                sys.stdout.write("\n[output truncated; all of it is in the outcome's .log]\n")
             sys.stdout.flush()
         self._shown += len(text)
 
     def status(self, text):
-        """What is going on, in a line that replaces the one before."""
+        """The current state, as a line that replaces the one before."""
         if time.monotonic() - self._updated > UPDATE_SECONDS:
             self._updated = time.monotonic()
             self._line.write(text)
 
     def progress(self, seconds, limit=None, steps=None, current=None, peak=None, host=None):
-        """The trial has run for so many seconds; sizes in bytes, as far as they are known.
+        """The trial has been running for `seconds`; sizes in bytes, None where unknown.
 
-        host   what its process holds of the host's memory; a line has no room for it
+        host   host memory held by the trial's process, not shown: the line is too short
         """
         if seconds < QUIET_SECONDS:
             return
@@ -52,7 +55,7 @@ class Console:
         self.status(" · ".join(parts))
 
     def waiting(self, seconds):
-        """TensorFlow has been refused memory and goes on trying for so many seconds."""
+        """TensorFlow was refused memory and will keep trying for `seconds` more."""
         self.status(said_while_waiting(seconds))
 
     def close(self):
@@ -60,7 +63,10 @@ class Console:
 
 
 class Progress(Console):
-    """One line for several trials in turn: how far they are, and what the running one does behind that."""
+    """One line for a series of trials: the overall progress, then that of the running trial.
+
+    over: the parameter whose values are tried.
+    """
 
     CELLS = 20
 
@@ -69,7 +75,7 @@ class Progress(Console):
         self._over, self._prefix, self._first = over, "", None
 
     def begin(self, value, done, total, doing=""):
-        """The trial of `value` begins, after `done` of `total` (None if not known)."""
+        """The trial of `value` begins, after `done` of `total` (None if unknown); doing: its purpose."""
         if self._first is None:
             self._first = (time.monotonic(), done)
         parts = [doing, self._bar(done, total), f"{self._over}={value}", self._time_left(done, total)]
@@ -83,7 +89,7 @@ class Progress(Console):
         return f"{'█' * filled}{'░' * (self.CELLS - filled)} {done} of {total}"
 
     def _time_left(self, done, total):
-        """Seconds for the rest, from the trials made so far."""
+        """The estimated time for the remaining trials, from those made so far."""
         start, done_before = self._first
         if total is None or done == done_before:
             return ""
@@ -94,14 +100,16 @@ class Progress(Console):
         super().status(f"{self._prefix} · {text}" if text else self._prefix)
 
     def close(self):
-        """Each trial calls this at its end; the line stays until the last one's."""
+        """Keep the line: each trial calls this when it ends, and more may follow."""
 
     def end(self):
-        """All are over."""
+        """The last trial has ended: remove the line."""
         super().close()
 
 
 class _TerminalLine:
+    """A line on stderr, overwritten in place; nothing if stderr is not a terminal."""
+
     def __init__(self):
         self._width = 0
 
@@ -119,7 +127,7 @@ class _TerminalLine:
 
 
 class _NotebookLine:
-    """A display that is replaced in place, and is empty in the saved notebook."""
+    """A display that is updated in place and left empty in the saved notebook."""
 
     def __init__(self):
         self._handle = None
@@ -128,11 +136,11 @@ class _NotebookLine:
     def write(self, text):
         from IPython.display import HTML, display
 
-        shown = HTML(f"<i>{html.escape(text)}</i>")
+        line = HTML(f"<i>{html.escape(text)}</i>")
         if self._handle is None:
-            self._handle = display(shown, display_id=True)
+            self._handle = display(line, display_id=True)
         else:
-            self._handle.update(shown)
+            self._handle.update(line)
         self._empty = False
 
     def clear(self):
@@ -144,7 +152,7 @@ class _NotebookLine:
 
 
 def _notebook_line():
-    """None outside notebooks, and in threads, whose displays would land in whichever cell is current."""
+    """None outside notebooks and in threads, whose displays would appear in whichever cell is running."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     in_cell = shell is not None and threading.current_thread() is threading.main_thread()

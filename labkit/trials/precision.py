@@ -1,10 +1,13 @@
-"""A `train` with Keras's dtype policy set before it builds its model."""
+"""A `train` function that runs under a given Keras dtype policy."""
 
 import functools
 
 
 class WithPrecision:
-    """Calls `train` under a dtype policy, "mixed_float16" for instance; for trials, each its own process."""
+    """Calls `train` after setting a dtype policy such as "mixed_float16".
+
+    The policy is set for the whole process and never reset: use it in trials only.
+    """
 
     def __init__(self, train, policy):
         self._train, self._policy = train, policy

@@ -1,11 +1,11 @@
-"""Trials of one function, one after another, over the values of one parameter."""
+"""Trials of one function, one after another, for several values of one parameter."""
 
 from ..errors import LabkitError, Stopped
 from .trial import Trial
 
 
 class Series:
-    """Runs them one at a time, told to a `show`; stop() ends it from any thread.
+    """Runs the trials one at a time and reports to a `show`; stop() ends the series from any thread.
 
     train, over   the function, and the parameter whose values are tried
     show          a labkit.process.show.ShowOfSeveral
@@ -14,18 +14,23 @@ class Series:
 
     def __init__(self, train, over, show, **options):
         if over in options["params"]:
-            raise LabkitError(
-                f"The trials go over {over!r}: give its values there alone, not as a parameter too."
-            )
+            raise LabkitError(f"The trials vary {over!r}, so it cannot be given a fixed value as well.")
         self.over, self.show, self.stopped = over, show, False
         self._train, self._options, self._running = train, options, None
 
     def check(self, value):
-        """Raise LabkitError where a trial of this value cannot even begin."""
+        """Raise LabkitError if a trial of this value cannot even start."""
         self._trial(value, {})
 
     def run(self, value, done, total, doing="", **more):
-        """The Outcome of a trial of `value`; raises Stopped. more: further options of labkit.Trial."""
+        """Run a trial of `value`; returns its Outcome.
+
+        done, total   how many trials came before, and how many there are in all (None if unknown)
+        doing         the purpose of the trial, for the progress line
+        more          further options of labkit.Trial
+
+        Raises Stopped if the trial was stopped.
+        """
         trial = self._running = self._trial(value, more)
         self.show.begin(value, done, total, doing)
         if self.stopped:
@@ -33,11 +38,11 @@ class Series:
         outcome = trial.run()
         self._running = None
         if outcome.status == "stopped":
-            raise Stopped(f"It was stopped at {self.over}={value}.")
+            raise Stopped(f"Stopped at {self.over}={value}.")
         return outcome
 
     def stop(self):
-        """End the running trial, and each that would follow."""
+        """End the running trial; no other follows."""
         self.stopped = True
         running = self._running
         if running:

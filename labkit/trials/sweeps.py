@@ -1,4 +1,4 @@
-"""sweep(): trials over a grid of values of one parameter."""
+"""sweep(): trials for a grid of values of one parameter."""
 
 import csv
 import io
@@ -26,21 +26,21 @@ def sweep(
 ):  # fmt: skip
     """Run a trial for each of `values` of the parameter `over`; returns the Sweep.
 
-    values        such as [16, 32, 64]; of any parameter: sequence lengths, optimizers, policies
-    stop_at_oom   leave the rest out after the first that does not fit
-    repeats       trials of each value; their peaks differ by the spread of the machine
+    values        such as [16, 32, 64]; sequence lengths, optimizers or policies for other parameters
+    stop_at_oom   skip the remaining values after the first that does not fit
+    repeats       how many trials to run of each value; their peaks can differ a little
 
-    The others are those of labkit.run. Interrupting the cell stops the sweep; what it has found stays
-    and `Sweep.resume()` goes on. Raises LabkitError for an empty grid and for what run() refuses.
+    The other parameters are those of labkit.run. Interrupting the cell stops the sweep: its outcomes are
+    kept, and `Sweep.resume()` continues it. Raises LabkitError for an empty grid and for what run() refuses.
 
     >>> labkit.sweep(train, memory_limit="256 MiB", values=[8, 16, 32, 64]).frontier
     32
     """
-    found = Sweep(
+    new = Sweep(
         train, over, values, repeats, stop_at_oom,
         memory_limit=memory_limit, profile=profile, timeout=timeout, seed=seed, params=params,
     )  # fmt: skip
-    return found.resume()
+    return new.resume()
 
 
 class Sweep(Sequence):
@@ -48,15 +48,16 @@ class Sweep(Sequence):
 
     over, values   the parameter and the grid
     tried          (value, Outcome) of each trial made so far
-    frontier       the largest value that fitted every time; of values that are no numbers, the last one
+    frontier       the largest value that fitted every time, None if none did; of values that are not
+                   numbers, the last one that fitted
     """
 
     def __init__(self, train, over, values, repeats=1, stop_at_oom=True, show=None, **options):
         self.over, self.values = over, list(values)
         if not self.values:
-            raise LabkitError("The grid is empty: give values=[16, 32, 64], say.")
+            raise LabkitError("The grid is empty: give values, such as values=[16, 32, 64].")
         if repeats < 1:
-            raise LabkitError(f"repeats={repeats!r}: give at least 1.")
+            raise LabkitError(f"repeats={repeats!r}: give an integer of at least 1.")
         self._series = Series(train, over, show or Progress(over), **options)
         self._stop_at_oom = stop_at_oom
         self._left = [value for value in self.values for _ in range(repeats)]
@@ -65,11 +66,11 @@ class Sweep(Sequence):
 
     @property
     def finished(self):
-        """Whether nothing is left to try."""
+        """Whether all values have been tried or skipped."""
         return not self._left
 
     def resume(self):
-        """Make the trials that are left; returns this Sweep."""
+        """Run the remaining trials; returns this Sweep."""
         self._series.stopped, total = False, len(self._left) + len(self.tried)
         try:
             while self._left and not self._series.stopped:
@@ -86,7 +87,7 @@ class Sweep(Sequence):
         return self
 
     def stop(self):
-        """End the running trial and the sweep, from any thread; `resume` goes on with that trial."""
+        """End the running trial and the sweep, from any thread; `resume` continues with that trial."""
         self._series.stop()
 
     @property
@@ -101,7 +102,7 @@ class Sweep(Sequence):
         return {"over": self.over, "trials": [self._facts(value, outcome) for value, outcome in self.tried]}
 
     def to_csv(self, path=None):
-        """The trials as CSV text, one a line; written to `path` if that is given."""
+        """The trials as CSV text, one per line; also written to `path` if given."""
         text = io.StringIO()
         writer = csv.DictWriter(text, (self.over, *COLUMNS))
         writer.writeheader()
@@ -112,11 +113,11 @@ class Sweep(Sequence):
         return text.getvalue()
 
     def plot(self, title=""):
-        """The figure: peak against the parameter with the limit, samples per second beside it."""
+        """The figure: peak against the parameter with the limit, and samples per second alongside."""
         from ..show import points
 
-        said = "nothing fits" if self.frontier is None else f"{self.over} {self.frontier} fits"
-        return points.sweeps({"": self}, f"{title}: {said}" if title else said)
+        summary = "nothing fits" if self.frontier is None else f"{self.over} {self.frontier} fits"
+        return points.sweeps({"": self}, f"{title}: {summary}" if title else summary)
 
     def __len__(self):
         return len(self.tried)
@@ -126,7 +127,7 @@ class Sweep(Sequence):
 
     def __repr__(self):
         lines = [f"{self.over}={value}: {outcome.headline}" for value, outcome in self.tried]
-        left = [f"{len(self._left)} not tried yet: resume() goes on"] if self._left else []
+        left = [f"{len(self._left)} not tried yet: resume() continues"] if self._left else []
         return "\n".join([*lines, *left])
 
     def _facts(self, value, outcome):

@@ -1,4 +1,4 @@
-"""The kernel's side of a trial: send it off, watch it, stop it, and say what became of it."""
+"""The kernel's side of a trial: start it, watch it, stop it, and report its outcome."""
 
 import contextlib
 import inspect
@@ -22,21 +22,21 @@ from ..process.launcher import ENVIRONMENT, Launcher, LauncherGone
 from ..process.watch import POLL_SECONDS, Watch
 from .console import Console
 
-_launcher = Launcher()  # the one warm process of this kernel
+_launcher = Launcher()  # one per kernel, started by the first trial
 
 
 def run(train, *, memory_limit=None, timeout=120, profile=False, seed=0, **params):
-    """Run `train(**params)` in a process of its own under a memory limit; returns the Outcome.
+    """Run `train(**params)` in its own process under a memory limit; returns the Outcome.
 
-    train         a function, closures included, or source text that finds the parameters as variables
-    memory_limit  cap on the device's memory: bytes, or text such as "256 MiB"; None for no cap
-    timeout       seconds before the trial is ended; None to wait for ever
-    profile       also record every allocation, as `outcome.timeline`: True for the whole trial, a number
-                  for so many steps, or a folder in which TensorFlow's files are kept for TensorBoard
-    seed          for keras.utils.set_random_seed; None leaves the generators unseeded
+    train         a function (closures too), or source text in which the parameters are variables
+    memory_limit  cap on the device's memory: bytes, or a string such as "256 MiB"; None for no cap
+    timeout       seconds after which the trial is ended; None for no timeout
+    profile       also record every allocation, as `outcome.timeline`: True for the whole trial, an integer
+                  for that many steps, or a folder in which to keep TensorFlow's files for TensorBoard
+    seed          for keras.utils.set_random_seed; None leaves the random generators unseeded
 
-    Whatever the code does (run out of memory, crash, hang, exit), this process is untouched and the
-    outcome's `status` says which. Interrupting the cell ends the trial with the status "stopped".
+    Whatever the code does (run out of memory, crash, hang, exit), this process is unaffected and the
+    outcome's `status` tells what happened. Interrupting the cell ends the trial with the status "stopped".
     Raises LabkitError before anything starts if the limit or the parameters cannot work.
 
     >>> labkit.run("import keras; keras.ops.zeros((1000, 1000))", memory_limit="64 MiB").status
@@ -50,10 +50,12 @@ def run(train, *, memory_limit=None, timeout=120, profile=False, seed=0, **param
 class Trial:
     """One trial that can be watched and stopped from outside; `run()` is the short form.
 
-    show: an object with the methods of labkit.trials.console.Console, told of output, progress and waiting.
-    patience: seconds for which TensorFlow may be refused memory in one call before the trial is ended.
-    end_after_steps: end the trial, as one that went well, after so many training steps.
-    filename, echo: for source text, its name in tracebacks, and whether a last expression is printed.
+    show              a labkit.process.show.Show, told of output, progress and waiting; None for a Console
+    patience          seconds that TensorFlow may keep retrying one refused allocation before the trial ends
+    end_after_steps   end the trial, with the status "ok", after that many training steps
+    filename, echo    for source text: its name in tracebacks, and whether to print its last expression
+
+    The other parameters are those of run().
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Trial:
         self.limit = None if memory_limit is None else machine.check_limit(memory_limit, self.device)
         self.params = dict(params or {})
         if timeout is not None and not timeout > 0:
-            raise LabkitError(f"timeout={timeout!r}: give seconds above 0, or None to wait for ever.")
+            raise LabkitError(f"timeout={timeout!r}: give seconds above 0, or None for no timeout.")
         self.timeout, self.profile, self.seed = timeout, _profile(profile), seed
         self.filename, self.echo, self.patience = filename, echo, patience
         self.end_after_steps = end_after_steps
@@ -77,7 +79,7 @@ class Trial:
         self.stop_asked.set()
 
     def run(self):
-        """Run it to its end, whatever that is; returns the Outcome."""
+        """Run the trial until it ends, in whatever way; returns the Outcome."""
         show = self._show or Console()
         try:
             with (
@@ -99,7 +101,7 @@ class Trial:
 
     @contextlib.contextmanager
     def _launcher(self, show):
-        """The warm launcher, for this trial alone; None if stopped while waiting for it."""
+        """The started launcher, locked for this trial; None if stopped while waiting for it."""
         if not self._acquire(show):
             yield None
             return
@@ -111,7 +113,7 @@ class Trial:
     def _acquire(self, show):
         try:
             while not _launcher.lock.acquire(timeout=POLL_SECONDS):
-                show.status("waiting for another trial of this kernel to end")
+                show.status("waiting for another trial in this kernel to end")
                 if self.stop_asked.is_set():
                     return False
         except KeyboardInterrupt:
@@ -119,13 +121,13 @@ class Trial:
         return True
 
     def _warm(self, show):
-        """Start TensorFlow in the launcher if it is not there yet; None if stopped meanwhile."""
+        """Start TensorFlow in the launcher unless it is running; None if stopped meanwhile."""
         _launcher.start(_forks(self.device.kind))
         start = time.monotonic()
         try:
             while not _launcher.ready:
                 if time.monotonic() - start > 1:
-                    show.status("starting TensorFlow, once for this kernel: some seconds")
+                    show.status("starting TensorFlow: a few seconds, once per kernel")
                 if self.stop_asked.is_set():
                     return None
                 if select.select([_launcher], [], [], POLL_SECONDS)[0]:
@@ -133,7 +135,7 @@ class Trial:
         except KeyboardInterrupt:
             return None
         except LauncherGone as e:
-            raise LabkitError(f"TensorFlow could not be started. It said:\n{e}") from None
+            raise LabkitError(f"TensorFlow could not be started:\n{e}") from None
         return _launcher
 
     def _write(self, folder):
@@ -156,26 +158,26 @@ class Trial:
 
 
 def _forks(kind):
-    """Whether trials are forks of a process that has TensorFlow: as LABKIT_FORK says, or on a CPU only."""
-    asked = os.environ.get("LABKIT_FORK")
-    return asked != "0" if asked else kind == "cpu"
+    """Whether trials are forked from a process that has imported TensorFlow: LABKIT_FORK, or on CPUs only."""
+    setting = os.environ.get("LABKIT_FORK")
+    return setting != "0" if setting else kind == "cpu"
 
 
 def _pack(train, params, filename):
-    """The code and its parameters as bytes, checked as far as can be done before it runs."""
+    """The code and its parameters as bytes, checked as far as possible before it runs."""
     if isinstance(train, str):
         bad = [name for name in params if not name.isidentifier()]
         if bad:
             raise LabkitError(
-                f"{bad[0]!r} cannot be the name of a variable; parameters are variables of the source."
+                f"{bad[0]!r} is not a valid variable name; parameters become variables of the source text."
             )
         linecache.cache[filename] = (len(train), None, train.splitlines(keepends=True), filename)
     elif callable(train):
         _check_parameters(train, params)
     else:
         raise LabkitError(
-            f"`train` is of type {type(train).__name__}; give a function, `labkit.run(train)` without "
-            "brackets after its name, or source text."
+            f"`train` is of type {type(train).__name__}; pass a function without parentheses after its "
+            "name, `labkit.run(train)`, or source text."
         )
     try:
         return cloudpickle.dumps(
@@ -183,8 +185,8 @@ def _pack(train, params, filename):
         )
     except Exception as e:
         raise LabkitError(
-            f"`train` cannot be sent to another process: {e}. Make what it needs inside the function, "
-            "or give it as a parameter that pickles."
+            f"`train` cannot be sent to another process: {e}. Create what it needs inside the "
+            "function, or pass it as a parameter that can be pickled."
         ) from e
 
 
@@ -193,7 +195,9 @@ def _profile(profile):
         return profile
     if isinstance(profile, str | os.PathLike):
         return os.path.abspath(profile)
-    raise LabkitError(f"profile={profile!r}: give True, False, a number of steps, or a folder to keep it in.")
+    raise LabkitError(
+        f"profile={profile!r}: give True, False, a number of steps, or a folder for TensorFlow's files."
+    )
 
 
 def _check_parameters(train, params):
@@ -205,11 +209,11 @@ def _check_parameters(train, params):
         signature.bind(**params)
     except TypeError as e:
         name = getattr(train, "__name__", "train")
-        raise LabkitError(f"{e}. It is defined as {name}{signature}; parameters go by name.") from None
+        raise LabkitError(f"{e}. It is defined as {name}{signature}; pass parameters by name.") from None
 
 
 def _sources():
-    """The text of this kernel's cells by the names that their code carries: no file holds it."""
+    """The source of this kernel's cells, which are in no file, by the file name of their code."""
     return {
         name: "".join(entry[2])
         for name, entry in linecache.cache.items()
