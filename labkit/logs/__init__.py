@@ -1,1 +1,1 @@
-"""What TensorFlow and others print as memory runs out: messages, dumps, and logs that hold them."""
+"""What TensorFlow and others print when memory runs out, parsed: messages, memory dumps, whole logs."""

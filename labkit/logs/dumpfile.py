@@ -1,7 +1,7 @@
-"""The file that TensorFlow's allocator writes when it must refuse: every chunk of memory, in use or free.
+"""The file that TensorFlow's allocator writes when it refuses a request: every chunk, in use or free.
 
 The file is a `tensorflow.MemoryDump` protocol buffer (tensorflow/core/protobuf/bfc_memory_map.proto). It is
-read here by hand because the kernel has neither TensorFlow nor protobuf, and a crashed trial cannot read it.
+decoded by hand because the kernel has neither TensorFlow nor protobuf, and a crashed trial cannot do it.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ CHUNK_FIELD, STATS_FIELD = 3, 5
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of the allocator's memory: `size` bytes from `address`, of which `requested` were asked for."""
+    """A chunk of the allocator's memory: `size` bytes at `address`, of which `requested` were requested."""
 
     address: int
     size: int
@@ -22,7 +22,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class MemoryMap:
-    """All chunks by address, and the allocator's own counts, at the moment of a refusal."""
+    """All chunks by address, and the allocator's own counts, at the time of a refusal."""
 
     chunks: tuple
     in_use_bytes: int
@@ -30,17 +30,17 @@ class MemoryMap:
 
     @property
     def largest_free_bytes(self):
-        """The largest hole: what the biggest request could have been without growing."""
+        """The largest free chunk: the largest request that could have been met without growing."""
         return max((c.size for c in self.chunks if not c.in_use), default=0)
 
     @property
     def held_bytes(self):
-        """What the allocator has taken from the device, used and free."""
+        """Bytes that the allocator has taken from the device, in use or free."""
         return sum(c.size for c in self.chunks)
 
 
 def read(path):
-    """The MemoryMap in a dump file. Raises ValueError if the file is cut off or something else."""
+    """The MemoryMap in a dump file. Raises ValueError if the file is cut off or is not a dump."""
     chunks, stats = [], {}
     for field, value in _fields(Path(path).read_bytes()):
         if field == CHUNK_FIELD:
@@ -56,43 +56,44 @@ def _chunk(fields):
 
 
 def _fields(data):
-    """(number, value) of each field of a protocol buffer message; messages and text stay bytes."""
-    view, at = memoryview(data), 0
-    while at < len(view):
-        key, at = _varint(view, at)
+    """(number, value) of each field of a protocol buffer message; messages and strings stay bytes."""
+    view, position = memoryview(data), 0
+    while position < len(view):
+        key, position = _varint(view, position)
         number, wire = key >> 3, key & 7
         if wire == 0:
-            value, at = _varint(view, at)
+            value, position = _varint(view, position)
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
-            value, at = view[at : at + size], at + size
+            value, position = view[position : position + size], position + size
         elif wire == 2:
-            size, at = _varint(view, at)
-            value, at = view[at : at + size], at + size
+            size, position = _varint(view, position)
+            value, position = view[position : position + size], position + size
         else:
             raise ValueError(f"not a memory dump: wire type {wire}")
-        if at > len(view):
+        if position > len(view):
             raise ValueError("the memory dump is cut off")
         yield number, value
 
 
-def _varint(view, at):
+def _varint(view, position):
+    """(value, position after it) of the variable-length integer at `position`."""
     value = shift = 0
     while True:
-        if at >= len(view):
+        if position >= len(view):
             raise ValueError("the memory dump is cut off")
-        byte = view[at]
+        byte = view[position]
         value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+        position, shift = position + 1, shift + 7
         if byte < 0x80:
-            return value, at
+            return value, position
 
 
 def newest_of_first_refusal(paths, wait_seconds=10):
-    """Of the dumps of one trial, the one that TensorFlow wrote as it gave up the first time.
+    """Of one trial's dumps, the one that TensorFlow wrote when it first gave up; None if there are none.
 
-    It writes when it begins to wait and again when the wait is over; other ops may be refused meanwhile
-    and wait in turn. File names end in microseconds.
+    It writes one dump when it starts waiting for memory and another when the wait is over; meanwhile other
+    ops may be refused memory and wait in turn. File names end in microseconds.
     """
     paths = sorted(paths, key=when)
     given_up = [p for p in paths if when(p) >= when(paths[0]) + 0.9 * wait_seconds]
@@ -100,5 +101,5 @@ def newest_of_first_refusal(paths, wait_seconds=10):
 
 
 def when(path):
-    """Seconds since 1970 at which a dump was written."""
+    """When a dump was written, in seconds since 1970."""
     return int(str(path).rsplit(".", 1)[1]) / 1e6

@@ -1,6 +1,6 @@
-"""TensorFlow's memory dump as text: what its allocator prints when it must refuse, since TensorFlow 1.
+"""TensorFlow's memory dump as text: what its allocator prints when it refuses a request, since TensorFlow 1.
 
-The numbers that it prints with a unit ("32.08MiB") are rounded; those of chunks and regions are exact.
+Numbers printed with a unit ("32.08MiB") are rounded; those of chunks and regions are exact.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections import Counter
 
 from .dumpfile import Chunk, MemoryMap
 
-MOST_CHUNKS = 200_000  # of one dump: 20 MB of text
+MOST_CHUNKS = 200_000  # in one dump: 20 MB of text
 _CHUNK = re.compile(r"(InUse|Free|Chunk) {1,2}at (?:0x)?([0-9a-f]{1,16}) of size (\d{1,18})")
 _STAT = re.compile(r"^\s*(Limit|InUse|MaxInUse|LargestFreeBlock):\s+([\d.]{1,25}\s?[KMGT]?i?B?)\s*$")
 _POOL = re.compile(
@@ -34,7 +34,7 @@ NEEDLES = (
 
 
 def size(text):
-    """Bytes of a size as TensorFlow prints it ("8.41G", "32.08MiB"); None if it is none."""
+    """Bytes of a size as TensorFlow prints it ("8.41G", "32.08MiB"); None if it is not a size."""
     match = _SIZE.fullmatch(text.strip())
     try:
         return round(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ")) if match else None
@@ -43,22 +43,22 @@ def size(text):
 
 
 class TextDump:
-    """One dump, read line by line. Sizes in bytes; None where it does not say, or was cut off before.
+    """One dump, read line by line. Sizes in bytes; None if the dump does not say, or is cut off before it.
 
     pool_bytes       what the allocator has taken from the device
-    available_bytes  what it may still take up to its limit
-    stars            the line of stars: the pool in 100 characters, * used, x given but not asked for, _ free
+    available_bytes  what it may still take, up to its limit
+    stars            the line of stars: the pool in 100 characters, * in use, x unused part of a chunk, _ free
     """
 
     def __init__(self, allocator=None):
         self.allocator, self.chunks, self.stars = allocator, [], ""
-        self.ended = self.claimed = False  # claimed: a failure has it
+        self.ended = self.claimed = False  # claimed: it belongs to a failure already
         self.limit_bytes = self.pool_bytes = self.available_bytes = None
         self.in_use_bytes = self.peak_bytes = self._largest_free = None
         self._summed, self._alike = None, Counter()
 
     def read(self, line):
-        """Take in one line; whether it was one of a dump. The stars end it."""
+        """Read one line; returns whether it belongs to a dump. The line of stars ends the dump."""
         if chunk := _CHUNK.search(line):
             self._add(chunk)
         elif stat := _STAT.search(line):
@@ -92,7 +92,7 @@ class TextDump:
 
     @property
     def used_bytes(self):
-        """What was in use, by one of the allocator's own two counts; chunks alone may be cut off."""
+        """Bytes in use, by either of the allocator's own counts: the list of chunks may be cut off."""
         return self._summed if self.in_use_bytes is None else self.in_use_bytes
 
     def _chunks_in_use(self):
@@ -100,23 +100,23 @@ class TextDump:
 
     @property
     def sizes(self):
-        """How many pieces of each size were in use: from the chunks, or else from their summary."""
+        """{bytes: number of chunks of that size in use}: from the chunks, or else from their summary."""
         return Counter(c.size for c in self.chunks if c.in_use) if self.chunks else self._alike
 
     @property
     def whole(self):
-        """Whether all chunks are there: their sum is what the allocator counts, but for its rounding."""
+        """Whether all chunks are there: their sum is the allocator's own count, up to its rounding."""
         used, counted = self.used_bytes, self._chunks_in_use()
         return bool(counted and used) and abs(counted - used) <= max(0.006 * used, 16)
 
     @property
     def free_bytes(self):
-        """All holes together, or None where the chunks are not all there."""
+        """All free chunks together; None if chunks are missing."""
         return sum(c.size for c in self.chunks if not c.in_use) if self.whole else None
 
     @property
     def largest_free_bytes(self):
-        """The largest hole in the pool, exact from the chunks, or within 1 % of the pool from the stars."""
+        """The largest free chunk: exact from the chunks, or within 1 % of the pool from the stars."""
         if self.whole:
             return max((c.size for c in self.chunks if not c.in_use), default=0)
         if self.stars and self.pool_bytes:
@@ -125,11 +125,11 @@ class TextDump:
 
     @property
     def free_share(self):
-        """The longest free stretch of the pool, of 1, by the line of stars."""
+        """The longest free stretch as a fraction of the pool, from the line of stars."""
         return max(map(len, re.findall("_+", self.stars)), default=0) / 100
 
     def memory_map(self):
-        """The MemoryMap of a dump that is whole, else None. `requested` is not in the text."""
+        """The MemoryMap of a whole dump, else None. Its chunks have no `requested`: the text does not say."""
         if not self.whole:
             return None
         chunks = tuple(sorted(self.chunks, key=lambda chunk: chunk.address))
@@ -137,13 +137,13 @@ class TextDump:
 
 
 def is_inside(line):
-    """Whether the line can only be of a dump: a text may begin in the middle of one."""
+    """Whether the line can only come from a dump: a text may begin in the middle of one."""
     if not any(piece in line for piece in (" of size ", "memory_limit_: ", "Sum Total", "] *", "] _")):
         return False
     return any(pattern.search(line) for pattern in (_CHUNK, _ALIKE, _POOL, _SUM, _STARS))
 
 
 def heading(line):
-    """The allocator's name if a dump begins here: "GPU_0_bfc"."""
+    """The allocator's name, such as "GPU_0_bfc", if a dump begins on this line; else None."""
     match = _HEADING.search(line)
     return match[1] if match else None

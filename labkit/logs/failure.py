@@ -1,4 +1,4 @@
-"""Failure: all that is known of one failure, from a log or from a trial."""
+"""Failure: everything known about one failure, from a log or from a trial."""
 
 import math
 from collections import Counter
@@ -17,38 +17,38 @@ DTYPE_BYTES = {
 
 @dataclass
 class Failure:
-    """What is known of one failure, before anything is concluded from it. None where nothing says.
+    """What is known about one failure, before any conclusion is drawn. None where nothing says.
 
-    What was said of it:
-    kind                  the form of the message, one of labkit.logs.messages.FORMS, "host" or "refused"
-    line, last_line, said   of a log: the line, the last line that repeats it, its words
-    marks                 pieces of the traceback, of labkit.logs.marks.MARKS
-    epoch, done           the last epoch that began, and how many ended before it
+    How it was reported:
+    kind                  the form of the message: a name in labkit.logs.messages.FORMS, "host" or "warning"
+    line, last_line, said   in a log: its line, the last line that repeats it, its text
+    marks                 those of labkit.logs.marks.MARKS that the traceback contains
+    epoch, done           the last epoch that had begun, and how many epochs had ended
     crashed               whether the process died instead of raising an error
     dump                  the labkit.logs.dumptext.TextDump that belongs to it
     division              the labkit.logs.xlatext.Division that XLA printed
 
     What failed:
     shape, dtype          of the tensor that was refused
-    op, op_type, layer    the op by its path, or by its type; the layer it belongs to
-    requested_bytes       what was asked for
-    device, allocator     where; `on_gpu` says whether that is a GPU
-    batch, steps          batch size, and training steps done
+    op, op_type, layer    the op's path, or only its type; the layer it belongs to
+    requested_bytes       size of the request
+    device, allocator     where; `on_gpu`: whether that is a GPU
+    batch, steps          batch size, and training steps completed
 
-    The memory as it failed:
+    Memory at the time of the failure:
     limit_bytes, in_use_bytes      the allocator's limit, and what it had handed out
     largest_free_bytes             the largest block that it could still have handed out
-    available_bytes                what it might still have taken from the device, up to its limit
-    device_bytes                   what the whole device has
-    free_share                     the longest free stretch of the pool, of 1
-    sizes                          {bytes: number of chunks in use of that size}
+    available_bytes                what it could still have taken from the device, up to its limit
+    device_bytes                   total memory of the device
+    free_share                     the longest free stretch, as a fraction of the pool
+    sizes                          {bytes: number of chunks of that size in use}
     memory_map                     every chunk, a labkit.logs.dumpfile.MemoryMap
 
     What the timeline of a trial adds:
     held_by_category      {category: bytes in use}
-    block                 the Timeline of a block that XLA was refused, as if it had got it
-    loop_bytes            of that block: weights, and their gradients, kept once for each step of a loop
-    grows_by_bytes        what stayed in use from each step to the next
+    block                 the Timeline of a block that XLA was refused, as if it had been granted
+    loop_bytes            in that block: weights and their gradients, kept once per iteration of a loop
+    grows_by_bytes        by how much memory in use grew with each step
     """
 
     kind: str = "oom"
@@ -90,61 +90,61 @@ class Failure:
 
     @property
     def tensor_bytes(self):
-        """Of the tensor by shape and type; None if the type is not known."""
+        """Size of the tensor by its shape and dtype; None if either is unknown."""
         if self.shape is None or self.dtype not in DTYPE_BYTES:
             return None
         return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
 
     @property
     def last_part(self):
-        """The op itself: the last part of its path, or its type."""
+        """The op's own name: the last part of its path, or its type."""
         return (self.op or "").rpartition("/")[2] or self.op_type or ""
 
     @property
     def likely_batch(self):
-        """The batch size; where it is not known, the first dimension of the tensor."""
+        """The batch size; if that is unknown, the first dimension of the tensor."""
         return self.batch or (self.shape[0] if self.shape and len(self.shape) > 1 else None)
 
     @property
     def needed_by_category(self):
-        """Bytes in use as it failed and in the block that was refused, by category; None if not known."""
+        """{category: bytes}, in use at the failure and in the refused block together; None if unknown."""
         block = self.block.by_category() if self.block else {}
         held = self.held_by_category
         return held and {category: size + block.get(category, 0) for category, size in held.items()}
 
     @property
     def is_in_loop(self):
-        """Whether most of what was asked for is weights, kept once for each step of a loop."""
+        """Whether most of the request is weights and gradients kept once per iteration of a loop."""
         return self.loop_bytes > 0.5 * (self.requested_bytes or 0)
 
     @property
     def loop_fits(self):
-        """Whether that part would fit, with a batch that is smaller."""
+        """Whether that part would fit, given a smaller batch."""
         return self.limit_bytes is not None and self.loop_bytes <= self.limit_bytes - (self.in_use_bytes or 0)
 
     @property
     def is_building(self):
-        """Whether weights were being made or loaded: no batch had come yet."""
+        """Whether weights were being created or loaded: no batch had arrived yet."""
         return bool(self.marks & MAKES_WEIGHTS)
 
     @property
     def free_bytes(self):
-        """All that is free, in however many pieces; None where the chunks are not all known."""
+        """All free memory, in however many pieces; None if the chunks are not all known."""
         if self.memory_map is None or self.limit_bytes is None:
             return None
         return self.limit_bytes - self.memory_map.in_use_bytes
 
     @property
     def largest_chunk_bytes(self):
-        """The largest chunk in use."""
+        """Size of the largest chunk in use."""
         return max(self.sizes, default=0)
 
     @property
     def most_equal(self):
-        """(number, bytes of one) of the chunks in use of one size that together take the most."""
-        return max(((n, size) for size, n in self.sizes.items()), key=math.prod, default=(0, 0))
+        """(count, bytes of each) for the chunk size that takes the most memory in total."""
+        return max(((count, size) for size, count in self.sizes.items()), key=math.prod, default=(0, 0))
 
     def has_words(self, *words):
-        """Whether the op, the layer, or the traceback's frames have one of the words in them."""
+        """Whether one of the words occurs in the op, the layer or the traceback's marks."""
         text = f"{self.op or ''} {self.layer or ''} {' '.join(self.marks)}".lower()
         return any(word in text for word in words)

@@ -1,4 +1,4 @@
-"""Pieces of a traceback, or of the name of an op, by which the causes are told apart."""
+"""Pieces of tracebacks that distinguish the causes."""
 
 MAKES_WEIGHTS = {
     "add_weight",

@@ -1,4 +1,4 @@
-"""What TensorFlow, Keras, NumPy, CUDA and the system print as memory runs out: the forms of message."""
+"""What TensorFlow, Keras, NumPy, CUDA and the system print when memory runs out: the forms of message."""
 
 import functools
 import re
@@ -9,14 +9,14 @@ from .failure import Failure
 _LONG_NAMES = {"float": "float32", "half": "float16", "double": "float64"}
 _KILLED_IN = "Killed|killed|Getötet|Processus arrêté|已杀死|Terminado \\(killed\\)"  # what shells print
 
-CONSTANT = "Cannot parse tensor from proto"  # and its type and shape, over many lines
-# What the words of a form hide.
+CONSTANT = "Cannot parse tensor from proto"  # followed by its dtype and shape, over many lines
+# What the text of a form does not say.
 HIDDEN = {
-    "constant": "A tensor of one value throughout could not be made for lack of memory: "
-    f'"{CONSTANT}" is all that TensorFlow says of it.'
+    "constant": "A tensor filled with one value could not be created for lack of memory: "
+    f'"{CONSTANT}" is all that TensorFlow says about it.'
 }
 
-# name of the form, pieces of text of which a line has one, what is read from it
+# (name of the form, strings of which a line must contain one, pattern that parses it)
 FORMS = (
     (
         "refused",
@@ -125,46 +125,46 @@ _CHATTER = re.compile(
 
 @functools.cache
 def compiled_forms():
-    """FORMS with compiled patterns: made when first needed, for `import labkit` must be quick."""
+    """FORMS with their patterns compiled, when first needed: `import labkit` must be fast."""
     return [(name, needles, re.compile(pattern)) for name, needles, pattern in FORMS]
 
 
 def failure(number, text):
-    """The Failure that a line tells of, or None. number: of the line, from 1."""
+    """The Failure that a line reports, or None. number: line number, from 1."""
     for name, needles, pattern in compiled_forms():
         if any(needle in text for needle in needles):
             match = pattern.search(text)
             if match:
-                facts = {key: value for key, value in match.groupdict().items() if value}
+                groups = {key: value for key, value in match.groupdict().items() if value}
                 said = text[match.start() :].strip()[:300]
-                return Failure(_kind(name, text, facts), number, said, **_facts(facts))
+                return Failure(_kind(name, text, groups), number, said, **_fields(groups))
     return None
 
 
-def _kind(name, text, facts):
+def _kind(name, text, groups):
     if name in ("refused", "tenth") and ("not a failure" in text or name == "tenth"):
         return "warning"
-    if name == "driver" and facts.get("where") == "on host":
+    if name == "driver" and groups.get("where") == "on host":
         return "host"
     return "host" if name == "numpy" else name
 
 
-def _facts(said):
-    """The fields of a Failure from what a pattern found, as text."""
-    shape = said.get("shape", said.get("dims"))
-    dtype = said.get("dtype", "").lower()
-    requested = int(said["bytes"]) if "bytes" in said else dumptext.size(said.get("size", ""))
+def _fields(groups):
+    """The fields of a Failure from the named groups of a pattern."""
+    shape = groups.get("shape", groups.get("dims"))
+    dtype = groups.get("dtype", "").lower()
+    requested = int(groups["bytes"]) if "bytes" in groups else dumptext.size(groups.get("size", ""))
     return {
         "shape": None if shape is None else tuple(int(n) for n in re.findall(r"\d+", shape)),
         "dtype": _LONG_NAMES.get(dtype, dtype or None),
-        "device": said.get("device"),
-        "allocator": said.get("allocator"),
-        "op": said.get("op") if "/" in said.get("op", "") else None,
-        "op_type": said.get("op") if "/" not in said.get("op", "/") else None,
+        "device": groups.get("device"),
+        "allocator": groups.get("allocator"),
+        "op": groups.get("op") if "/" in groups.get("op", "") else None,
+        "op_type": groups.get("op") if "/" not in groups.get("op", "/") else None,
         "requested_bytes": requested,
     }
 
 
 def is_tensorflow_chatter(line):
-    """Whether a line is TensorFlow's C++ log, which the outcome keeps but the reader need not see."""
+    """Whether a line is blank or from TensorFlow's C++ log, which the reader need not see."""
     return bool(_CHATTER.match(line)) or not line.strip()

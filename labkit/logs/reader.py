@@ -1,8 +1,8 @@
-"""A reader of logs: the failures that a text tells of, with what surrounds them.
+"""A reader of logs: the failures that a text reports, with their context.
 
-A log of any length is read in blocks and constant memory. A block is searched for fixed pieces of text first;
-only a line that has one meets a regular expression, and those have no nested repetition. What surrounds a
-failure (names of ops, tracebacks, epochs) is looked for only near lines that speak of memory.
+A log of any length is read in blocks, in constant memory. A block is first searched for fixed strings; only
+a line that contains one is matched against regular expressions, and those have no nested repetition. The
+context of a failure (names of ops, tracebacks, epochs) is looked for only near lines that mention memory.
 """
 
 import re
@@ -14,11 +14,11 @@ from .marks import MARKS
 from .messages import CONSTANT, FORMS, failure
 
 BLOCK_BYTES = 2**18
-CONTEXT_BYTES = 2**15  # of a block that was passed over, what is read after all if the next one matters
-LINE_CHARACTERS = 3000  # of a longer line, what is around the piece of text that was found
-MOST_LINES = 100_000  # read closely; of a log with more, only the end
+CONTEXT_BYTES = 2**15  # of a skipped block, how much of its end is read after all if the next block matters
+LINE_CHARACTERS = 3000  # of a longer line, only the surroundings of a match are read
+MOST_LINES = 100_000  # lines read closely; of a log with more, only the end is read
 MOST_FAILURES = 50
-NEAR_LINES = 400  # a traceback belongs to the error that it ends in
+NEAR_LINES = 400  # a traceback this close to an error belongs to it
 _NODE = re.compile(
     r"\{\{node ([^\s{}]{1,400})\}\}|\[\[[Nn]ode:? ([^\s\]{]{1,400})"
     r"|Detected at node '?([\w./:-]{1,400})|Caused by op u?'([^'\s]{1,400})'"
@@ -47,8 +47,8 @@ _NEEDLES = tuple(
         (*(n for form in FORMS for n in form[1]), *dumptext.NEEDLES, *xlatext.NEEDLES, *_CONTEXT)
     )
 )
-# A block that has none of these is passed over. (Its last lines, and the log's, are read all the same: they
-# tell of a process that was killed, in other languages and as an exit status.)
+# A block that contains none of these is skipped. (The end of the log is read in any case: it may report a
+# killed process in other languages, or as an exit status.)
 _FIRST_NEEDLES = tuple(
     needle.encode()
     for needle in (
@@ -69,12 +69,18 @@ _FIRST_NEEDLES = tuple(
 
 @dataclass
 class Log:
-    """All that a text says of memory: failures in their order, warnings, and what surrounds them.
+    """Everything that a text says about memory.
 
-    given_bytes: what TensorFlow took the device to have for it; device_bytes, free_bytes: what the device
-    has, and what of it was free as TensorFlow came; epoch: the last that began; done: progress bars that came
-    to their end; retraced: how often tf.function warned of retracing; truncated: it speaks of memory that
-    ran out, whether or not the error itself is there; skimmed: it was too long to be read whole.
+    failures              the Failures, in order
+    warnings, warning     number of warnings, and the one about the largest request
+    given_bytes           the memory that TensorFlow reported as its own on the device
+    device_bytes, free_bytes   total memory of the device, and how much was free when TensorFlow started
+    batch_size            as printed in the text
+    epoch, done           the last epoch that began, and how many progress bars were completed
+    retraced              number of tf.function's warnings about retracing
+    truncated             whether it mentions memory running out, even if the error itself is cut off
+    skimmed               whether it was too long to be read whole
+    lines, bytes          length of the text
     """
 
     failures: list = field(default_factory=list)
@@ -94,19 +100,19 @@ class Log:
 
 
 def read(blocks):
-    """The Log of a text that comes in blocks of bytes, cut anywhere."""
-    reader, before = _Reader(), b""
+    """The Log of a text that arrives in blocks of bytes, split anywhere."""
+    reader, previous = _Reader(), b""
     for block in _whole_lines(blocks):
         reader.log.bytes += len(block)
-        if before:
-            reader.read(before)
-        before = block
-    reader.read(before, closely=True)
+        if previous:
+            reader.read(previous)
+        previous = block
+    reader.read(previous, closely=True)
     return reader.end()
 
 
 def _whole_lines(blocks):
-    """The same bytes in blocks of about one size; a line is cut only if it is longer than that."""
+    """The same bytes in blocks of BLOCK_BYTES at most; a line is split only if it is longer than that."""
     rest = b""
     for block in blocks:
         rest += block
@@ -122,27 +128,27 @@ class _Reader:
         self.log = Log()
         self._dumps, self._dump = {}, None
         self._skipped, self._follow, self._lines_left = b"", True, MOST_LINES
-        self._forget(-NEAR_LINES)
+        self._start_traceback(-NEAR_LINES)
 
-    def _forget(self, line):
-        """A traceback begins: what was seen before is of no use for its error."""
+    def _start_traceback(self, line):
+        """A traceback begins on this line: what came before does not belong to its error."""
         self._traceback_at = self._marks_at = line
         self._marks, self._node, self._op_type = set(), None, None
 
     def read(self, block, closely=False):
-        """Read a block: closely if it speaks of memory, or is the first, the last, or after one that does."""
-        speaks = self._lines_left > 0 and any(needle in block for needle in _FIRST_NEEDLES)
-        if closely or self._follow or speaks:
+        """Read a block: closely if it mentions memory, follows one that does, or is the first or the last."""
+        relevant = self._lines_left > 0 and any(needle in block for needle in _FIRST_NEEDLES)
+        if closely or self._follow or relevant:
             self._read_closely(block)
             self._skipped = b""
         else:
             self.log.lines += block.count(b"\n")
             self._skipped = block[-CONTEXT_BYTES:]
             self.log.skimmed |= self._lines_left <= 0
-        self._follow = speaks
+        self._follow = relevant
 
     def _read_closely(self, block):
-        """Those lines that have a piece of text which we look for, after the end of a block passed over."""
+        """Read the lines that contain a needle, of this block and of the end of a skipped one before it."""
         context = self._skipped.partition(b"\n")[2]
         number, counted = self.log.lines - context.count(b"\n"), 0
         block = context + block
@@ -151,50 +157,52 @@ class _Reader:
             counted = start
             text = block[start:end].decode("utf-8", "replace")
             text = " ".join(text.split()) if "\n" in text else text
-            self._line(number + 1, _ANSI.sub("", text) if "\x1b" in text else text)
+            self._read_line(number + 1, _ANSI.sub("", text) if "\x1b" in text else text)
         self.log.lines = number + block.count(b"\n", counted)
 
     def _windows(self, block):
-        """(start, end) of each line to look at, in order; of long lines only a part."""
-        found = set()
+        """(start, end) of each line to read, in order; of long lines only a part."""
+        windows = set()
         for needle in _NEEDLES:
             at = block.find(needle)
             while at >= 0:
                 start, end = block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at)
                 end = end if end >= 0 else len(block)
-                if needle == CONSTANT.encode():  # the shape takes the lines that follow
+                if needle == CONSTANT.encode():  # the shape is in the lines that follow
                     end = max(end, block.find(b"\n}", at, at + LINE_CHARACTERS // 3))
                 if end - start > LINE_CHARACTERS:
                     start = max(start, at - LINE_CHARACTERS // 3)
                     end = min(end, start + LINE_CHARACTERS)
-                found.add((start, end))
+                windows.add((start, end))
                 at = block.find(needle, end)
-        self._lines_left -= len(found)
-        return sorted(found)
+        self._lines_left -= len(windows)
+        return sorted(windows)
 
     def end(self):
-        """The Log. A dump without its error is a refusal too."""
+        """The finished Log. A dump whose error is missing counts as a refusal."""
         if not self.log.failures and self._dump and (self._dump.chunks or self._dump.used_bytes is not None):
             self.log.failures.append(
-                Failure("refused", max(1, self.log.lines), "(a dump without its error)", dump=self._dump)
+                Failure(
+                    "refused", max(1, self.log.lines), "(a memory dump without its error)", dump=self._dump
+                )
             )
         return self.log
 
-    def _line(self, number, text):
-        if self._reads_dump(text) or self._reads_division(number, text):
+    def _read_line(self, number, text):
+        if self._read_dump(text) or self._read_division(number, text):
             return
-        self._surroundings(number, text)
-        found = failure(number, text)
-        if found is None:
-            self._names(number, text)
-        elif found.kind == "warning":
+        self._read_context(number, text)
+        new = failure(number, text)
+        if new is None:
+            self._read_names(number, text)
+        elif new.kind == "warning":
             self.log.warnings += 1
-            self.log.warning = max(self.log.warning or found, found, key=lambda f: f.requested_bytes or 0)
+            self.log.warning = max(self.log.warning or new, new, key=lambda f: f.requested_bytes or 0)
         else:
-            self._failed(self._merged(found), text)
+            self._add_context(self._merge(new), text)
 
-    def _merged(self, new):
-        """The failure that `new` is another word of, or else `new` itself."""
+    def _merge(self, new):
+        """The earlier failure that `new` reports again, updated; or `new` itself, added to the log."""
         for old in reversed(self.log.failures[-8:]):
             if _same(old, new):
                 old.last_line = new.line
@@ -209,18 +217,18 @@ class _Reader:
             self.log.failures.append(new)
         return new
 
-    def _failed(self, failure, text):
-        """Give a failure what was seen shortly before: its place in the code, and the dump."""
+    def _add_context(self, failure, text):
+        """Give a failure what was read shortly before: its place in the code, and the dump."""
         if failure.last_line - max(self._traceback_at, self._marks_at) < NEAR_LINES:
             failure.marks |= self._marks
             failure.op = failure.op or self._node
             failure.op_type = failure.op_type or self._op_type
         if failure.dump is None and self._dump and not self._dump.claimed:
             failure.dump, self._dump.claimed = self._dump, True
-        self._names(failure.last_line, text)
+        self._read_names(failure.last_line, text)
 
-    def _names(self, number, text):
-        """Op and node, of the failure just told or of the one to come."""
+    def _read_names(self, number, text):
+        """Read the names of op and node, for the last failure or for the next."""
         node, op_type = _NODE.search(text), _OP_TYPE.search(text)
         node = node and next(filter(None, node.groups()))
         op_type = op_type and next(filter(None, op_type.groups()))
@@ -235,13 +243,14 @@ class _Reader:
                 near.op_type = op_type
 
     def _near(self, number):
+        """The last failure if it is near this line, else None."""
         last = self.log.failures[-1] if self.log.failures else None
         return last if last and number - last.last_line < NEAR_LINES else None
 
-    def _surroundings(self, number, text):
+    def _read_context(self, number, text):
         log = self.log
         if any(start in text for start in _TRACEBACK):
-            self._forget(number)
+            self._start_traceback(number)
         log.truncated = log.truncated or any(hint in text for hint in _HINTS)
         marks = {mark for mark in MARKS if mark in text} if _FRAME.match(text) else set()
         if marks:
@@ -259,25 +268,25 @@ class _Reader:
         if log.device_bytes is None and (total := _TOTAL.search(text)):
             log.device_bytes, log.free_bytes = dumptext.size(total[1]), dumptext.size(total[2] or "")
 
-    def _reads_dump(self, text):
-        """Whether this line is of a dump. Those of several processes at once are told apart by the thread."""
+    def _read_dump(self, text):
+        """Read a line if it belongs to a dump; whether it did. Each thread has a dump of its own."""
         thread = _THREAD.match(text)
         key = thread and thread[1]
         name = dumptext.heading(text)
         dump = self._dumps.get(key) or (self._dump if key is None else None)
         if name or ((dump is None or dump.ended) and dumptext.is_inside(text)):
-            dump = self._begin(key, name)
+            dump = self._begin_dump(key, name)
         return dump is not None and not dump.ended and (dump.read(text) or name is not None)
 
-    def _reads_division(self, number, text):
-        """Whether this line is of what XLA says below its error."""
+    def _read_division(self, number, text):
+        """Read a line if it belongs to the plan that XLA prints below its error; whether it did."""
         near = self._near(number)
         if near is None or near.kind != "xla":
             return False
         near.division = near.division or xlatext.Division()
         return near.division.read(text)
 
-    def _begin(self, key, allocator):
+    def _begin_dump(self, key, allocator):
         dump = self._dumps[key] = self._dump = dumptext.TextDump(allocator)
         while len(self._dumps) > 8:
             del self._dumps[next(iter(self._dumps))]
@@ -288,10 +297,10 @@ class _Reader:
 
 
 def _same(old, new):
-    """Whether two failures are two words of one: the refusal and the error, or the error said again."""
+    """Whether two reports are of one failure: the refusal and its error, or the error printed again."""
     if old.kind == "refused" and new.kind in ("oom", "copy", "xla", "constant"):
-        a, b = old.requested_bytes, new.tensor_bytes or new.requested_bytes
-        return a is None or b is None or abs(a - b) <= max(256, 0.01 * a)
+        refused, failed = old.requested_bytes, new.tensor_bytes or new.requested_bytes
+        return refused is None or failed is None or abs(refused - failed) <= max(256, 0.01 * refused)
     if old.kind != new.kind or old.kind == "refused":
         return False
     if old.kind == "xla" and old.requested_bytes and new.requested_bytes:

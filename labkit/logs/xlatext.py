@@ -1,4 +1,4 @@
-"""What XLA prints beside "Out of memory while trying to allocate": how it would divide the memory.
+"""What XLA prints after "Out of memory while trying to allocate": how it would divide the memory.
 
 `BufferAssignment::ToVerboseString` in xla/service/buffer_assignment.cc; seen in logs from GPUs only.
 """
@@ -6,6 +6,7 @@
 import re
 from dataclasses import dataclass, field
 
+from ..sizes import format_size
 from .dumptext import size
 
 _TOTAL = re.compile(r"(parameter|maybe_live_out|preallocated temp) allocation: +([\d.]{1,12}[KMGT]?i?B)")
@@ -18,21 +19,19 @@ NEEDLES = ("allocation: ", " Size: ", "\tSize: ", 'op_name="', "Subshape: ", " S
 
 @dataclass
 class Buffer:
-    """One of the largest: its bytes, op and shape."""
+    """One of the largest buffers: its bytes, op and shape."""
 
     bytes: int
     op: str = ""
     shape: str = ""
 
     def __str__(self):
-        from ..sizes import format_size
-
         return " ".join(filter(None, (format_size(self.bytes), self.shape, self.op and f"of {self.op}")))
 
 
 @dataclass
 class Division:
-    """Bytes that the step is given, gives back and needs for itself, and its largest buffers."""
+    """XLA's plan for a step: bytes of its inputs, its outputs and its own data; its largest buffers."""
 
     totals: dict = field(default_factory=dict)
     buffers: list = field(default_factory=list)
@@ -40,33 +39,33 @@ class Division:
 
     @property
     def given(self):
-        """Bytes of the step's inputs: weights, optimizer slots, the batch."""
+        """Bytes of the step's inputs: weights, optimizer state, the batch."""
         return self.totals.get("parameter", 0)
 
     @property
     def scratch(self):
-        """Bytes of what it makes meanwhile: activations, gradients, workspace."""
+        """Bytes of what the step computes on the way: activations, gradients, workspace."""
         return self.totals.get("preallocated temp", 0)
 
     @property
     def is_whole(self):
-        """Whether its totals are there; a text may be cut off."""
+        """Whether the totals are there: a text may be cut off."""
         return {"parameter", "preallocated temp"} <= self.totals.keys()
 
     @property
     def is_given(self):
-        """Whether most of it is its inputs, and the largest of them no batch of pictures or sequences."""
+        """Whether most of it is inputs, and the largest buffer is not a batch of images or sequences."""
         flat = all(buffer.shape.count(",") < 2 for buffer in self.buffers[:1])
         return flat and self.given > 2 * self.scratch
 
     @property
     def loop_bytes(self):
-        """Bytes, at least, in which it keeps weights, or their gradients, once for each step of a loop."""
+        """Bytes, at least, of weights or their gradients that it keeps once per iteration of a loop."""
         stacks = {b.shape for b in self.buffers if _WEIGHTS.search(b.op) and b.shape.count(",") == 2}
         return sum(b.bytes for b in self.buffers if b.shape in stacks)
 
     def read(self, text):
-        """Take in a line; returns whether it was of these. What is said a second time is left out."""
+        """Read a line; returns whether it belongs to the plan. A plan printed again is not counted twice."""
         total, bytes_, op, shape = (form.search(text) for form in (_TOTAL, _SIZE, _OP, _SHAPE))
         self.complete |= bool(total and total[1] in self.totals)
         if self.complete:
