@@ -59,15 +59,15 @@ def test_tensorflow(told, cards, status, said, monkeypatch):
 def test_a_hidden_gpu_is_told(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     (found,) = doctor.tensorflow_findings({"gpu_build": True, "cuda": "12", "cudnn": "9", "gpus": 0}, [CARD])
-    assert found.status == "look" and "hides" in found.said
+    assert found.status == "look" and "hides" in found.message
 
 
 def test_who_holds_the_gpu():
     full = replace(CARD, used_bytes=14 * GIB)
     (found,) = doctor.holder_findings([full], [(4711, "python3", 13 * GIB)])
-    assert found.status == "look" and "4711 python3 (13.0 GiB)" in found.said
+    assert found.status == "look" and "4711 python3 (13.0 GiB)" in found.message
     (found,) = doctor.holder_findings([full], [])
-    assert "cannot be seen" in found.said
+    assert "cannot be seen" in found.message
     (found,) = doctor.holder_findings([CARD], [])
     assert found.status == "fine"
 
@@ -141,7 +141,7 @@ def test_nvml_is_asked_where_it_is_there_and_nvidia_smi_where_it_fails(tmp_path,
 def test_memory(total, available, limit, statuses, monkeypatch):
     monkeypatch.delenv("BINDER_SERVICE_HOST", raising=False)
     found = doctor.memory_findings(HostMemory(total, available, "container"), limit)
-    assert [finding.status for finding in found if "Binder" not in finding.said] == statuses
+    assert [finding.status for finding in found if "Binder" not in finding.message] == statuses
 
 
 def test_other_versions_systems_and_disks():
@@ -162,7 +162,7 @@ def test_the_command_here_and_where_no_tensorflow_is(tmp_path):
     here = subprocess.run(command, capture_output=True, text=True)
     findings = json.loads(here.stdout)
     assert here.returncode == int(any(finding["status"] == "wrong" for finding in findings))
-    assert any("TensorFlow is built" in finding["said"] for finding in findings)
+    assert any("TensorFlow is built" in finding["message"] for finding in findings)
 
     hide = (
         "import importlib.metadata as m, runpy, sys; real = m.version\n"

@@ -1,1 +1,1 @@
-"""Doors other than import: python -m labkit, %%trial, the check of the machine."""
+"""Entry points other than import: the command line and the %%trial magic."""

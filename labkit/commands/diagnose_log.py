@@ -1,4 +1,4 @@
-"""The command `diagnose`: from a log to the reason why memory ran out."""
+"""The command `diagnose`: why memory ran out, from a log."""
 
 import json
 import sys
@@ -8,17 +8,17 @@ from ..explain.reading import diagnose, of_blocks, read_blocks
 
 
 def add(add_command):
-    """Add the command, by a function of (name, run, help, example) that returns its parser."""
-    said = "Tell from an error message or a log why memory ran out. Status 0: a cause was found; 1: none."
+    """Add the command, with a function (name, run, help, example) that returns its parser."""
+    summary = "Explain an out-of-memory error from its message or log. Status 0: cause found; 1: none found."
     example = "python train.py 2>&1 | tee train.log; python -m labkit diagnose train.log"
-    command = add_command("diagnose", _diagnose, said, example)
-    command.add_argument("log", nargs="?", default="-", help="path of the log; without it, or -: stdin")
+    command = add_command("diagnose", _diagnose, summary, example)
+    command.add_argument("log", nargs="?", default="-", help="path of the log; stdin if omitted or -")
 
 
 def _diagnose(arguments):
     if arguments.log == "-":
-        found = of_blocks(read_blocks(sys.stdin.buffer))
+        diagnosis = of_blocks(read_blocks(sys.stdin.buffer))
     else:
-        found = diagnose(Path(arguments.log))
-    print(json.dumps(found.to_dict(), indent=2) if arguments.json else found)
-    return 0 if found.found else 1
+        diagnosis = diagnose(Path(arguments.log))
+    print(json.dumps(diagnosis.to_dict(), indent=2) if arguments.json else diagnosis)
+    return 0 if diagnosis.found else 1

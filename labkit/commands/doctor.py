@@ -1,6 +1,6 @@
-"""doctor(): is this machine set up well for the course? Each finding says what to do.
+"""doctor(): checks that this machine is set up correctly for the course. Each finding says what to do.
 
-It needs neither TensorFlow nor a GPU. TensorFlow is asked in a process of its own.
+It needs neither TensorFlow nor a GPU. TensorFlow itself is checked in a process of its own.
 """
 
 import importlib.metadata
@@ -18,24 +18,29 @@ from ..sizes import format_size
 
 GIB = 2**30
 SIGNS = {"fine": "✓", "look": "!", "wrong": "✗"}
-ENOUGH_BYTES = 1_610_000_000  # what a lesson took at its worst: benchmarks/results/memory_of_a_lesson.txt
-INSTALL = 'pip install "keras-memory-labkit[tf,lab]", or make install in the course\'s folder.'
+ENOUGH_BYTES = 1_610_000_000  # the most that a lesson has taken: benchmarks/results/memory_of_a_lesson.txt
+INSTALL = 'pip install "keras-memory-labkit[tf,lab]", or make install in the folder of the course.'
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. status: "fine", "look" (it may matter) or "wrong" (it stops the labs)."""
+    """The result of one check.
+
+    status    "fine", "look" (it may matter) or "wrong" (the labs cannot work)
+    message   what was found
+    advice    what to do about it; may be empty
+    """
 
     status: str
-    said: str
-    todo: str = ""
+    message: str
+    advice: str = ""
 
     def __str__(self):
-        return f"{SIGNS[self.status]} {self.said}" + (f"\n    {self.todo}" if self.todo else "")
+        return f"{SIGNS[self.status]} {self.message}" + (f"\n    {self.advice}" if self.advice else "")
 
 
 def doctor():
-    """Findings on this machine, one after the other; the last, of TensorFlow itself, takes some seconds."""
+    """Yield the findings on this machine; the last, on TensorFlow itself, takes a few seconds."""
     yield python_finding(sys.version_info[:3])
     yield system_finding(platform.system(), platform.machine())
     yield from package_findings()
@@ -48,52 +53,54 @@ def doctor():
 
 
 def version(package):
-    """The version of an installed package, or None. It is not imported."""
+    """The version of an installed package, without importing it; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def _parts(text):
-    """A version's first two numbers: "2.21.0" -> (2, 21)."""
+def _major_minor(text):
+    """The first two numbers of a version: "2.21.0" -> (2, 21)."""
     return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in text.split(".")[:2])
 
 
-def python_finding(found):
-    said = "Python " + ".".join(map(str, found))
-    if (3, 10) <= found[:2] <= (3, 13):
-        return Finding("fine", said)
-    return Finding("wrong", f"{said}: the course needs 3.10 to 3.13.", "make install PYTHON=python3.12")
+def python_finding(version):
+    """version: such as (3, 12, 1)."""
+    text = "Python " + ".".join(map(str, version))
+    if (3, 10) <= version[:2] <= (3, 13):
+        return Finding("fine", text)
+    return Finding("wrong", f"{text}: the course needs 3.10 to 3.13.", "make install PYTHON=python3.12")
 
 
 def system_finding(system, machine):
+    """system, machine: as platform.system() and platform.machine() name them."""
     if system == "Linux":
         return Finding("fine", f"Linux on {machine}")
     if system == "Darwin":
-        return Finding("look", f"macOS on {machine}: nobody has tried the course there yet.")
+        return Finding("look", f"macOS on {machine}: the course has not been tested there yet.")
     return Finding(
-        "wrong", f"{system}: trials need Linux.", "On Windows, install WSL 2, and the course in it."
+        "wrong", f"{system}: trials need Linux.", "On Windows, install WSL 2 and the course inside it."
     )
 
 
 def package_findings(version=version):
-    """What is installed, and whether it fits together."""
-    both = [name for name in ("tensorflow", "tensorflow-cpu") if version(name)]
-    if not both:
+    """Which packages are installed, and whether their versions work together."""
+    builds = [name for name in ("tensorflow", "tensorflow-cpu") if version(name)]
+    if not builds:
         yield Finding("wrong", "TensorFlow is not installed.", INSTALL)
-    elif len(both) == 2:
+    elif len(builds) == 2:
         yield Finding(
             "wrong",
             "Both tensorflow and tensorflow-cpu are installed: one overwrites the other.",
-            "pip uninstall -y tensorflow tensorflow-cpu, then install one of them.",
+            "pip uninstall -y tensorflow tensorflow-cpu, then install only one of them.",
         )
-    elif (2, 18) <= _parts(version(both[0])) < (2, 22):
-        yield Finding("fine", f"{both[0]} {version(both[0])}")
+    elif (2, 18) <= _major_minor(version(builds[0])) < (2, 22):
+        yield Finding("fine", f"{builds[0]} {version(builds[0])}")
     else:
-        yield Finding("look", f"{both[0]} {version(both[0])}: the course is made for 2.18 to 2.21.", INSTALL)
+        yield Finding("look", f"{builds[0]} {version(builds[0])}: the course supports 2.18 to 2.21.", INSTALL)
     keras = version("keras")
-    if keras and _parts(keras) >= (3, 0):
+    if keras and _major_minor(keras) >= (3, 0):
         yield Finding("fine", f"keras {keras}")
     else:
         yield Finding(
@@ -104,26 +111,26 @@ def package_findings(version=version):
         yield Finding("look", f"Not installed: {', '.join(missing)}. The notebooks need them.", INSTALL)
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
-        yield Finding("look", f"KERAS_BACKEND is {backend!r}: trials set it to tensorflow all the same.")
+        yield Finding("look", f"KERAS_BACKEND is {backend!r}: trials use tensorflow anyway.")
 
 
-def tensorflow_findings(told, cards):
-    """told: of labkit.machine.ask_tensorflow; cards: the Gpus that the driver lists."""
-    if "error" in told:
-        yield Finding("wrong", f"TensorFlow cannot be imported: {told['error']}", INSTALL)
+def tensorflow_findings(facts, cards):
+    """facts: from labkit.machine.ask_tensorflow; cards: the Gpus that the driver lists."""
+    if "error" in facts:
+        yield Finding("wrong", f"TensorFlow cannot be imported: {facts['error']}", INSTALL)
         return
     build = (
-        f"built for CUDA {told['cuda']}, cuDNN {told['cudnn']}"
-        if told["gpu_build"]
+        f"built for CUDA {facts['cuda']}, cuDNN {facts['cudnn']}"
+        if facts["gpu_build"]
         else "built for the CPU only"
     )
-    if told["gpus"]:
-        yield Finding("fine", f"TensorFlow is {build}, and uses {told['gpus']} GPU(s).")
+    if facts["gpus"]:
+        yield Finding("fine", f"TensorFlow is {build}, and uses {facts['gpus']} GPU(s).")
     elif not cards:
         yield Finding(
-            "fine", f"TensorFlow is {build}; there is no NVIDIA GPU: trials run on the CPU stand-in."
+            "fine", f"TensorFlow is {build}; without an NVIDIA GPU, trials run on the CPU stand-in."
         )
-    elif not told["gpu_build"]:
+    elif not facts["gpu_build"]:
         yield Finding(
             "look",
             f"There is a GPU ({cards[0].name}), but TensorFlow is {build}.",
@@ -137,30 +144,34 @@ def tensorflow_findings(told, cards):
         yield Finding(
             "look",
             f"There is a GPU (driver {cards[0].driver}), but TensorFlow cannot use it.",
-            "Its CUDA libraries or the driver do not fit: pip install 'tensorflow[and-cuda]', "
-            "or a newer driver.",
+            "Its CUDA libraries or the driver have the wrong version: pip install 'tensorflow[and-cuda]', "
+            "or install a newer driver.",
         )
 
 
 def holder_findings(cards, processes):
-    """Who holds the memory of the GPUs."""
+    """Which processes hold the memory of the GPUs.
+
+    cards       the Gpus that the driver lists
+    processes   (pid, name, bytes) of each process on them
+    """
     for gpu in cards:
         used = f"{format_size(gpu.used_bytes)} of {format_size(gpu.total_bytes)}"
-        said = f"GPU {gpu.index}, {gpu.name}: {used} in use"
+        usage = f"GPU {gpu.index}, {gpu.name}: {used} in use"
         if gpu.used_bytes <= 0.2 * gpu.total_bytes:
-            yield Finding("fine", f"{said}.")
+            yield Finding("fine", f"{usage}.")
             continue
-        who = ", ".join(f"{pid} {name} ({format_size(used)})" for pid, name, used in processes)
-        by = f" by {who}." if who else "; by whom cannot be seen from here."
+        holders = ", ".join(f"{pid} {name} ({format_size(used)})" for pid, name, used in processes)
+        by = f" by {holders}." if holders else "; the processes cannot be seen from here."
         yield Finding(
             "look",
-            said + by,
-            "End it if it is yours (a notebook's kernel, a job that did not die): nvidia-smi",
+            usage + by,
+            "End those that are yours, such as a notebook's kernel or a leftover job (see nvidia-smi).",
         )
 
 
 def address_limit():
-    """`ulimit -v` in bytes, or None where there is none."""
+    """`ulimit -v` in bytes, None if unlimited."""
     try:
         import resource
     except ImportError:  # Windows
@@ -170,29 +181,29 @@ def address_limit():
 
 
 def memory_findings(host, address_limit):
-    """host: of labkit.machine.host_memory; address_limit: `ulimit -v` in bytes, or None."""
-    said = f"{format_size(host.available)} of host memory free, of {format_size(host.total)} ({host.source})"
+    """host: from labkit.machine.host_memory; address_limit: `ulimit -v` in bytes, or None."""
+    free = f"{format_size(host.available)} of host memory free, of {format_size(host.total)} ({host.source})"
     lesson = format_size(ENOUGH_BYTES)
     if host.total < ENOUGH_BYTES:
-        yield Finding("wrong", f"{said}: a lesson takes up to {lesson}.", _container_advice(host))
+        yield Finding("wrong", f"{free}: a lesson takes up to {lesson}.", _container_advice(host))
     elif host.available < ENOUGH_BYTES:
         yield Finding(
             "look",
-            f"{said}: a lesson takes up to {lesson}.",
-            "Shut down the kernels of other notebooks, and close what you do not need.",
+            f"{free}: a lesson takes up to {lesson}.",
+            "Shut down the kernels of other notebooks, and close programs that you do not need.",
         )
     else:
-        yield Finding("fine", f"{said}.")
+        yield Finding("fine", f"{free}.")
     if any(name.startswith("BINDER_") for name in os.environ):
         yield Finding(
             "look",
-            "This is a Binder: it stops after ten idle minutes, and keeps nothing.",
+            "This is Binder: it stops after ten idle minutes and keeps nothing.",
             "Download the notebooks that you want to keep.",
         )
     if address_limit is not None:
         yield Finding(
             "look",
-            f"ulimit -v is {format_size(address_limit)}: that may stop TensorFlow.",
+            f"ulimit -v is {format_size(address_limit)}: TensorFlow may not start.",
             "ulimit -v unlimited",
         )
 
@@ -204,16 +215,19 @@ def _container_advice(host):
 
 
 def disk_finding(free):
-    said = f"{format_size(free)} free in {tempfile.gettempdir()}"
+    """free: bytes on the disk of the temporary folder."""
+    text = f"{format_size(free)} free in {tempfile.gettempdir()}"
     if free < GIB:
-        return Finding("look", f"{said}: records of trials are kept there.", "Free some, or set TMPDIR.")
-    return Finding("fine", f"{said}.")
+        return Finding(
+            "look", f"{text}: recordings of trials are stored there.", "Free some space, or set TMPDIR."
+        )
+    return Finding("fine", f"{text}.")
 
 
 def add(add_command):
-    """Add the command, by a function of (name, run, help, example) that returns its parser."""
-    said = "Look whether this machine is set up well for the course. Status 1: something stops the labs."
-    add_command("doctor", _doctor, said, "python -m labkit doctor")
+    """Add the command, with a function (name, run, help, example) that returns its parser."""
+    summary = "Check that this machine is set up correctly for the course. Status 1: the labs cannot work."
+    add_command("doctor", _doctor, summary, "python -m labkit doctor")
 
 
 def _doctor(arguments):

@@ -28,14 +28,16 @@ class _HelpShown(Exception):
 def _parser():
     parser = _Parser(
         prog="%%trial",
-        description="Run this cell in a process of its own under a memory limit. The variables of this "
-        "notebook are not there unless sent along. The outcome is shown and kept as _trial.",
+        description="Run this cell in its own process under a memory limit. Variables of this notebook "
+        "exist there only if sent with --use. The outcome is shown and kept as _trial.",
     )
-    parser.add_argument("--memory-limit", metavar="SIZE", help='such as 256MiB or "1.5 GB"; none: no limit')
+    parser.add_argument(
+        "--memory-limit", metavar="SIZE", help='such as 256MiB or "1.5 GB"; default: no limit'
+    )
     parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS", help="default 120")
     parser.add_argument("--seed", type=int, default=0, help="default 0")
     parser.add_argument("--profile", action="store_true", help="record every allocation: _trial.timeline")
-    parser.add_argument("--use", default="", metavar="X,Y", help="variables of this notebook to send along")
+    parser.add_argument("--use", default="", metavar="X,Y", help="variables of this notebook to send")
     parser.add_argument("parameters", nargs="*", metavar="name=value", help="variables for the cell")
     return parser
 
@@ -44,18 +46,18 @@ def _parser():
 class TrialMagics(Magics):
     @cell_magic
     def trial(self, line, cell):
-        """Run this cell in a process of its own under a memory limit. `%%trial --help` lists the options."""
+        """Run this cell in its own process under a memory limit. `%%trial --help` lists the options."""
         try:
             options = _parser().parse_args(shlex.split(line))
         except _HelpShown:
             return None
         outcome = Trial(
-            "\n" + cell,  # the magic's own line counts, as it does in the reader's line numbers
+            "\n" + cell,  # the line of the magic counts, so that line numbers are those of the cell
             memory_limit=options.memory_limit,
             timeout=options.timeout,
             profile=options.profile,
             seed=options.seed,
-            params={**self._used(options.use), **dict(map(_parameter, options.parameters))},
+            params={**self._variables(options.use), **dict(map(_parameter, options.parameters))},
             filename=self._cell_name(),
             echo=True,
         ).run()
@@ -63,21 +65,21 @@ class TrialMagics(Magics):
         return outcome
 
     def _cell_name(self):
-        """What IPython calls the running cell, "Cell In[3]": its own count runs ahead in some versions."""
+        """The running cell's name, "Cell In[3]", from the stack: IPython's own counter can be ahead."""
         frame = sys._getframe()
         while frame is not None:
-            named = cell_name(frame.f_code.co_filename)
-            if named:
-                return named
+            name = cell_name(frame.f_code.co_filename)
+            if name:
+                return name
             frame = frame.f_back
         return "<cell>"
 
-    def _used(self, names):
+    def _variables(self, names):
         names = [name.strip() for name in names.split(",") if name.strip()]
         for name in names:
             if name not in self.shell.user_ns:
                 raise LabkitError(
-                    f"--use {name}: this notebook has no variable {name!r}. Run its cell first."
+                    f"--use {name}: this notebook has no variable {name!r}. Run the cell that defines it."
                 )
         return {name: self.shell.user_ns[name] for name in names}
 

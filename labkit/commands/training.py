@@ -1,6 +1,6 @@
-"""The commands `estimate` and `find-batch-size`, for a function in the reader's own module.
+"""The commands `estimate` and `find-batch-size`, for a function in a user's module.
 
-The reader's module is imported by the trials alone: this process stays without TensorFlow.
+Only the trials import that module: this process does not load TensorFlow.
 """
 
 import ast
@@ -19,67 +19,88 @@ from ..trials.console import Progress
 
 
 def add(add_command):
-    """Add both, by a function of (name, run, help, example) that returns the parser of a new command."""
-    said = "Predict the peak memory of a training at batch sizes not run. Status 0; 1 where nothing fits."
+    """Add both commands, with a function (name, run, help, example) that returns the parser of each."""
+    summary = "Predict the peak memory of training at batch sizes not run. Status 0; 1 if nothing fits."
     example = "python -m labkit estimate mymodule:train --memory-limit 8GiB steps=3"
-    command = _with_common(add_command("estimate", _estimate, said, example))
-    command.add_argument("--memory-limit", metavar="SIZE", help="also the largest value that fits: 8GiB")
-    said = "Find the largest batch size that fits a memory limit, and prove it. Status 0; 1 where none fits."
+    command = _with_common(add_command("estimate", _estimate, summary, example))
+    command.add_argument(
+        "--memory-limit", metavar="SIZE", help="such as 8GiB: also predict the largest value that fits"
+    )
+    summary = (
+        "Find the largest batch size that fits a memory limit, by real trials. Status 0; 1 if none fits."
+    )
     example = "python -m labkit find-batch-size train.py:train --memory-limit 8GiB --multiple-of 8"
-    command = _with_common(add_command("find-batch-size", _find_batch_size, said, example))
+    command = _with_common(add_command("find-batch-size", _find_batch_size, summary, example))
     command.add_argument("--memory-limit", metavar="SIZE", required=True, help="such as 8GiB")
-    command.add_argument("--maximum", type=int, default=65536, help="the largest value worth having")
+    command.add_argument(
+        "--maximum", type=int, default=65536, help="largest value to consider; default 65536"
+    )
     command.add_argument("--multiple-of", type=int, default=1, metavar="N", help="only multiples of N")
     command.add_argument("--powers-of-two", action="store_true", help="only 1, 2, 4, 8, ...")
-    command.add_argument("--margin", type=float, default=0.0, help="share of the limit to keep free")
+    command.add_argument(
+        "--margin", type=float, default=0.0, help="fraction of the limit to keep free; default 0"
+    )
 
 
 def _with_common(command):
-    command.add_argument("train", help="module:function or path/to/file.py:function, a function that trains")
-    command.add_argument("parameters", nargs="*", metavar="name=value", help="its other parameters")
-    command.add_argument("--over", default="batch_size", metavar="NAME", help="default batch_size")
-    command.add_argument("--at", nargs=2, type=int, default=(4, 8), metavar="N", help="values to try")
-    command.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="of a trial")
+    command.add_argument("train", help="the training function: module:function or path/to/file.py:function")
+    command.add_argument(
+        "parameters", nargs="*", metavar="name=value", help="other parameters of the function"
+    )
+    command.add_argument(
+        "--over", default="batch_size", metavar="NAME", help="parameter to vary; default batch_size"
+    )
+    command.add_argument(
+        "--at", nargs=2, type=int, default=(4, 8), metavar="N", help="two small values to try; default 4 8"
+    )
+    command.add_argument(
+        "--timeout", type=float, default=600, metavar="SECONDS", help="per trial; default 600"
+    )
     return command
 
 
-def _estimate(given):
-    limit = given.memory_limit and check_limit(given.memory_limit, device())
-    train, options = _of_trials(given)
-    facts = _facts(Estimating(train, given.at, given.over, **options).run(), limit)
-    print(json.dumps(facts, indent=2) if given.json else _table(facts, given.over))
+def _estimate(arguments):
+    limit = arguments.memory_limit and check_limit(arguments.memory_limit, device())
+    train, options = _trial_options(arguments)
+    facts = _facts(Estimating(train, arguments.at, arguments.over, **options).run(), limit)
+    print(json.dumps(facts, indent=2) if arguments.json else _table(facts, arguments.over))
     return 1 if limit and facts["largest"] is None else 0
 
 
-def _find_batch_size(given):
-    train, options = _of_trials(given)
+def _find_batch_size(arguments):
+    train, options = _trial_options(arguments)
     options |= {
-        name: getattr(given, name) for name in ("at", "maximum", "multiple_of", "powers_of_two", "margin")
+        name: getattr(arguments, name) for name in ("at", "maximum", "multiple_of", "powers_of_two", "margin")
     }
     try:
-        found = Searching(train, given.memory_limit, given.over, **options).run()
+        result = Searching(train, arguments.memory_limit, arguments.over, **options).run()
     except NothingFits as e:
-        print(json.dumps({given.over: None, "why": str(e)}, indent=2) if given.json else e)
+        print(json.dumps({arguments.over: None, "why": str(e)}, indent=2) if arguments.json else e)
         return 1
     tried = [
-        {given.over: value, "status": o.status, "peak_bytes": o.peak_bytes} for value, o in found.history
+        {arguments.over: value, "status": o.status, "peak_bytes": o.peak_bytes} for value, o in result.history
     ]
-    facts = {given.over: found.batch_size, "trials": found.trials, "ooms": found.ooms, "tried": tried}
-    print(json.dumps(facts | {"seconds": found.seconds}, indent=2) if given.json else found)
+    facts = {arguments.over: result.batch_size, "trials": result.trials, "ooms": result.ooms, "tried": tried}
+    print(json.dumps(facts | {"seconds": result.seconds}, indent=2) if arguments.json else result)
     return 0
 
 
-def _of_trials(given):
-    """The source of the trials, and their options."""
-    params = dict(map(parameter, given.parameters))
-    names = ", ".join(f"{name}={name}" for name in (given.over, *params))
-    module, function = _found(given.train)
+def _trial_options(arguments):
+    """(train, options) of the trials: their source text, and the other arguments."""
+    params = dict(map(parameter, arguments.parameters))
+    names = ", ".join(f"{name}={name}" for name in (arguments.over, *params))
+    module, function = _locate(arguments.train)
     train = f"from {module} import {function} as labkit_train\nlabkit_train({names})\n"
-    return train, {"show": _Line(given.over), "timeout": given.timeout, "seed": 0, "params": params}
+    return train, {
+        "show": _StderrProgress(arguments.over),
+        "timeout": arguments.timeout,
+        "seed": 0,
+        "params": params,
+    }
 
 
-def _found(target):
-    """(module, function) of "module:function" or "path/to/file.py:function", its folder first on sys.path."""
+def _locate(target):
+    """(module, function) of "module:function" or "path/to/file.py:function"; puts its folder on sys.path."""
     name, _, function = target.rpartition(":")
     if not name or not function.isidentifier():
         raise LabkitError(f"{target!r}: give module:function, or path/to/file.py:function.")
@@ -90,20 +111,20 @@ def _found(target):
         folder, name = str(Path(name).resolve().parent), Path(name).stem
         if not name.isidentifier():
             raise LabkitError(
-                f"Python cannot import {name!r}: rename the file, with no hyphen, dot or space."
+                f"Python cannot import {name!r}: use a file name without hyphens, dots and spaces."
             )
     sys.path.insert(0, folder)
     try:
-        there = importlib.util.find_spec(name)
+        spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
-        there = None
-    if there is None:
-        raise LabkitError(f"There is no module {name!r} in {folder} nor among those installed.")
+        spec = None
+    if spec is None:
+        raise LabkitError(f"There is no module {name!r} in {folder} or among the installed packages.")
     return name, function
 
 
 def parameter(text):
-    """(name, value) of a name=value of the command line; a value that is no Python literal is text."""
+    """(name, value) of a name=value argument; a value that is not a Python literal is a string."""
     name, sign, value = text.partition("=")
     if not sign or not name.isidentifier():
         raise LabkitError(f"{text!r} is not name=value")
@@ -113,25 +134,27 @@ def parameter(text):
         return name, value
 
 
-def _facts(found, limit):
-    """The Estimate as plain data: measured, predicted at doublings, the largest that fits."""
-    largest = limit and found.largest(limit)
-    sure = largest and found.largest(limit, sure=True)
+def _facts(estimate, limit):
+    """The Estimate as plain data: measured peaks, predicted peaks at doublings, the largest that fits."""
+    largest = limit and estimate.largest(limit)
+    sure = largest and estimate.largest(limit, sure=True)
     predicted = []
-    for value in _values(found.at[1], largest):
-        low, high = found.interval(value)
-        predicted.append({found.over: value, "peak_bytes": found.peak_bytes(value), "low": low, "high": high})
+    for value in _values(estimate.at[1], largest):
+        low, high = estimate.interval(value)
+        predicted.append(
+            {estimate.over: value, "peak_bytes": estimate.peak_bytes(value), "low": low, "high": high}
+        )
     facts = {
-        "measured": [{found.over: value, "peak_bytes": peak} for value, peak in found.measured.items()],
+        "measured": [{estimate.over: value, "peak_bytes": peak} for value, peak in estimate.measured.items()],
         "predicted": predicted,
-        "notes": found.notes,
-        "seconds": found.seconds,
+        "notes": estimate.notes,
+        "seconds": estimate.seconds,
     }
     return facts | ({"memory_limit": limit, "largest": largest, "largest_sure": sure} if limit else {})
 
 
 def _values(tried, largest):
-    """Doublings of what was tried, to a little beyond the largest that fits, and that one."""
+    """Doublings of the value tried, up to twice the largest that fits, and that one."""
     doublings = {tried * 2**power for power in range(1, 24)}
     high = 2 * largest if largest else 64 * tried
     return sorted({value for value in doublings if value <= high} | ({largest} if largest else set()))
@@ -148,20 +171,21 @@ def _table(facts, over):
     return "\n".join([*lines, *facts["notes"]])
 
 
-def _row(row, over, said):
-    return f"{row[over]:>12}  {format_size(row['peak_bytes']):>10}  {said}"
+def _row(row, over, source):
+    return f"{row[over]:>12}  {format_size(row['peak_bytes']):>10}  {source}"
 
 
 def _verdict(facts, over):
     limit = format_size(facts["memory_limit"])
     if not facts["largest"]:
         return f"Not even {over} 1 should fit {limit}."
-    said = f"Up to {over} {facts['largest']} should fit {limit}"
-    return f"{said}; to be on the safe side, {facts['largest_sure'] or 0}."
+    sure = facts["largest_sure"]
+    advice = f"to be safe, use {sure}" if sure else "no value is certain to fit"
+    return f"Up to {over} {facts['largest']} should fit {limit}; {advice}."
 
 
-class _Line(Progress):
-    """What a training prints goes to stderr: stdout is for the answer."""
+class _StderrProgress(Progress):
+    """A progress line for which the output of `train` goes to stderr: stdout is for the result."""
 
     def output(self, text):
         sys.stderr.write(text)
