@@ -231,7 +231,7 @@ def test_gauge_moves_and_a_timeline_can_be_walked_through(page):
     run_cell(page, 4)
     expect(bars.first).not_to_have_attribute("aria-valuetext", before)
     view = page.locator(".jp-CodeCell").nth(4)
-    total = view.locator(".labkit-moment b").first  # the other is in the saved table, which is hidden
+    total = view.locator(".labkit-in-use b").first  # the other is in the saved table, which is hidden
     expect(total).to_have_text(re.compile("[KM]iB"), timeout=60_000)
     at_peak = total.inner_text()
     view.locator("[role=slider]").focus()

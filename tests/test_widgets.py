@@ -80,7 +80,7 @@ def test_table_has_every_trial(lab):
 
 def test_explain_shows_the_failure_with_its_map(lab):
     lab.explain()
-    assert "out of memory" in lab._detail.value and 'alt="memory as it was refused"' in lab._detail.value
+    assert "out of memory" in lab._detail.value and 'alt="memory map at the failure"' in lab._detail.value
     assert lab._pick.value == (0, len(lab.series[0].tried) - 1)
 
 
@@ -108,7 +108,7 @@ def test_stop_ends_an_estimate_and_nothing_else_is_run():
     lab = BatchSizeLab(train, smallest=8, largest=64, steps=10**9)
     lab.start()
     wait_for(lambda: "estimating" in lab._gauge.value)
-    wait_for(lambda: re.search(r"[\d.]+ MiB of the host's memory", lab._gauge.value))
+    wait_for(lambda: re.search(r"[\d.]+ MiB of host memory", lab._gauge.value))
     lab.stop()
     wait_for(lambda: not lab.running)
     assert lab.series == [] and lab._detail.value == ""
@@ -152,7 +152,7 @@ def test_closing_the_widget_stops_the_sweep():
 def test_run_refuses_while_it_runs():
     lab = BatchSizeLab(train, smallest=1, largest=2, steps=10**9)
     lab.start()
-    with pytest.raises(labkit.LabkitError, match="running already"):
+    with pytest.raises(labkit.LabkitError, match="already running"):
         lab.run()
     lab.stop()
     wait_for(lambda: not lab.running)
@@ -195,11 +195,11 @@ def test_choices_may_be_tuples():
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"depth": 3}, "no control 'depth'; there are memory_limit, precision"),
+        ({"depth": 3}, "no control 'depth'; the controls are memory_limit, precision"),
         ({"also": 3}, "no control 'also'"),
-        ({"activation": "tanh"}, "activation='tanh' is not to be had; there are relu, gelu"),
-        ({"width": "wide"}, "width='wide' is not to be had"),
-        ({"repeats": 0}, "repeats=0 is not to be had"),
+        ({"activation": "tanh"}, "activation='tanh' is not a valid value; choose from relu, gelu"),
+        ({"width": "wide"}, "width='wide' is not a valid value"),
+        ({"repeats": 0}, "repeats=0 is not a valid value"),
         ({"memory_limit": "lots"}, "lots"),
     ],
 )
@@ -236,8 +236,8 @@ def test_spacing(smallest, largest, spacing, values):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"smallest": 8, "largest": 8}, "the first smaller"),
-        ({"smallest": 0}, "the first smaller"),
+        ({"smallest": 8, "largest": 8}, "smallest first"),
+        ({"smallest": 0}, "smallest first"),
         ({"depth": 3}, "takes no parameter 'depth'; it takes batch_size, width"),
         ({"over": "sequence"}, "takes no parameter 'sequence'"),
         ({"memory_limit": "lots"}, "lots"),
@@ -272,7 +272,7 @@ def test_slider_moves_the_table_and_peak_brings_it_back(view):
     pane, timeline = view._panes[1], view.timelines["large"]
     pane._slider.value = pane._slider.max
     end = timeline.total()[pane.place]
-    assert end < timeline.peak_bytes and labkit.format_size(end) in pane._moment.value
+    assert end < timeline.peak_bytes and labkit.format_size(end) in pane._in_use.value
     pane.widget.children[2].children[1].click()
     assert timeline.total()[pane.place] == timeline.peak_bytes
 
@@ -287,7 +287,8 @@ def test_timelines_by_layer(view):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [(None, "profile=True"), ({"a": 3}, "'a' is no timeline"), ({}, "no timeline to show")]
+    ("given", "said"),
+    [(None, "profile=True"), ({"a": 3}, "'a' is not a timeline"), ({}, "no timeline to show")],
 )
 def test_what_is_no_timeline_is_refused(given, said):
     with pytest.raises(labkit.LabkitError, match=said):
@@ -325,9 +326,9 @@ def press_explain(doctor, text):
 def test_doctor_explains_what_is_pasted_uploaded_or_named():
     doctor = LogDoctor()
     assert press_explain(doctor, LOG.read_text()) == "activations"
-    assert "too large" in doctor._said.value and "<img" in doctor._said.value
+    assert "too large" in doctor._explanation.value and "<img" in doctor._explanation.value
     doctor.clear()
-    assert doctor.diagnosis is None and doctor._text.value == "" and "<img" not in doctor._said.value
+    assert doctor.diagnosis is None and doctor._text.value == "" and "<img" not in doctor._explanation.value
     doctor._file.value = ({"name": "a.log", "type": "", "size": 1, "content": memoryview(LOG.read_bytes()),
                            "last_modified": datetime.datetime.now()},)  # fmt: skip
     wait_for(lambda: doctor.diagnosis is not None, 20)
@@ -347,14 +348,14 @@ def test_doctor_keeps_a_picture_and_a_table():
 def test_doctor_says_what_it_cannot_read_and_what_means_nothing():
     doctor = LogDoctor()
     doctor._path.value = "no/such.log"
-    wait_for(lambda: 'role="alert"' in doctor._said.value, 20)
-    assert "no/such.log" in doctor._said.value
+    wait_for(lambda: 'role="alert"' in doctor._explanation.value, 20)
+    assert "no/such.log" in doctor._explanation.value
     assert press_explain(doctor, "all is well\n") == "not_oom"
 
 
 def test_doctor_escapes_what_it_quotes():
     doctor = LogDoctor("<script>alert(1)</script> OOM when allocating tensor with shape[8,9] and type float")
-    assert "<script>" not in doctor._said.value
+    assert "<script>" not in doctor._explanation.value
 
 
 def test_threads_end():

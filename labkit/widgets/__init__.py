@@ -1,4 +1,4 @@
-"""The interactive labs: controls and live charts over labkit's own functions. No logic of their own."""
+"""The interactive labs: controls and live charts for labkit's functions, without logic of their own."""
 
 from .lab import BatchSizeLab
 from .log_doctor import LogDoctor

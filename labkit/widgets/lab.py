@@ -13,14 +13,14 @@ from ..trials.precision import WithPrecision
 from ..trials.sweeps import Sweep
 from .parts import controls, runs
 from .parts.chart import chart
-from .parts.frame import Box, button, pictures
+from .parts.frame import Box, button, figures_html
 from .parts.live import STYLE as GAUGE_STYLE
 from .parts.live import Live
 from .parts.saved import LIVE, Saved, replace_earlier
 
-FINE = "float32"
+DEFAULT_POLICY = "float32"
 SETTLE_SECONDS = 0.5  # the page may send the last change of a control after the click on Run
-NO_TRIAL = ("no trial", ())  # a list whose value is None shows nothing at all
+NO_TRIAL = ("no trial", ())  # not None: with the value None a Dropdown shows no option at all
 STYLE = """<style>
 .labkit-lab-gauge { min-height: 7.2em }
 .labkit-table table { border-collapse: collapse; color: var(--jp-ui-font-color1, #222) }
@@ -32,15 +32,16 @@ STYLE = """<style>
 class BatchSizeLab:
     """A lab: choose a memory limit and batch sizes, run them as real trials, and watch.
 
-    train          a function of keyword parameters that trains, as for labkit.sweep
-    memory_limit   where its slider begins, such as "256 MiB"; None for no limit
+    train          a training function with keyword parameters, or source text, as for labkit.sweep
+    memory_limit   initial value of its slider, such as "256 MiB"; None for no limit
     smallest, largest   the first and the last value of `over` to try
-    over           the parameter that is swept
-    params         the other parameters of `train`: where their controls begin; a list makes a choice
+    over           the parameter to sweep
+    params         the other parameters of `train`, as initial values of their controls; a list becomes a
+                   dropdown of its elements
 
-    Show it as a cell's last line. `.run()` does what the button does and comes back when it is done;
-    `.stop()` ends it from anywhere. The picture below it stays in the saved notebook.
-    Raises LabkitError for a parameter that `train` does not take and for a limit that cannot be.
+    Put it on the last line of a cell to show it. `.run()` does what the Run button does and returns when the
+    sweep is done; `.stop()` ends it from anywhere. The figure below the lab stays in the saved notebook.
+    Raises LabkitError for a parameter that `train` does not take and for an impossible limit.
 
     >>> lab = BatchSizeLab(train, memory_limit="256 MiB", smallest=8, largest=64, width=[128, 256])
     >>> lab.run().series[-1].sweep.frontier
@@ -50,7 +51,7 @@ class BatchSizeLab:
     def __init__(self, train, *, memory_limit=None, smallest=1, largest=256, over="batch_size", **params):
         if not 0 < smallest < largest:
             raise LabkitError(
-                f"smallest={smallest!r}, largest={largest!r}: give two whole numbers, the first smaller."
+                f"smallest={smallest!r}, largest={largest!r}: give two positive integers, smallest first."
             )
         self.train, self.over, self.series = train, over, []
         device = machine.device()
@@ -68,23 +69,21 @@ class BatchSizeLab:
         self._build()
         self._draw()
 
-    # What one sees
+    # Display
 
     def _build(self):
         self._run_button = button("Run", "play", "Run a trial for each batch size", self.start)
         self._stop_button = button("Stop", "stop", "End the running trial and the sweep", self.stop)
-        self._clear_button = button("Clear", "trash", "Take all runs off the chart", self.clear)
-        self._explain_button = button(
-            "Explain", "question", "Explain the last trial that failed", self.explain
-        )
-        self._timelines = controls.tick("record timelines", False)
-        self._estimated = controls.tick("estimate first", True)
+        self._clear_button = button("Clear", "trash", "Remove all runs from the chart", self.clear)
+        self._explain_button = button("Explain", "question", "Explain the last failed trial", self.explain)
+        self._timelines = controls.checkbox("record timelines", False)
+        self._estimated = controls.checkbox("estimate first", True)
         self._gauge, self._chart, self._table, self._detail, self._printed = (
             widgets.HTML() for _ in range(5)
         )
         self._gauge.add_class("labkit-lab-gauge")
         self._pick = widgets.Dropdown(
-            description="look at", options=[NO_TRIAL], layout=controls.SHAPE, style=controls.WIDE
+            description="show trial", options=[NO_TRIAL], layout=controls.SHAPE, style=controls.WIDE
         )
         self._pick.add_class("labkit-pick")
         self._pick.observe(lambda _: (self._draw_trials(), self._draw_detail()), "value")
@@ -93,23 +92,23 @@ class BatchSizeLab:
         left = [self._limit, self._range, self._spacing]
         right = [*filter(None, [self._precision]), *self._controls.values(), self._repeats]
         buttons = [self._run_button, self._stop_button, self._clear_button, self._explain_button]
-        closed = widgets.Accordion([widgets.VBox([self._table]), self._printed], selected_index=None)
-        closed.titles = ("Table of the trials", "What the trials printed")
+        accordion = widgets.Accordion([widgets.VBox([self._table]), self._printed], selected_index=None)
+        accordion.titles = ("Table of trials", "Output of trials")
         self.widget = Box([
             widgets.HTML(LIVE + GAUGE_STYLE + STYLE),
             widgets.HBox([widgets.VBox(left), widgets.VBox(right)], layout={"flex_flow": "row wrap"}),
             widgets.HBox([*buttons, self._estimated, self._timelines], layout={"flex_flow": "row wrap"}),
-            self._gauge, self._chart, self._pick, self._detail, closed,
+            self._gauge, self._chart, self._pick, self._detail, accordion,
         ])  # fmt: skip
         self.widget.add_class("labkit-box")
-        # Closed in the page or from code: whatever runs is ended.
+        # When the widget is closed, in the page or from code, a running sweep is stopped.
         self.widget.observe(lambda change: change["new"] is None and self.stop(), "comm")
 
     def _values(self):
         return controls.spaced(*self._range.value, self._spacing.value)
 
     def _draw(self):
-        """Bring gauge, chart and table up to date; from any thread."""
+        """Update gauge, chart and table; may be called from any thread."""
         running = self.running
         self._run_button.disabled, self._stop_button.disabled = running, not running
         self._clear_button.disabled = running or not self.series
@@ -122,7 +121,7 @@ class BatchSizeLab:
 
     def _draw_trials(self):
         values, limit, chosen = self._values(), self._limit.value, self._pick.value
-        state = (values, limit, chosen, [(len(one.tried), len(one.predicted)) for one in self.series])
+        state = (values, limit, chosen, [(len(run.tried), len(run.predicted)) for run in self.series])
         if state == self._before:
             return
         self._before = state
@@ -134,8 +133,8 @@ class BatchSizeLab:
             self._pick.value = chosen if chosen in self._keys() else NO_TRIAL[1]
 
     def _keys(self):
-        """(run, trial) of each trial, counted from 0."""
-        return [(run, trial) for run, one in enumerate(self.series) for trial in range(len(one.tried))]
+        """(run, trial) of each trial, both counted from 0."""
+        return [(number, trial) for number, run in enumerate(self.series) for trial in range(len(run.tried))]
 
     def _name(self, key):
         value, outcome = self._trial(key)
@@ -153,16 +152,16 @@ class BatchSizeLab:
             self._detail.value = ""
             return
         value, outcome = self._trial(key)
-        self._detail.value = f'<div class="labkit-table">{outcome._html()}{pictures(outcome)}</div>'
+        self._detail.value = f'<div class="labkit-table">{outcome._html()}{figures_html(outcome)}</div>'
 
-    # What one does
+    # Actions
 
     @property
     def running(self):
         return self._worker is not None
 
     def start(self):
-        """Begin the sweep in the background; nothing happens if one is running."""
+        """Start the sweep in the background, unless one is running."""
         with self._lock:
             if self._worker is None:
                 self._stop_asked.clear()
@@ -172,51 +171,53 @@ class BatchSizeLab:
                 self._worker.start()
 
     def set(self, **settings):
-        """Move controls: memory_limit, precision, repeats, spacing, estimate, timelines, and `train`'s own.
+        """Set controls: memory_limit, precision, repeats, spacing, estimate, timelines, `train`'s parameters.
 
-        Returns this lab. Raises LabkitError for what has no control, and for a value that it cannot take.
+        Returns this lab. Raises LabkitError if there is no such control, or if it cannot take the value.
         """
-        named = {"memory_limit": self._limit, "precision": self._precision, "repeats": self._repeats,
+        by_name = {"memory_limit": self._limit, "precision": self._precision, "repeats": self._repeats,
                  "spacing": self._spacing, "estimate": self._estimated, "timelines": self._timelines,
                  **self._controls}  # fmt: skip
         for name, value in settings.items():
-            if named.get(name) is None:
-                raise LabkitError(f"There is no control {name!r}; there are {', '.join(named)}.")
+            if by_name.get(name) is None:
+                raise LabkitError(f"There is no control {name!r}; the controls are {', '.join(by_name)}.")
             if name == "memory_limit":
                 value = machine.check_limit(value, machine.device()) if value else 0
                 controls.offer_limit(self._limit, value)
-            controls.put(name, named[name], value)
+            controls.set_value(name, by_name[name], value)
         return self
 
     def run(self, **settings):
-        """Run the sweep that the controls describe, to its end; returns this lab. For scripts and CI.
+        """Run the sweep set by the controls and wait for its end, as for scripts and CI; returns this lab.
 
         settings   as for set()
+
+        Raises LabkitError if the lab is already running, and as set() does.
         """
         self.set(**settings)
         with self._lock:
             if self._worker is not None:
-                raise LabkitError("This lab is running already: wait, or .stop() it.")
+                raise LabkitError("This lab is already running: wait, or call .stop().")
             self._stop_asked.clear()
             self._worker = threading.current_thread()
         self._work()
         return self
 
     def stop(self):
-        """End the running trial and the sweep; what was measured stays."""
+        """End the running trial and the sweep; finished trials are kept."""
         self._stop_asked.set()
-        if self._doing is not None:  # an empty Sweep is false
+        if self._doing is not None:  # not `if self._doing`: an empty Sweep is falsy
             self._doing.stop()
 
     def clear(self):
-        """Take all runs off the chart."""
+        """Remove all runs from the chart."""
         if not self.running:
             self.series.clear()
             self._draw()
             self._save()
 
     def explain(self):
-        """Show what became of the last trial that failed, and why."""
+        """Show the outcome of the last failed trial, and why it failed."""
         self._pick.value = next(self._failures(), self._pick.value)
 
     def _work(self, settle=0.0):
@@ -225,8 +226,8 @@ class BatchSizeLab:
             self._stop_asked.wait(settle)
             self._live = Live(self._draw, self._begun, self._gpu)
             self._draw_detail()
-            sweep, estimating = self._planned()
-            self.series.append(runs.Series(self._label(), sweep, self._limit.value or None))
+            sweep, estimating = self._prepare()
+            self.series.append(runs.Run(self._label(), sweep, self._limit.value or None))
             self._estimate(estimating)
             self._doing = sweep
             if not self._stop_asked.is_set():
@@ -241,14 +242,14 @@ class BatchSizeLab:
             self._save()
 
     def _begun(self):
-        """A trial begins: end it if Stop was pressed before there was one to stop."""
+        """A trial begins: end it if Stop was pressed before there was a trial to stop."""
         if self._stop_asked.is_set():
             self._doing.stop()
 
-    def _planned(self):
-        """(Sweep, Estimating) of what the controls say."""
-        train, policy = self.train, self._precision.value if self._precision else FINE
-        if policy != FINE:
+    def _prepare(self):
+        """(Sweep, Estimating) according to the controls."""
+        train, policy = self.train, self._precision.value if self._precision else DEFAULT_POLICY
+        if policy != DEFAULT_POLICY:
             train = WithPrecision(train, policy)
         params = {**self._constants, **{name: control.value for name, control in self._controls.items()}}
         options = {"show": self._live, "params": params, "timeout": 120, "seed": 0}
@@ -256,11 +257,11 @@ class BatchSizeLab:
             train, self.over, self._values(), self._repeats.value,
             memory_limit=self._limit.value or None, profile=self._timelines.value, **options,
         )  # fmt: skip
-        smallest = max(2, self._range.value[0])  # a batch of 1 may be broadcast, and tells little
+        smallest = max(2, self._range.value[0])  # a batch of 1 may be broadcast, and is not representative
         return sweep, Estimating(train, (smallest, 2 * smallest), self.over, **options)
 
     def _estimate(self, estimating):
-        """Draw what the sweep should find, before it does."""
+        """Draw the estimate of what the sweep will find."""
         if not self._estimated.value:
             return
         self._doing = estimating
@@ -269,21 +270,21 @@ class BatchSizeLab:
             limit = self._limit.value or None
             self.series[-1].predicted = {v: estimate.peak_bytes(v, limit) for v in self._values()}
             if estimate.notes:
-                said = html.escape(" ".join(estimate.notes))
-                self._detail.value = f'<div role="status">Of the estimate: {said}</div>'
+                notes = html.escape(" ".join(estimate.notes))
+                self._detail.value = f'<div role="status">About the estimate: {notes}</div>'
         except Stopped:
             pass
         except LabkitError as e:
             self._detail.value = f'<div role="alert">No estimate. {html.escape(str(e))}</div>'
 
     def _label(self):
-        """What this run was: its limit, and the settings that tell it from another."""
+        """The label of this run: its limit and settings."""
         limit = format_size(self._limit.value) if self._limit.value else "no limit"
         settings = [f"{name} {control.value}" for name, control in self._controls.items()]
         precision = [self._precision.value] if self._precision else []
         return ", ".join([limit, *precision, *settings])
 
-    # What a notebook keeps
+    # Saved output
 
     def _ipython_display_(self):
         from IPython.display import display
@@ -298,14 +299,14 @@ class BatchSizeLab:
             saved.update(self)
 
     def plot(self):
-        """The chart of the runs as a figure; None before the first."""
+        """The chart of the runs as a figure; None before the first run."""
         from ..show import points
 
         if not self.series:
             return None
-        named = {f"run {n}: {one.label}": one for n, one in enumerate(self.series, 1)}
-        sweeps = {name: one.sweep for name, one in named.items()}
-        return points.sweeps(sweeps, predicted={name: one.predicted for name, one in named.items()})
+        labelled = {f"run {number}: {run.label}": run for number, run in enumerate(self.series, 1)}
+        sweeps = {label: run.sweep for label, run in labelled.items()}
+        return points.sweeps(sweeps, predicted={label: run.predicted for label, run in labelled.items()})
 
     def table(self):
         """The trials as an HTML table."""

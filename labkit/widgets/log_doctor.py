@@ -1,4 +1,4 @@
-"""LogDoctor: paste an error or give a log, and read why memory ran out and what helps."""
+"""LogDoctor: paste an error or choose a log to see why memory ran out and what helps."""
 
 import html
 import threading
@@ -13,17 +13,17 @@ from .parts.saved import LIVE, Saved, replace_earlier
 
 NOTHING = "Paste an error or a log, or choose a file, and press Explain."
 STYLE = """<style>
-.labkit-said { color: var(--jp-ui-font-color1, #222); line-height: 1.5 }
-.labkit-said pre { overflow: auto; padding: .4em .8em; background: var(--jp-layout-color2, #eee) }
+.labkit-explanation { color: var(--jp-ui-font-color1, #222); line-height: 1.5 }
+.labkit-explanation pre { overflow: auto; padding: .4em .8em; background: var(--jp-layout-color2, #eee) }
 </style>"""
 
 
 class LogDoctor:
-    """Explains the text of an error, or a log file.
+    """Explains an error message or a log file.
 
-    source   a text, a path or an Outcome to begin with, as for labkit.diagnose
+    source   a text, a path or an Outcome to start with, as for labkit.diagnose
 
-    `.explain(source)` does what the button does and returns the Diagnosis when it is done.
+    `.explain(source)` does what the Explain button does and returns the Diagnosis.
 
     >>> LogDoctor("OOM when allocating tensor with shape[64,224,224,64] and type float").diagnosis.cause
     'activations'
@@ -42,24 +42,24 @@ class LogDoctor:
         self._explain = button(
             "Explain",
             "question",
-            "Say why memory ran out, and what helps",
+            "Explain why memory ran out and what helps",
             lambda: self._start(self._text.value),
         )
-        self._clear = button("Clear", "trash", "Forget the text and what was said", self.clear)
-        self._said = widgets.HTML()
+        self._clear = button("Clear", "trash", "Clear the text and the explanation", self.clear)
+        self._explanation = widgets.HTML()
         self._file.observe(self._uploaded, "value")
         self._path.observe(lambda change: change["new"] and self._start(Path(change["new"])), "value")
         buttons = [self._explain, self._clear, self._file, self._path]
         self.widget = Box([
             widgets.HTML(LIVE + STYLE), self._text, widgets.HBox(buttons, layout={"flex_flow": "row wrap"}),
-            self._said,
+            self._explanation,
         ])  # fmt: skip
         self._show(f"<p>{NOTHING}</p>")
         if source is not None:
             self.explain(source)
 
     def explain(self, source):
-        """The Diagnosis of a text, a path or an Outcome, which is also shown.
+        """Show and return the Diagnosis of a text, a path or an Outcome.
 
         Raises LabkitError for what labkit.diagnose refuses.
         """
@@ -70,7 +70,7 @@ class LogDoctor:
         return self.diagnosis
 
     def clear(self):
-        """Forget the text and what was said of it."""
+        """Clear the text and the explanation."""
         self._asked += 1
         self.diagnosis, self._text.value, self._path.value = None, "", ""
         self._show(f"<p>{NOTHING}</p>")
@@ -80,35 +80,35 @@ class LogDoctor:
             self._start(bytes(change["new"][0]["content"]))
 
     def _start(self, source):
-        """Explain in the background: a log may be long. What was asked last is what is shown."""
+        """Explain in the background, because a log may be long; only the latest request is shown."""
         self._asked += 1
         self._show("<p>Reading ...</p>", save=False)
         threading.Thread(target=self._work, args=(source, self._asked), daemon=True, name="LogDoctor").start()
 
     def _work(self, source, asked):
         try:
-            found = diagnose(source)
-            said = found._repr_mimebundle_()["text/html"]
+            diagnosis = diagnose(source)
+            shown = diagnosis._repr_mimebundle_()["text/html"]
         except LabkitError as e:
-            found, said = None, f'<div role="alert">✗ {html.escape(str(e))}</div>'
+            diagnosis, shown = None, f'<div role="alert">✗ {html.escape(str(e))}</div>'
         if asked == self._asked:
-            self.diagnosis = found
-            self._show(said)
+            self.diagnosis = diagnosis
+            self._show(shown)
 
-    def _show(self, said, save=True):
-        self._said.value = f'<div class="labkit-said" role="status">{said}</div>'
+    def _show(self, shown, save=True):
+        self._explanation.value = f'<div class="labkit-explanation" role="status">{shown}</div>'
         if save and self._saved:
             self._saved.update(self)
 
     def plot(self):
-        """The memory map of the failure as a figure; None where the text has no dump of it."""
+        """The memory map of the failure as a figure; None if the text contains no memory dump."""
         from ..show import bars
 
-        there = self.diagnosis is not None and self.diagnosis.memory_map is not None
-        return bars.memory_map(self.diagnosis) if there else None
+        has_map = self.diagnosis is not None and self.diagnosis.memory_map is not None
+        return bars.memory_map(self.diagnosis) if has_map else None
 
     def table(self):
-        """What was said, as HTML, without the picture."""
+        """The explanation as HTML, without the figure."""
         if self.diagnosis is None:
             return f"<p>{NOTHING}</p>"
         return self.diagnosis._html(picture=False)

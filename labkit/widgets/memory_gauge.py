@@ -1,4 +1,4 @@
-"""MemoryGauge: what this notebook and its trials hold of the host's memory, while one works."""
+"""MemoryGauge: a live display of the host memory held by this notebook and its trials."""
 
 import contextlib
 import sys
@@ -16,51 +16,53 @@ from .parts.saved import replace_earlier
 
 
 class MemoryGauge:
-    """A live display of memory: of this notebook with its trials, of the host, of its own TensorFlow.
+    """A live display of memory in use: by this notebook and its trials, on the host, on the GPU if trials
+    run on one, and by TensorFlow in the notebook's own process.
 
-    seconds   between two looks, at least 0.2
+    seconds   between updates, at least 0.2
 
-    It looks until `.close()`, until its cell is run again, or until the kernel ends.
+    It is updated until `.close()`, until its cell is run again, or until the kernel ends.
+    Raises LabkitError for a shorter interval.
     """
 
     def __init__(self, seconds=1.0):
         if not seconds >= 0.2:
-            raise LabkitError(f"seconds={seconds!r}: give at least 0.2, five looks a second.")
+            raise LabkitError(f"seconds={seconds!r}: give at least 0.2, five updates a second.")
         self._shown = widgets.HTML()
         self.widget = Box([self._shown])
         device = machine.device()
         self._gpu = device.memory_bytes if device.kind == "gpu" else None
         self._seconds, self._closed = seconds, threading.Event()
         self.widget.observe(lambda change: change["new"] is None and self._closed.set(), "comm")
-        self._look()
+        self._update()
         threading.Thread(target=self._watch, daemon=True, name="MemoryGauge").start()
 
     def close(self):
-        """Take it off the page and stop looking."""
+        """Remove it from the page and stop the updates."""
         self._closed.set()
         self.widget.close()
 
     def _watch(self):
         while not self._closed.wait(self._seconds):
-            self._look()
+            self._update()
 
-    def _look(self):
+    def _update(self):
         host, held = machine.host_memory(), _held()
         used = host.total - host.available
-        parts = [
+        bars = [
             bar("this notebook", held, host.total, f"this notebook and its trials: {format_size(held)}"),
             bar("host", used, host.total, f"{host.source}: {format_size(used)} of {format_size(host.total)}"),
         ]
         in_use = self._gpu and machine.gpu_in_use()
         if in_use:
-            said = f"the whole GPU, by NVML: {format_size(in_use)} of {format_size(self._gpu)}"
-            parts.append(bar("whole GPU", in_use, self._gpu, said))
+            text = f"whole GPU, by NVML: {format_size(in_use)} of {format_size(self._gpu)}"
+            bars.append(bar("whole GPU", in_use, self._gpu, text))
         own = _own_tensorflow()
         if own:
             current, peak = own["current"], own["peak"]
-            said = f"TensorFlow in this notebook: {format_size(current)}, peak {format_size(peak)}"
-            parts.append(bar("TensorFlow", current, max(peak, 1), said))
-        self._shown.value = STYLE + f'<div class="labkit-gauge">{"".join(parts)}</div>'
+            text = f"TensorFlow in this notebook: {format_size(current)}, peak {format_size(peak)}"
+            bars.append(bar("TensorFlow", current, max(peak, 1), text))
+        self._shown.value = STYLE + f'<div class="labkit-gauge">{"".join(bars)}</div>'
 
     def _ipython_display_(self):
         from IPython.display import display
@@ -69,11 +71,11 @@ class MemoryGauge:
         display(self.widget)
 
     def __repr__(self):
-        return f"this notebook and its trials hold {format_size(_held())} of the host's memory"
+        return f"this notebook and its trials hold {format_size(_held())} of host memory"
 
 
 def _held():
-    """Bytes that this process and those below it hold; pages that several share are counted once."""
+    """Bytes held by this process and its descendants; shared pages are counted once."""
     this, total = psutil.Process(), 0
     for process in [this, *this.children(recursive=True)]:
         with contextlib.suppress(psutil.Error):
@@ -83,11 +85,11 @@ def _held():
 
 
 def _own_tensorflow():
-    """What TensorFlow's allocator counts in this very process, where it is loaded and counts; or None."""
+    """The counts of TensorFlow's allocator in this process; None if it is not loaded or does not count."""
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is None:
         return None
-    with contextlib.suppress(Exception):  # half imported, or a CPU allocator that does not count
+    with contextlib.suppress(Exception):  # partly imported, or a CPU allocator without counts
         device = "GPU:0" if tensorflow.config.list_logical_devices("GPU") else "CPU:0"
         return tensorflow.config.experimental.get_memory_info(device)
     return None

@@ -1,4 +1,4 @@
-"""TimelineView: walk through the memory of a trial, and see what is alive at each moment."""
+"""TimelineView: step through the memory of a trial and see what is in use at each point in time."""
 
 import html
 
@@ -15,39 +15,41 @@ from .parts.saved import LIVE, Saved, replace_earlier
 
 INK = "var(--jp-ui-font-color1, #222)"
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 560, 260, 48, 18, 22
-POINTS = 280  # across the picture
-ROWS = 12
+POINTS = 280  # across the chart
+ROWS = 12  # of the table
 STYLE = """<style>
-.labkit-moment table { border-collapse: collapse; color: var(--jp-ui-font-color1, #222) }
-.labkit-moment td, .labkit-moment th { padding: .05em .7em; text-align: left }
-.labkit-moment td:first-child { text-align: right; white-space: nowrap }
+.labkit-in-use table { border-collapse: collapse; color: var(--jp-ui-font-color1, #222) }
+.labkit-in-use td, .labkit-in-use th { padding: .05em .7em; text-align: left }
+.labkit-in-use td:first-child { text-align: right; white-space: nowrap }
 </style>"""
 
 
 class TimelineView:
-    """One or more timelines side by side, on one scale: a slider through time, a table of what is alive.
+    """Timelines side by side on one scale, each with a slider through time and a table of what is in use.
 
-    timelines   a Timeline, or a dict of label -> Timeline: before and after a fix, for instance
-    by          "category" or "layer", as the view begins
+    timelines   a Timeline, or a dict of label -> Timeline, such as before and after a fix
+    by          "category" or "layer": the initial colouring
 
-    Raises LabkitError for what is no Timeline: run the trial with profile=True.
+    Raises LabkitError for anything else, such as the missing timeline of a trial without profile=True.
 
     >>> TimelineView({"float32": before.timeline, "mixed_float16": after.timeline})
     """
 
     def __init__(self, timelines, by="category"):
         timelines = timelines if isinstance(timelines, dict) else {"": timelines}
-        for label, one in timelines.items():
-            if not isinstance(one, Timeline):
-                raise LabkitError(f"{label!r} is no timeline but {one!r}: run the trial with profile=True.")
+        for label, timeline in timelines.items():
+            if not isinstance(timeline, Timeline):
+                raise LabkitError(
+                    f"{label!r} is not a timeline but {timeline!r}: run the trial with profile=True."
+                )
         if not timelines:
             raise LabkitError("There is no timeline to show.")
         self.timelines = timelines
-        self._top = max(one.peak_bytes for one in timelines.values())
+        self._top = max(timeline.peak_bytes for timeline in timelines.values())
         self._by = widgets.ToggleButtons(
-            options=["category", "layer"], value=by, description="coloured by", tooltips=["", ""]
+            options=["category", "layer"], value=by, description="colour by", tooltips=["", ""]
         )
-        self._panes = [_Pane(label, one, self._top, by) for label, one in timelines.items()]
+        self._panes = [_Pane(label, timeline, self._top, by) for label, timeline in timelines.items()]
         self._by.observe(lambda change: [pane.colour(change["new"]) for pane in self._panes], "value")
         panes = widgets.HBox([pane.widget for pane in self._panes], layout={"flex_flow": "row wrap"})
         self.widget = Box([widgets.HTML(LIVE + STYLE), self._by, panes])
@@ -59,7 +61,7 @@ class TimelineView:
         return stacks.timelines(self.timelines, by=self._by.value)
 
     def table(self):
-        """What is alive at each slider's moment, as HTML tables."""
+        """What is in use at the position of each slider, as HTML tables."""
         return "".join(pane.table() for pane in self._panes)
 
     def _ipython_display_(self):
@@ -77,30 +79,28 @@ class TimelineView:
 
 
 class _Pane:
-    """One timeline: its picture with a cursor, its slider, its table."""
+    """One timeline: a chart with a cursor, its slider, and its table."""
 
     def __init__(self, label, timeline, top, by):
         self._label, self._timeline, self._top = label, timeline, top
         _, self._places = axis_of(timeline, POINTS)
         peak = int(timeline.fullness()[self._places].argmax())
         self._slider = widgets.IntSlider(
-            value=peak, max=len(self._places) - 1, description="moment", readout=False,
-            layout={"width": "23em"},
+            value=peak, max=len(self._places) - 1, description="point in time", readout=False,
+            style={"description_width": "initial"}, layout={"width": "23em"},
         )  # fmt: skip
-        to_peak = widgets.Button(
-            description="Peak", tooltip="Go to the moment of the peak", layout={"width": "5em"}
-        )
+        to_peak = widgets.Button(description="Peak", tooltip="Go to the peak", layout={"width": "5em"})
         to_peak.on_click(lambda _: setattr(self._slider, "value", peak))
-        self._picture, self._moment = widgets.HTML(), widgets.HTML()
+        self._picture, self._in_use = widgets.HTML(), widgets.HTML()
         self._slider.observe(lambda _: self._draw(), "value")
         title = widgets.HTML(f"<b>{html.escape(label)}</b>")
         row = widgets.HBox([self._slider, to_peak])
         layout = {"width": "30em", "padding": "0 1em 0 0"}
-        self.widget = widgets.VBox([title, self._picture, row, self._moment], layout=layout)
+        self.widget = widgets.VBox([title, self._picture, row, self._in_use], layout=layout)
         self.colour(by)
 
     def colour(self, by):
-        """Draw it by category or by layer."""
+        """Draw the chart coloured by category or by layer."""
         curves = self._timeline.curves(by)
         colours = curve_colours(curves, by)
         self._areas, below = "", np.zeros(len(self._places))
@@ -108,54 +108,54 @@ class _Pane:
             above = below + curve[self._places]
             self._areas += self._area(name, below, above, colours[name])
             below = above
-        self._key = "".join(
+        self._legend = "".join(
             f'<span style="white-space:nowrap"><span style="color:{colours[name]}">■</span> '
             f"{html.escape(str(name))}</span> " for name in curves)  # fmt: skip
         self._draw()
 
     @property
     def place(self):
-        """The moment that the slider is at, as a place in the order of events."""
+        """The point in time that the slider is at, as an index into the order of events."""
         return int(self._places[self._slider.value])
 
     def table(self):
-        """What is alive at that moment, the largest first."""
+        """What is in use at that point in time, the largest first, as an HTML table."""
         alive = self._timeline.alive(self.place)
         rows = "".join(map(_table_row, alive[:ROWS]))
         total = format_size(sum(row.bytes for row in alive))
         rest = f" The {ROWS} largest of {len(alive)}:" if len(alive) > ROWS else ""
         head = "".join(f'<th scope="col">{name}</th>' for name in ("bytes", "category", "layer", "tensor"))
         return (
-            f'<div class="labkit-moment"><p>In use at this moment: <b>{total}</b>.{rest}</p>'
+            f'<div class="labkit-in-use"><p>In use at this point: <b>{total}</b>.{rest}</p>'
             f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
 
     def _draw(self):
         x, peak, floor = self._x(self._slider.value), self._timeline.peak_bytes, self._y(0)
-        said = html.escape(f"{self._label} memory over time, peak {format_size(peak)}".strip())
-        marks = [
+        description = html.escape(f"{self._label} memory over time, peak {format_size(peak)}".strip())
+        lines = [
             _line(LEFT, WIDTH, self._y(peak), self._y(peak), 'stroke-dasharray="2 4"'),
             f'<text x="{LEFT + 4}" y="{self._y(peak) - 5:.1f}">peak {format_size(peak)}</text>',
             _line(LEFT, WIDTH, floor, floor, 'opacity=".4"'),
             _line(x, x, TOP, floor, 'stroke-width="2"'),
-            _beside(floor, "0"),
-            _beside(self._y(self._top) + 4, f"{self._top / MIB:,.0f}"),
-            _beside(self._y(self._top) + 18, "MiB"),
+            _axis_label(floor, "0"),
+            _axis_label(self._y(self._top) + 4, f"{self._top / MIB:,.0f}"),
+            _axis_label(self._y(self._top) + 18, "MiB"),
         ]
         self._picture.value = (
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" role="img" aria-label="{said}" '
-            f'font-size="13" fill="{INK}">{self._areas}{"".join(marks)}</svg><div>{self._key}</div>'
+            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" role="img" aria-label="{description}" '
+            f'font-size="13" fill="{INK}">{self._areas}{"".join(lines)}</svg><div>{self._legend}</div>'
         )
-        self._moment.value = self.table()
+        self._in_use.value = self.table()
 
     def _area(self, name, below, above, colour):
-        there = [f"{self._x(i):.1f},{self._y(size):.1f}" for i, size in enumerate(above)]
-        back = [f"{self._x(i):.1f},{self._y(size):.1f}" for i, size in reversed(list(enumerate(below)))]
-        said = html.escape(str(name))
-        return f'<polygon points="{" ".join(there + back)}" fill="{colour}"><title>{said}</title></polygon>'
+        upper = [f"{self._x(i):.1f},{self._y(size):.1f}" for i, size in enumerate(above)]
+        lower = [f"{self._x(i):.1f},{self._y(size):.1f}" for i, size in reversed(list(enumerate(below)))]
+        title = html.escape(str(name))
+        return f'<polygon points="{" ".join(upper + lower)}" fill="{colour}"><title>{title}</title></polygon>'
 
-    def _x(self, number):
-        return LEFT + (WIDTH - LEFT) * number / max(1, len(self._places) - 1)
+    def _x(self, index):
+        return LEFT + (WIDTH - LEFT) * index / max(1, len(self._places) - 1)
 
     def _y(self, size):
         return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * size / self._top
@@ -167,9 +167,9 @@ def _table_row(row):
     return f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
 
 
-def _line(x1, x2, y1, y2, look):
-    return f'<line x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}" stroke="{INK}" {look}/>'
+def _line(x1, x2, y1, y2, style):
+    return f'<line x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}" stroke="{INK}" {style}/>'
 
 
-def _beside(y, said):
-    return f'<text x="{LEFT - 6}" y="{y:.1f}" text-anchor="end">{said}</text>'
+def _axis_label(y, text):
+    return f'<text x="{LEFT - 6}" y="{y:.1f}" text-anchor="end">{text}</text>'

@@ -1,1 +1,1 @@
-"""What the labs are put together from: controls, charts, gauges, and what stays in the notebook."""
+"""Building blocks of the labs: controls, charts, gauges, and what is saved in the notebook."""

@@ -1,4 +1,4 @@
-"""The chart of a lab in SVG: peaks and samples per second against the batch size, run by run."""
+"""The chart of a lab in SVG: peaks and samples per second against the batch size, for each run."""
 
 import html
 import math
@@ -13,48 +13,49 @@ HALO = 'paint-order="stroke" stroke="var(--jp-layout-color0, #fff)" stroke-width
 FAINT = "var(--jp-border-color2, #ccc)"
 WIDTH, HEIGHT, TOP, BOTTOM = 780, 300, 34, 44
 PANELS = {"peak": (52, 420), "speed": (526, 244)}  # left edge and width
-# A click on a mark chooses its trial in the list of trials, as a choice made there would.
+# A click on a point selects its trial in the list of trials, as if it were selected there.
 CHOOSE = (
-    "const mark = event.target.closest('[data-trial]');"
+    "const point = event.target.closest('[data-trial]');"
     "const list = this.closest('.labkit-box').querySelector('.labkit-pick select');"
-    "if (mark) { list.selectedIndex = mark.dataset.trial;"
+    "if (point) { list.selectedIndex = point.dataset.trial;"
     " list.dispatchEvent(new Event('change', {bubbles: true})); }"
 )
 
 
-def chart(series, over, values, limit=None, chosen=None):
-    """The SVG: peaks against `over` with the limits, samples per second beside; one colour and shape a run.
+def chart(runs, over, values, limit=None, chosen=None):
+    """The SVG: peaks with their limits and samples per second against `over`, a colour and a shape per run.
 
-    values, limit   of the run to come or under way, so that the axes stand still while points arrive
-    chosen          (run, trial), counted from 0, of the trial to ring
+    runs            labkit.widgets.parts.runs.Run objects
+    values, limit   those of the next or current run, so that the axes do not change while points arrive
+    chosen          (run, trial), counted from 0, of the trial to circle
     """
-    every = sorted({*values, *(value for one in series for value, _ in one.tried)})
-    x = _scale(every)
-    parts = [*_peaks(series, limit, every, x, chosen), *_speeds(series, every, x, chosen), *_legend(series)]
-    said = html.escape(_description(series))
-    height = HEIGHT + 20 * len(series)
+    ticks = sorted({*values, *(value for run in runs for value, _ in run.tried)})
+    scale = _scale(ticks)
+    parts = [*_peaks(runs, limit, ticks, scale, chosen), *_speeds(runs, ticks, scale, chosen), *_legend(runs)]
+    description = html.escape(_description(runs))
+    height = HEIGHT + 20 * len(runs)
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" width="100%" style="max-width: 1000px" '
-        f'role="img" aria-label="{said}" onclick="{html.escape(CHOOSE)}" '
+        f'role="img" aria-label="{description}" onclick="{html.escape(CHOOSE)}" '
         f'font-family="var(--jp-ui-font-family, sans-serif)" font-size="13" fill="{INK}">'
-        f"<title>{said}</title>{''.join(parts)}</svg>"
+        f"<title>{description}</title>{''.join(parts)}</svg>"
     ).replace("{over}", html.escape(over))
 
 
-def _description(series):
-    if not any(one.tried for one in series):
+def _description(runs):
+    if not any(run.tried for run in runs):
         return "Chart of peak memory and samples per second; no trial has been run yet"
-    found = [f"run {number}: {_frontier(one)}" for number, one in enumerate(series, 1) if one.tried]
-    return "Peak memory and samples per second. " + "; ".join(found)
+    results = [f"run {number}: {_frontier(run)}" for number, run in enumerate(runs, 1) if run.tried]
+    return "Peak memory and samples per second. " + "; ".join(results)
 
 
-def _frontier(one):
-    frontier = one.sweep.frontier
-    return "nothing fits" if frontier is None else f"{one.sweep.over} {frontier} fits"
+def _frontier(run):
+    frontier = run.sweep.frontier
+    return "nothing fits" if frontier is None else f"{run.sweep.over} {frontier} fits"
 
 
 def _scale(values):
-    """A function of a value: its place from 0 to 1, by powers where the values are spread widely."""
+    """A function from a value to its position, 0 to 1; logarithmic if the values span a factor of 8."""
     low, high = values[0], values[-1]
     if low == high:
         return lambda value: 0.5
@@ -63,84 +64,88 @@ def _scale(values):
     return lambda value: (value - low) / (high - low)
 
 
-def _peaks(series, limit, every, x, chosen):
-    outcomes = [outcome for one in series for _, outcome in one.tried]
-    limits = sorted({size for size in [limit, *(one.limit for one in series)] if size})
-    predicted = [size for one in series for size in one.predicted.values()]
+def _peaks(runs, limit, ticks, scale, chosen):
+    outcomes = [outcome for run in runs for _, outcome in run.tried]
+    limits = sorted({size for size in [limit, *(run.limit for run in runs)] if size})
+    predicted = [size for run in runs for size in run.predicted.values()]
     highest = max([0, *limits, *(o.peak_bytes or 0 for o in outcomes), *([] if limits else predicted)]) / MIB
-    panel = _Panel("peak", "peak, MiB", highest, every, x)
+    panel = _Panel("peak", "peak, MiB", highest, ticks, scale)
     yield from panel.frame()
     for size in limits:
-        at = panel.y(size / MIB)
+        y = panel.y(size / MIB)
         yield (
-            f'<line x1="{panel.left}" x2="{panel.right}" y1="{at:.1f}" y2="{at:.1f}" stroke="{INK}" '
-            f'stroke-dasharray="6 4"/><text x="{panel.left + 4}" y="{at - 5:.1f}">limit {format_size(size)}'
+            f'<line x1="{panel.left}" x2="{panel.right}" y1="{y:.1f}" y2="{y:.1f}" stroke="{INK}" '
+            f'stroke-dasharray="6 4"/><text x="{panel.left + 4}" y="{y - 5:.1f}">limit {format_size(size)}'
             "</text>"
         )
-    for number, one in enumerate(series):
-        yield panel.prediction(number, one.predicted)
-        tried = list(enumerate(one.tried))
+    for number, run in enumerate(runs):
+        yield panel.prediction(number, run.predicted)
+        tried = list(enumerate(run.tried))
         fits = [
             (trial, v, o.peak_bytes / MIB) for trial, (v, o) in tried if o.ok and o.peak_bytes is not None
         ]
-        yield from panel.points(series, number, fits, chosen)
+        yield from panel.points(runs, number, fits, chosen)
         for trial, (value, outcome) in tried:
             if not outcome.ok:
-                yield _mark(series, (number, trial), _failure(panel, value, outcome))
+                yield _point(runs, (number, trial), _failure(panel, value, outcome))
 
 
-def _mark(series, key, drawn):
-    """A mark in the chart that stands for a trial: a click on it chooses that trial in the list."""
-    run, trial = key
-    place = 1 + trial + sum(len(one.tried) for one in series[:run])
-    return f'<g data-trial="{place}" style="cursor: pointer">{drawn}</g>'
+def _point(runs, key, shapes):
+    """The point of a trial, which a click selects in the list of trials.
+
+    key      (run, trial), counted from 0
+    shapes   what to draw, as SVG
+    """
+    number, trial = key
+    index = 1 + trial + sum(len(run.tried) for run in runs[:number])  # 0 is "no trial"
+    return f'<g data-trial="{index}" style="cursor: pointer">{shapes}</g>'
 
 
 def _failure(panel, value, outcome):
-    """A cross where a trial failed, with what became of it."""
-    at, layer = panel.x(value), outcome.diagnosis.layer if outcome.diagnosis else None
+    """A cross for a failed trial, with how it ended."""
+    x, layer = panel.x(value), outcome.diagnosis.layer if outcome.diagnosis else None
     y = panel.y((outcome.limit_bytes or outcome.peak_bytes or 0) / MIB)
-    said = SAID[outcome.status] + (f" in {layer}" if layer else "")
+    text = SAID[outcome.status] + (f" in {layer}" if layer else "")
     return (
-        f'<path d="M{at - 6:.1f} {y - 6:.1f}l12 12m0 -12l-12 12" stroke="{VERMILION}" stroke-width="3"/>'
-        f'<text x="{at - 10:.1f}" y="{y + 20:.1f}" text-anchor="end" {HALO}>{html.escape(said)}</text>'
+        f'<path d="M{x - 6:.1f} {y - 6:.1f}l12 12m0 -12l-12 12" stroke="{VERMILION}" stroke-width="3"/>'
+        f'<text x="{x - 10:.1f}" y="{y + 20:.1f}" text-anchor="end" {HALO}>{html.escape(text)}</text>'
     )
 
 
-def _speeds(series, every, x, chosen):
+def _speeds(runs, ticks, scale, chosen):
     rates = [
-        [(n, v, o.samples_per_second) for n, (v, o) in enumerate(one.tried) if o.samples_per_second]
-        for one in series
+        [(n, v, o.samples_per_second) for n, (v, o) in enumerate(run.tried) if o.samples_per_second]
+        for run in runs
     ]
-    highest = max([0, *(rate for one in rates for *_, rate in one)])
-    panel = _Panel("speed", "samples per second", highest, every, x)
+    highest = max([0, *(rate for points in rates for *_, rate in points)])
+    panel = _Panel("speed", "samples per second", highest, ticks, scale)
     yield from panel.frame()
     for number, points in enumerate(rates):
-        yield from panel.points(series, number, points, chosen)
+        yield from panel.points(runs, number, points, chosen)
 
 
-def _legend(series):
-    for number, one in enumerate(series):
+def _legend(runs):
+    for number, run in enumerate(runs):
         y = HEIGHT + 6 + 20 * number
         yield _shape(number, PANELS["peak"][0], y)
-        said = f"run {number + 1} · {one.label}"
-        said += f" · {_frontier(one)}" if one.tried else ""
-        said += " · dotted: the estimate" if one.predicted else ""
-        yield f'<text x="{PANELS["peak"][0] + 14}" y="{y + 5}">{html.escape(said)}</text>'
+        text = f"run {number + 1} · {run.label}"
+        text += f" · {_frontier(run)}" if run.tried else ""
+        text += " · dotted: estimate" if run.predicted else ""
+        yield f'<text x="{PANELS["peak"][0] + 14}" y="{y + 5}">{html.escape(text)}</text>'
 
 
 class _Panel:
-    """One pair of axes: places in the SVG for the values of the data."""
+    """One pair of axes, which turns values of the data into SVG coordinates."""
 
-    def __init__(self, name, title, highest, every, x):
+    def __init__(self, name, title, highest, ticks, scale):
         self.left, self.width = PANELS[name]
         self.right = self.left + self.width
-        self._title, self._every, self._x = title, every, x
-        self._top = 1.12 * highest or 1.0  # nothing to show yet: no numbers either
+        self._title, self._ticks, self._scale = title, ticks, scale
+        self._top = 1.12 * highest or 1.0  # with nothing to show yet, the axis has no numbers
         self._empty = not highest
 
     def x(self, value):
-        return self.left + self.width * (0.06 + 0.88 * self._x(value))
+        return self.left + self.width * (0.06 + 0.88 * self._scale(value))
 
     def y(self, value):
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / self._top
@@ -152,43 +157,43 @@ class _Panel:
             yield f'<line x1="{self.left}" x2="{self.right}" y1="{y:.1f}" y2="{y:.1f}" stroke="{FAINT}"/>'
             yield f'<text x="{self.left - 8}" y="{y + 4:.1f}" text-anchor="end">{value:,.0f}</text>'
         below, last = HEIGHT - BOTTOM + 18, -math.inf
-        for value in self._every:
+        for value in self._ticks:
             if self.x(value) - last > 34:
                 last = self.x(value)
                 yield f'<text x="{last:.1f}" y="{below}" text-anchor="middle">{value:,}</text>'
         middle = self.left + self.width / 2
         yield f'<text x="{middle}" y="{below + 18}" text-anchor="middle">{{over}}</text>'
 
-    def points(self, series, number, points, chosen):
-        """The line through (trial, value, height) of one run, and its marks, the chosen one ringed."""
-        places = [(trial, self.x(value), self.y(height)) for trial, value, height in
+    def points(self, runs, number, points, chosen):
+        """The line through (trial, value, height) of one run, and its points, the chosen one circled."""
+        coordinates = [(trial, self.x(value), self.y(height)) for trial, value, height in
                   sorted(points, key=lambda point: point[1])]  # fmt: skip
-        yield _line([(x, y) for _, x, y in places], f'stroke="{_colour(number)}" opacity=".6"')
-        for trial, x, y in places:
+        yield _line([(x, y) for _, x, y in coordinates], f'stroke="{_colour(number)}" opacity=".6"')
+        for trial, x, y in coordinates:
             ring = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="10" fill="none" stroke="{INK}"/>'
             shape = _shape(number, x, y) + (ring if (number, trial) == chosen else "")
-            yield _mark(series, (number, trial), shape)
+            yield _point(runs, (number, trial), shape)
 
     def prediction(self, number, predicted):
         """The estimate as a dotted line, up to the top of the panel."""
-        places = [(self.x(value), self.y(size / MIB)) for value, size in sorted(predicted.items())]
-        places = _cut(places, TOP)
-        return _line(places, f'stroke="{_colour(number)}" stroke-width="2.5" stroke-dasharray="1 5" '
-                             'stroke-linecap="round"') if places else ""  # fmt: skip
+        points = [(self.x(value), self.y(size / MIB)) for value, size in sorted(predicted.items())]
+        points = _cut(points, TOP)
+        return _line(points, f'stroke="{_colour(number)}" stroke-width="2.5" stroke-dasharray="1 5" '
+                             'stroke-linecap="round"') if points else ""  # fmt: skip
 
 
-def _cut(places, top):
-    """A rising line's places up to where it leaves the panel at the height `top`."""
-    inside = [place for place in places if place[1] >= top]
-    if not inside or len(inside) == len(places):
+def _cut(points, top):
+    """The points of a rising line up to where it leaves the panel at the height `top`."""
+    inside = [point for point in points if point[1] >= top]
+    if not inside or len(inside) == len(points):
         return inside
-    (x1, y1), (x2, y2) = inside[-1], places[len(inside)]
+    (x1, y1), (x2, y2) = inside[-1], points[len(inside)]
     return [*inside, (x1 + (x2 - x1) * (y1 - top) / (y1 - y2), top)]
 
 
-def _line(places, look):
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    return f'<polyline points="{points}" fill="none" {look}/>'
+def _line(points, style):
+    coordinates = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline points="{coordinates}" fill="none" {style}/>'
 
 
 def _round_steps(top):
@@ -203,11 +208,11 @@ def _colour(number):
 
 
 def _shape(number, x, y):
-    drawn = {
+    shape = {
         "circle": f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"',
         "square": f'<rect x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"',
         "diamond": f'<path d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"',
         "triangle": f'<path d="M{x:.1f} {y - 6:.1f}l6 11h-12z"',
         "cross": f'<path d="M{x - 2:.1f} {y - 6:.1f}h4v4h4v4h-4v4h-4v-4h-4v-4h4z"',
     }[SHAPES[number % len(SHAPES)]]
-    return f'{drawn} fill="{_colour(number)}"/>'
+    return f'{shape} fill="{_colour(number)}"/>'

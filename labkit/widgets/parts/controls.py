@@ -1,4 +1,4 @@
-"""Controls for a memory limit, batch sizes, and whatever parameters a `train` function declares."""
+"""Controls for the memory limit, the batch sizes, and the parameters of a `train` function."""
 
 import contextlib
 import inspect
@@ -18,7 +18,7 @@ EVEN_STEPS = 8
 
 
 def memory_limit(limit, most):
-    """A slider over round sizes up to `most` bytes, with `limit` (bytes or None) among them."""
+    """A slider over round sizes up to `most` bytes, set to `limit` (bytes, or None for no limit)."""
     sizes = {int(size * MIB) for size in LIMITS if size * MIB <= most} | ({limit} if limit else set())
     return widgets.SelectionSlider(
         options=_sizes(sizes),
@@ -31,7 +31,7 @@ def memory_limit(limit, most):
 
 
 def offer_limit(slider, limit):
-    """Put a limit (bytes, 0 for none) among the sizes of the slider; it stays where it is."""
+    """Add a limit (bytes, 0 for none) to the options of the slider; its value is unchanged."""
     sizes, value = {size for _, size in slider.options}, slider.value
     if limit not in sizes:
         slider.options = _sizes({*sizes, limit} - {0})
@@ -42,18 +42,18 @@ def _sizes(sizes):
     return [*((format_size(size), size) for size in sorted(sizes)), ("no limit", 0)]
 
 
-def put(name, control, value):
-    """Set a control to a value. Raises LabkitError if it cannot take that."""
+def set_value(name, control, value):
+    """Set a control to a value. Raises LabkitError if the control cannot take it."""
     with contextlib.suppress(TraitError):
         control.value = value
     if control.value != value:
         choices = getattr(control, "_options_labels", None)
-        among = f"; there are {', '.join(map(str, choices))}" if choices else ""
-        raise LabkitError(f"{name}={value!r} is not to be had{among}.")
+        options = f"; choose from {', '.join(map(str, choices))}" if choices else ""
+        raise LabkitError(f"{name}={value!r} is not a valid value{options}.")
 
 
 def batch_sizes(over, smallest, largest):
-    """A range slider over powers of two, and the two ends themselves."""
+    """A range slider over powers of two and the two end values."""
     values = sorted({2**power for power in range(15)} | {smallest, largest})
     return widgets.SelectionRangeSlider(
         options=values,
@@ -70,7 +70,7 @@ def spacing():
 
 
 def spaced(smallest, largest, spacing):
-    """The whole numbers from `smallest` to `largest`, both included, in one of SPACINGS.
+    """The integers to try from `smallest` to `largest`, both included, by one of SPACINGS.
 
     >>> spaced(8, 100, "× 2")
     [8, 16, 32, 64, 100]
@@ -97,14 +97,16 @@ def number_of(name, value, most):
     )
 
 
-def tick(name, value):
+def checkbox(name, value):
     return widgets.Checkbox(value=value, description=name, indent=False, layout={"width": "11em"})
 
 
 def parameters(train, given, over):
-    """(controls, constants): of the parameters of `train`, those that a control can set, and the others.
+    """(controls, constants): the parameters of `train` that a control can set, and the values of the others.
 
-    given   values by name; a list makes a choice, any other value is where the control begins.
+    given   values by name; a list becomes a dropdown, any other value is the control's initial value
+    over    the parameter to sweep, which gets no control here
+
     Raises LabkitError for a name that `train` does not take, and for a parameter without a value.
     """
     declared = _declared(train)
@@ -114,13 +116,13 @@ def parameters(train, given, over):
                 raise LabkitError(
                     f"`train` takes no parameter {name!r}; it takes {', '.join(declared) or 'none'}."
                 )
-    starts = {name: p.default for name, p in (declared or {}).items() if p.kind != p.VAR_KEYWORD}
-    starts = {name: value for name, value in {**starts, **given}.items() if name != over}
-    missing = [name for name, value in starts.items() if value is inspect.Parameter.empty]
+    values = {name: p.default for name, p in (declared or {}).items() if p.kind != p.VAR_KEYWORD}
+    values = {name: value for name, value in {**values, **given}.items() if name != over}
+    missing = [name for name, value in values.items() if value is inspect.Parameter.empty]
     if missing:
-        raise LabkitError(f"{missing[0]!r} has no value: give one, BatchSizeLab(train, {missing[0]}=...).")
+        raise LabkitError(f"{missing[0]!r} has no value: pass one, BatchSizeLab(train, {missing[0]}=...).")
     controls, constants = {}, {}
-    for name, value in starts.items():
+    for name, value in values.items():
         hint = declared[name].annotation if declared and name in declared else None
         control = _control(name, value, hint)
         (constants if control is None else controls)[name] = value if control is None else control
@@ -128,27 +130,28 @@ def parameters(train, given, over):
 
 
 def _declared(train):
+    """The parameters in the signature of `train`, by name; None for source text."""
     if isinstance(train, str):
         return None
     try:
         return dict(inspect.signature(train, eval_str=True).parameters)
-    except (NameError, SyntaxError):  # an annotation in quotes that means nothing here
+    except (NameError, SyntaxError):  # a quoted annotation that cannot be resolved here
         return dict(inspect.signature(train).parameters)
 
 
 def _control(name, value, hint):
-    """The control for one parameter, None where nothing fits its value."""
-    looks = {"description": name, "style": WIDE, "layout": SHAPE}
+    """The control for one parameter, None if there is none for its type of value."""
+    options = {"description": name, "style": WIDE, "layout": SHAPE}
     if isinstance(value, list) and value:
-        return widgets.Dropdown(options=[(str(one), one) for one in value], **looks)
+        return widgets.Dropdown(options=[(str(choice), choice) for choice in value], **options)
     if typing.get_origin(hint) is typing.Literal:
-        return widgets.Dropdown(options=typing.get_args(hint), value=value, **looks)
+        return widgets.Dropdown(options=typing.get_args(hint), value=value, **options)
     if isinstance(value, bool):
-        return widgets.Checkbox(value=value, indent=True, **looks)
+        return widgets.Checkbox(value=value, indent=True, **options)
     if isinstance(value, int):
-        return widgets.BoundedIntText(value=value, min=min(0, value), max=2**31 - 1, **looks)
+        return widgets.BoundedIntText(value=value, min=min(0, value), max=2**31 - 1, **options)
     if isinstance(value, float):
-        return widgets.FloatText(value=value, **looks)
+        return widgets.FloatText(value=value, **options)
     if isinstance(value, str):
-        return widgets.Text(value=value, continuous_update=False, **looks)
+        return widgets.Text(value=value, continuous_update=False, **options)
     return None

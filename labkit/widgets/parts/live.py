@@ -1,4 +1,4 @@
-"""What a running trial does, as a gauge: text, bars, the time left."""
+"""A gauge of the running trial: text, bars and the time left."""
 
 import html
 import threading
@@ -10,7 +10,7 @@ from ...sizes import format_size
 from ...trials.console import SHOWN_CHARACTERS
 
 REDRAW_SECONDS = 0.2
-WHOLE_GPU_SECONDS = 1.0  # asking NVML starts a process
+WHOLE_GPU_SECONDS = 1.0  # between queries: without nvidia-ml-py each starts a process
 STYLE = """<style>
 .labkit-gauge { line-height: 1.7; color: var(--jp-ui-font-color1, #222) }
 .labkit-row { display: flex; gap: .8em; align-items: center }
@@ -22,17 +22,19 @@ STYLE = """<style>
 
 
 class Live:
-    """The `show` of a lab's sweep: keeps the latest news and has them drawn at most five times a second.
+    """The `show` of a lab's sweep: keeps the latest state and has it drawn at most five times a second.
 
-    draw      called without arguments when there is something new
-    begun     called as each trial begins
-    gpu       bytes of the GPU's memory if trials run on one: then its own count is shown beside TensorFlow's
+    draw      called without arguments when something has changed
+    begun     called when each trial begins
+    gpu       the GPU's memory in bytes if trials run on one; its total use is then shown as well
     .printed  what the trials have printed
+
+    The methods are those of labkit.process.show.ShowOfSeveral.
     """
 
     def __init__(self, draw, begun, gpu=None):
         self._begun = begun
-        self._gpu, self._in_use, self._asked = gpu, None, 0.0
+        self._gpu, self._in_use, self._queried = gpu, None, 0.0
         self._host_bytes = machine.host_memory().total
         self._draw, self._drawn, self._lock = draw, 0.0, threading.Lock()
         self._began = time.monotonic()
@@ -41,7 +43,7 @@ class Live:
         self._sample, self.printed, self._doing, self._status = {}, "", "", ""
 
     def begin(self, value, done, total, doing=""):
-        """The trial of `value` begins, after `done` of `total`; doing: what for, if not for the sweep."""
+        """The trial of `value` begins, after `done` of `total`; doing: its purpose, if not the sweep."""
         if self._value is None:
             self._began, self._done_before = time.monotonic(), done
         self._value, self._done, self._total, self._doing = value, done, total, doing
@@ -83,17 +85,18 @@ class Live:
         self._draw()
 
     def html(self, over):
-        """The gauge: what is running, its memory against the limit, how far the sweep is."""
+        """The gauge as HTML: what is running, its memory against the limit, the progress of the sweep."""
         if self._value is None:
             return '<div class="labkit-gauge">Nothing is running.</div>'
-        said = [f"<b>{html.escape(f'{over} {self._value}')}</b>", *map(html.escape, self._news())]
+        texts = [f"<b>{html.escape(f'{over} {self._value}')}</b>", *map(html.escape, self._state())]
         return (
-            f'<div class="labkit-gauge"><div>{" · ".join(said)}</div>'
+            f'<div class="labkit-gauge"><div>{" · ".join(texts)}</div>'
             f"{self._memory_bar()}{self._whole_gpu()}{self._host_bar()}"
             f"{bar('trials done', self._done, self._total, f'{self._done} of {self._total} trials')}</div>"
         )
 
-    def _news(self):
+    def _state(self):
+        """What the trial is doing, in a few phrases."""
         if self._doing:
             yield self._doing
         if self._waiting is not None:
@@ -110,7 +113,7 @@ class Live:
             yield f"about {self._left():.0f} s left"
 
     def _left(self):
-        """Seconds for the rest of the sweep, from the trials made so far."""
+        """Estimated seconds for the rest of the sweep, from the trials made so far."""
         made = self._done - self._done_before
         if not made:
             return None
@@ -120,38 +123,38 @@ class Live:
         current, peak, limit = (self._sample.get(name) for name in ("current", "peak", "limit"))
         if peak is None:
             return bar("memory", 0, 1, "memory")
-        said = said_of_memory(current, peak, limit)
-        return bar("memory", current, limit or max(peak, 1), said, mark=peak)
+        text = said_of_memory(current, peak, limit)
+        return bar("memory", current, limit or max(peak, 1), text, mark=peak)
 
     def _host_bar(self):
         held = self._sample.get("host")
-        said = f"{format_size(held)} of the host's memory" if held else "host memory"
-        return bar("host memory", held or 0, self._host_bytes, said)
+        text = f"{format_size(held)} of host memory" if held else "host memory"
+        return bar("host memory", held or 0, self._host_bytes, text)
 
     def _whole_gpu(self):
-        """On a GPU, what all processes hold of it, and why that is more than TensorFlow's figure."""
+        """On a GPU, the memory held by all processes, and why that is more than TensorFlow's count."""
         if self._gpu is None:
             return ""
-        if time.monotonic() - self._asked > WHOLE_GPU_SECONDS:
-            self._asked, self._in_use = time.monotonic(), machine.gpu_in_use()
+        if time.monotonic() - self._queried > WHOLE_GPU_SECONDS:
+            self._queried, self._in_use = time.monotonic(), machine.gpu_in_use()
         if self._in_use is None:
             return ""
-        said = f"the whole GPU, by NVML: {format_size(self._in_use)} of {format_size(self._gpu)}"
+        text = f"whole GPU, by NVML: {format_size(self._in_use)} of {format_size(self._gpu)}"
         why = (
-            "More than the bar above: CUDA itself takes some, TensorFlow keeps what it has once taken, "
-            "and others may use the GPU too."
+            "More than the bar above: CUDA itself takes some memory, TensorFlow keeps what it has "
+            "reserved, and other processes may use the GPU too."
         )
-        return bar("whole GPU", self._in_use, self._gpu, said) + f"<div><small>{why}</small></div>"
+        return bar("whole GPU", self._in_use, self._gpu, text) + f"<div><small>{why}</small></div>"
 
 
-def bar(name, value, most, said, mark=None):
-    """A bar of `value` out of `most` with its text beside it; `mark` puts a line on it."""
+def bar(name, value, most, text, mark=None):
+    """A bar of `value` out of `most` as HTML, with a text beside it; `mark` is where to draw a line on it."""
     share = min(1.0, value / most) if most else 0.0
     tick = ""
     if mark is not None:
         tick = f'<span class="labkit-mark" style="left:{100 * min(1.0, mark / most):.1f}%"></span>'
     return (
         f'<div class="labkit-row"><div class="labkit-bar" role="progressbar" aria-label="{name}" '
-        f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * share:.0f}" aria-valuetext="{said}">'
-        f'<span style="width:{100 * share:.1f}%"></span>{tick}</div><span>{said}</span></div>'
+        f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * share:.0f}" aria-valuetext="{text}">'
+        f'<span style="width:{100 * share:.1f}%"></span>{tick}</div><span>{text}</span></div>'
     )

@@ -1,4 +1,4 @@
-"""What a lab has measured: its runs, as a table and as text. Knows no widgets and no threads."""
+"""The measurements of a lab: its runs, as a table and as text. Independent of widgets and threads."""
 
 from dataclasses import dataclass, field
 
@@ -9,10 +9,10 @@ NOTHING = "No trial has been run yet."
 
 
 @dataclass
-class Series:
-    """One run of a lab: a label, the sweep that it made or is making, and its limit in bytes.
+class Run:
+    """One run of a lab: a label, its finished or running Sweep, and its limit in bytes.
 
-    predicted   value -> peak in bytes, estimated before the sweep; empty without an estimate
+    predicted   {value: peak in bytes} estimated before the sweep; empty without an estimate
     """
 
     label: str
@@ -25,34 +25,34 @@ class Series:
         return list(self.sweep.tried)
 
 
-def rows(series):
+def rows(runs):
     """The table of all trials: a list of dicts, heading -> text."""
-    return [_row(number, one, value, outcome) for number, one in enumerate(series, 1)
-            for value, outcome in one.tried]  # fmt: skip
+    return [_row(number, run, value, outcome) for number, run in enumerate(runs, 1)
+            for value, outcome in run.tried]  # fmt: skip
 
 
-def _row(number, one, value, outcome):
-    fits = outcome.peak_bytes is not None
-    share = fits and outcome.limit_bytes
-    predicted = one.predicted.get(value)
+def _row(number, run, value, outcome):
+    measured = outcome.peak_bytes is not None
+    limited = measured and outcome.limit_bytes
+    predicted = run.predicted.get(value)
     return {
         "run": str(number),
-        one.sweep.over: str(value),
+        run.sweep.over: str(value),
         "outcome": outcome.ending,
         "estimate": format_size(predicted) if predicted else "",
-        "peak": format_size(outcome.peak_bytes) if fits else "",
-        "of the limit": f"{100 * outcome.peak_bytes / outcome.limit_bytes:.0f} %" if share else "",
+        "peak": format_size(outcome.peak_bytes) if measured else "",
+        "of the limit": f"{100 * outcome.peak_bytes / outcome.limit_bytes:.0f} %" if limited else "",
         "samples/s": f"{outcome.samples_per_second:,.0f}" if outcome.samples_per_second else "",
     }
 
 
-def table(series):
-    """The trials as an HTML table; the text equivalent of the chart."""
-    shown = rows(series)
-    return tables.html(shown) if shown else f"<p>{NOTHING}</p>"
+def table(runs):
+    """The trials as an HTML table, the text equivalent of the chart."""
+    trials = rows(runs)
+    return tables.html(trials) if trials else f"<p>{NOTHING}</p>"
 
 
-def text(series):
+def text(runs):
     """The trials as lines of text."""
-    shown = rows(series)
-    return tables.text(shown) if shown else NOTHING
+    trials = rows(runs)
+    return tables.text(trials) if trials else NOTHING

@@ -1,8 +1,8 @@
-"""What stays of a lab in the saved notebook, and the end of a lab whose cell is run again."""
+"""What the saved notebook keeps of a lab, and closing a lab whose cell is run again."""
 
 import weakref
 
-# What a live lab shows first: while it is there, the saved state below it is hidden.
+# Part of every live lab: while it is in the page, the saved output below it is hidden.
 LIVE = """<style>
 .jp-OutputArea-child:has(.labkit-lab) ~ .jp-OutputArea-child { display: none }
 </style><span class="labkit-lab"></span>"""
@@ -10,7 +10,7 @@ _labs_by_cell = weakref.WeakValueDictionary()
 
 
 def replace_earlier(lab):
-    """Close the lab that this cell showed when it was run before, which stops it."""
+    """Close the lab that an earlier run of this cell showed, which also stops it."""
     cell = _cell()
     earlier = _labs_by_cell.get(cell)
     if earlier is not None and earlier is not lab:
@@ -20,7 +20,7 @@ def replace_earlier(lab):
 
 
 def _cell():
-    """The id of the cell that is running, where the front end tells it."""
+    """The id of the running cell, None if the front end does not send it."""
     from IPython import get_ipython
 
     kernel = getattr(get_ipython(), "kernel", None)
@@ -29,29 +29,30 @@ def _cell():
 
 
 class Saved:
-    """A lab's last state as a picture and as a table, below it; hidden while the lab is live.
+    """A lab's last state below it, as a figure and as a table; hidden while the lab is live.
 
-    Of a lab it wants plot(), a Figure or None, and table(), HTML.
+    lab: an object with plot(), which returns a Figure or None, and table(), which returns HTML.
     """
 
     def __init__(self, lab):
         from IPython.display import DisplayHandle
 
-        self._picture, self._table = DisplayHandle(), DisplayHandle()
+        self._figure, self._table = DisplayHandle(), DisplayHandle()
         self._show(lab, "display")
 
     def update(self, lab):
         self._show(lab, "update")
 
     def _show(self, lab, how):
-        picture, table = _bundles(lab)
-        getattr(self._picture, how)(picture, raw=True)
+        figure, table = _bundles(lab)
+        getattr(self._figure, how)(figure, raw=True)
         getattr(self._table, how)(table, raw=True)
 
 
 def _bundles(lab):
-    said, figure, table = repr(lab), lab.plot(), lab.table()
-    picture = {"text/plain": said}
+    """The MIME bundles of the figure and of the table."""
+    text, figure = repr(lab), lab.plot()
+    bundle = {"text/plain": text}
     if figure is not None:
-        picture["image/png"] = figure._repr_png_()
-    return picture, {"text/plain": said, "text/html": table}
+        bundle["image/png"] = figure._repr_png_()
+    return bundle, {"text/plain": text, "text/html": lab.table()}
