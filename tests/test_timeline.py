@@ -257,8 +257,8 @@ def test_pinned_host_memory_beside_a_gpus_is_left_out(profiled, tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\x0a\xff\xff\xff\x7fhello", "no profile"),
-        (b"", "no events of an allocator"),
+        (b"\x0a\xff\xff\xff\x7fhello", "not a TensorFlow profile"),
+        (b"", "no allocator events"),
         (None, "cannot be read"),
     ],
 )

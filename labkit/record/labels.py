@@ -1,6 +1,6 @@
-"""What each allocation of a record is: which variable, of which layer, of which category.
+"""Labels for the allocations of a record: the variable, layer and category of each.
 
-The categories are told apart as the Timeline's docstring says.
+The docstring of Timeline defines the categories.
 """
 
 import re
@@ -14,11 +14,11 @@ _FUNCTION = re.compile(r"^(__inference_|__forward_|__backward_)")
 
 
 class Labels:
-    """Of each row of an unfolded record (labkit.record.xla_blocks), at the row's place.
+    """Labels for each row of a DividedRecord (labkit.record.xla_blocks), as arrays in the order of the rows.
 
-    layer, layer_names   the place of its layer in `layer_names`, of which the first is None
-    category             the place of its category in CATEGORIES
-    variables, kinds     of rows that hold a variable: {row: its path}, {row: its category}
+    layer, layer_names   index of its layer in `layer_names`, whose first entry is None
+    category             index of its category in CATEGORIES
+    variables, kinds     for rows that hold a variable: {row: its path}, {row: its category}
     """
 
     def __init__(self, record):
@@ -30,15 +30,15 @@ class Labels:
         self._find_categories()
 
     def _find_variables(self):
-        """Which allocation is which variable: the one at its address when the snapshot was taken."""
+        """Find the allocation that holds each variable: the one at its address when a snapshot was taken."""
         self.variables, self.kinds, self._owner = {}, {}, {}
         address = self._record.allocations["address"]
         snapshots = zip(self._record.snapshots_at, self._record.snapshots, strict=False)
         for place, variables in snapshots:
             alive = np.flatnonzero((self._begin < place) & (self._end >= place))
             by_address = dict(zip(address[alive].tolist(), alive.tolist(), strict=True))
-            for at, kind, path, layer in variables:
-                i = by_address.get(at)
+            for variable_address, kind, path, layer in variables:
+                i = by_address.get(variable_address)
                 if i is not None:
                     self.variables[i], self.kinds[i], self._owner[i] = path, kind, layer
 
@@ -80,7 +80,7 @@ class Labels:
         self.category = category
 
     def _in_compiled(self, kind_of_op):
-        """The categories of what lies in the blocks of compiled steps: there it is known what needs it."""
+        """The categories of results in the blocks of compiled steps, where it is known what needs them."""
         columns = self._record.allocations
         inside = np.flatnonzero(columns["inside"] >= 0)
         kept = np.array([any(map(self._is_after_forward, users)) for users in self._record.users])
@@ -92,7 +92,7 @@ class Labels:
                 yield "gradients" if maker == "backward" and not own else "workspace"
 
     def _is_after_forward(self, op):
-        return self._kind_of(op) in ("backward", "update")  # XLA joins gradients and their use in one
+        return self._kind_of(op) in ("backward", "update")  # XLA may fuse a gradient with its use
 
     def _kind_of(self, op):
         path = op.removeprefix("StatefulPartitionedCall/")
@@ -110,7 +110,7 @@ class Labels:
         return "update" if _FUNCTION.match(path) else "forward"
 
     def _in_backward(self, backward):
-        """Whether an allocation comes after the first of the backward pass in its step."""
+        """Which allocations come after the first of the backward pass in their step, as a boolean array."""
         edges = np.array([0, *self._record.steps])
         start = edges[np.searchsorted(edges, np.maximum(self._begin, 0), side="right") - 1]
         first = np.searchsorted(backward, start)
@@ -118,13 +118,13 @@ class Labels:
         return padded[first] < self._begin
 
     def _outlives_forward(self, backward):
-        """Whether it is still there when the next backward pass begins; true where there is none to come."""
+        """Which are still alive when the next backward pass begins, or have none to come: a boolean array."""
         padded = np.append(backward, -1)
         following = padded[np.searchsorted(backward, self._begin)]
         return (following < 0) | (self._end > following)
 
 
-def made_by(threads, record):
-    """Which allocations the threads make that have a text in their name, as an array of truths."""
-    made = np.array([threads in thread for thread in record.threads])
-    return made[record.allocations["thread"]]
+def made_by(name, record):
+    """Which allocations were made by threads with `name` in their names, as a boolean array."""
+    chosen = np.array([name in thread for thread in record.threads])
+    return chosen[record.allocations["thread"]]

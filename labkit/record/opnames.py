@@ -1,4 +1,4 @@
-"""What the name of an op tells: its layer, whether it is of the optimizer, or of the backward pass."""
+"""What the name of an op reveals: its layer, and whether the optimizer or the backward pass runs it."""
 
 import re
 
@@ -26,7 +26,7 @@ _WRAPPERS = (
 
 
 def layer_of(op, scopes):
-    """The layer that an op, or the gradient of one, belongs to by its name scope; None if to none."""
+    """The layer of an op, or of a gradient's op, by its name scope; None if none. scopes: {scope: layer}."""
     parts = (op or "").split("/")
     for start in range(len(parts)):
         for end in range(start + 1, len(parts)):
@@ -37,7 +37,7 @@ def layer_of(op, scopes):
 
 
 def layer_by_name(op):
-    """The layer as the op's path names it: after the model, before the op. None if it names none.
+    """The layer that an op's path names, between the model and the op; None if it names none.
 
     >>> layer_by_name("gradient_tape/sequential_1/conv2d_5/Conv2D")
     'conv2d_5'
@@ -45,10 +45,10 @@ def layer_by_name(op):
     parts = [part for part in (op or "").split("/") if part and not part.startswith(_WRAPPERS)]
     if len(parts) > 2 and parts[0].startswith(("sequential", "model", "functional")):
         parts = parts[1:]
-    rewritten = parts and parts[-1].startswith("tmp_var")  # a sum that TensorFlow made of another
+    rewritten = parts and parts[-1].startswith("tmp_var")  # TensorFlow rewrote a sum into this op
     return parts[0] if len(parts) > 1 and not of_optimizer(op) and not rewritten else None
 
 
 def of_optimizer(op):
-    """Whether an op's path is inside an optimizer."""
+    """Whether an op belongs to an optimizer, by its path."""
     return _OPTIMIZER.search(op or "") is not None and not GRADIENT.search(op)

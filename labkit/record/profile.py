@@ -1,6 +1,6 @@
-"""Read a profile that TensorFlow's profiler wrote: every allocation of the device's allocator.
+"""Read a file that TensorFlow's profiler wrote: every allocation of the device's allocator.
 
-An event for each allocation and deallocation has its address, size, op and shape.
+Each allocation and deallocation is an event, with its address, size, op and shape.
 """
 
 from dataclasses import replace
@@ -11,19 +11,19 @@ from ..errors import LabkitError
 from .record import COLUMNS, Record
 from .xla_programs import programs
 
-# By number, from 1: DataType in tensorflow/core/framework/types.proto
+# Indexed by DataType, in tensorflow/core/framework/types.proto
 _DTYPES = (
     *("", "float32", "float64", "int32", "uint8", "int16", "int8", "string", "complex64", "int64", "bool"),
     *("qint8", "quint8", "qint32", "bfloat16", "qint16", "quint16", "uint16", "complex128", "float16"),
     *("resource", "variant", "uint32", "uint64"),
 )
-MARK = "labkit:"  # begins the names of the events by which a trial marks its steps and snapshots
+MARK = "labkit:"  # begins the names of the events with which a trial marks its steps and snapshots
 
 
 def read(path):
-    """The Record of a profile file (`*.xplane.pb`), as far as the file tells it.
+    """The Record of a profile file (`*.xplane.pb`), as far as the file provides it.
 
-    Raises LabkitError for a file that is no profile, is cut off, or has no allocator's events.
+    Raises LabkitError for a file that is not a profile, is cut off, or has no allocator events.
     """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -34,13 +34,13 @@ def read(path):
     except OSError as e:
         raise LabkitError(f"The profile {path} cannot be read: {e.strerror}.") from None
     except Exception:
-        raise LabkitError(f"{path} is no profile of TensorFlow's, or is cut off.") from None
+        raise LabkitError(f"{path} is not a TensorFlow profile, or is cut off.") from None
     events, marks = [], []
     for plane in space.planes:
         _collect(plane, events, marks)
     if not events:
         raise LabkitError(
-            f"The profile {path} has no events of an allocator. Record it with ProfilerOptions("
+            f"The profile {path} has no allocator events. Record it with ProfilerOptions("
             "host_tracer_level=3), on a GPU or with TF_CPU_ALLOCATOR_USE_BFC=true in the environment."
         )
     events = sorted(_of_the_device(events), key=lambda event: event[0])
@@ -48,7 +48,7 @@ def read(path):
 
 
 def _of_the_device(events):
-    """The events of the first GPU's allocator if there is one: pinned host memory has a BFC allocator too."""
+    """Only the events of the first GPU's allocator, if any: pinned host memory has a BFC allocator too."""
     names = {stats.get("allocator_name", "") for *_, stats in events}
     gpu = min((name for name in names if name.startswith("GPU_")), default=None)
     return [event for event in events if gpu is None or event[3].get("allocator_name") == gpu]
@@ -63,7 +63,7 @@ def _began(space):
 
 
 def _collect(plane, events, marks):
-    """Add a plane's allocator events, as (picoseconds, is_allocation, thread, stats), and our marks."""
+    """Add a plane's allocator events, (picoseconds, is_allocation, thread, stats), and labkit's marks."""
     stat_ids = {metadata.name: number for number, metadata in plane.stat_metadata.items()}
     wanted = {stat_ids[name]: name for name in _READERS if name in stat_ids}
     texts = {number: metadata.name for number, metadata in plane.stat_metadata.items()}
@@ -89,7 +89,7 @@ def _number(stat, texts):
 
 def _text(stat, texts):
     text = texts[stat.ref_value] if stat.ref_value else stat.str_value
-    return "" if text == "(null)" else text  # as TensorFlow 2.18 says it
+    return "" if text == "(null)" else text  # as TensorFlow 2.18 writes it
 
 
 _READERS = {
@@ -106,12 +106,12 @@ _READERS = {
 
 
 class _Table(dict):
-    """Texts, each once, the empty one first; `place` says where."""
+    """{string: index}, the empty string first; `index` adds a new string at the end."""
 
     def __init__(self):
         super().__init__({"": 0})
 
-    def place(self, text):
+    def index(self, text):
         return self.setdefault(text, len(self))
 
 
@@ -122,7 +122,7 @@ def _record(events, marks):
         address = stats.get("addr", 0)
         if not is_allocation:
             row = live.pop(address, None)
-            if row is None:  # held since before the record
+            if row is None:  # allocated before the record began
                 row = [-1, -1, stats.get("allocation_bytes", 0), 0, address, 0, 0, 0, 0, 0]
                 rows.append(row)
             row[1] = place
@@ -131,17 +131,17 @@ def _record(events, marks):
         dtype = _DTYPES[number] if number < len(_DTYPES) else ""
         row = [
             place, -1, stats.get("allocation_bytes", 0), stats.get("requested_bytes", 0), address,
-            ops.place(stats.get("tf_op", "")), threads.place(thread), shapes.place(stats.get("shape", "")),
-            dtypes.place(dtype), stats.get("region_type") == "temp",
+            ops.index(stats.get("tf_op", "")), threads.index(thread), shapes.index(stats.get("shape", "")),
+            dtypes.index(dtype), stats.get("region_type") == "temp",
         ]  # fmt: skip
         live[address] = row
         rows.append(row)
     first = events[0][3]
     sign = 1 if events[0][1] else -1
-    moments = np.array([at for at, *_ in events], dtype=np.int64)
+    times = np.array([at for at, *_ in events], dtype=np.int64)
     places = {"step": [], "snapshot": []}
     for at, kind in marks:
-        places[kind].append(int(np.searchsorted(moments, at)))
+        places[kind].append(int(np.searchsorted(times, at)))
     columns = np.array(rows, dtype=np.int64).T
     return Record(
         allocations=dict(zip(COLUMNS, columns, strict=True)),
@@ -151,8 +151,8 @@ def _record(events, marks):
         dtypes=list(dtypes),
         events=len(events),
         held_bytes=first.get("bytes_allocated", 0) - sign * first.get("allocation_bytes", 0),
-        seconds=(moments - moments[0]) / 1e12,
-        first_event=moments[0] / 1e12,
+        seconds=(times - times[0]) / 1e12,
+        first_event=times[0] / 1e12,
         steps=places["step"],
         snapshots_at=places["snapshot"],
     )

@@ -1,4 +1,4 @@
-"""Record: all that is known of the allocations of one trial, or of one recorded profile."""
+"""Record: everything known about the allocations of one trial, or of one recorded profile."""
 
 import json
 import os
@@ -16,7 +16,7 @@ COLUMNS = ("begin", "end", "bytes", "requested", "address", "op", "thread", "sha
 
 
 class Variable(NamedTuple):
-    """A variable as a snapshot found it: where its values are, its category, path and layer (or None)."""
+    """A variable in a snapshot: the address of its values, its category, its path, its layer (or None)."""
 
     address: int
     category: str
@@ -26,14 +26,14 @@ class Variable(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """A block of memory that XLA takes for a compiled program, and what it puts there.
+    """A block of memory that XLA allocates for a compiled program, and what it places there.
 
     name      of the program, without numbers
     bytes     of the block
-    results   columns, equally long: `op` is TensorFlow's name of the op, or where `own` is true (XLA's own
-              scratch memory) of the op that it is for; `users` are likewise the ops that need it; `shape`,
-              `dtype`, `offset` in the block, `bytes`; `begin` and `end`, between which it is needed, count
-              instructions in the order that XLA planned
+    results   {column: list}, of equal length: `op`, TensorFlow's name of the op that makes the result, or
+              where `own` is true (XLA's own scratch memory) of the op that it is for; `users`, the names of
+              the ops that need it; `shape`, `dtype`, `offset` in the block, `bytes`; `begin` and `end`,
+              between which it is needed, counted in instructions in the order that XLA planned
     """
 
     name: str
@@ -43,26 +43,26 @@ class Program:
 
 @dataclass(frozen=True)
 class Record:
-    """What the device's allocator did, event by event, and what is known of whom it did it for.
+    """What the device's allocator did, event by event, and what is known about whom it did it for.
 
-    A place is a number in the order of all events, from 0.
+    A place is an index in the order of all events, from 0.
 
-    allocations    {column: array}, equally long, a row for each allocation. `begin` and `end` are places,
-                   -1 for what the record does not have; `bytes` as handed out, `requested` as asked for;
-                   `address`; `op`, `thread`, `shape`, `dtype` point into the tables of these names; `temp` is
-                   1 for an op's scratch memory
-    ops, shapes, threads, dtypes   tables of texts, "" for none
-    events         how many allocations and deallocations there are
-    held_bytes     in use before the first event
-    seconds        of each event, from the first one on
+    allocations    {column: array}, of equal length, one row per allocation. `begin` and `end` are places,
+                   -1 if outside the record; `bytes` as handed out, `requested` as requested; `address`;
+                   `op`, `thread`, `shape`, `dtype` are indices into the tables below; `temp` is 1 for an
+                   op's scratch memory
+    ops, shapes, threads, dtypes   tables of strings, "" for none
+    events         number of allocations and deallocations
+    held_bytes     bytes in use before the first event
+    seconds        time of each event, counted from the first
     began          start of the record in seconds since 1970, None if unknown
     first_event    seconds from `began` to the first event
     steps          places at which training steps ended
     snapshots_at   places at which snapshots of the variables were taken
-    snapshots      for each a list of Variables
+    snapshots      a list of Variables for each of them
     scopes         {name scope of ops: layer}
-    optimizers     names of the optimizers, which begin the names of their ops
-    widest_sum_bytes   a sample's bytes of the widest sum of three tensors or more
+    optimizers     names of the optimizers, with which the names of their ops begin
+    widest_sum_bytes   bytes per sample of the widest sum of three tensors or more
     validates      whether `fit` was given validation data
     programs       the Programs that XLA compiled
     """
@@ -87,7 +87,7 @@ class Record:
     programs: list = field(default_factory=list)
 
     def save(self, path):
-        """Write it to a file, arrays as NumPy's and all else as JSON: reading it can run no code."""
+        """Write the record to a file, as NumPy arrays and JSON, so that loading it cannot run any code."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         del plain["allocations"], plain["seconds"]
         plain["programs"] = [vars(program) for program in self.programs]
@@ -99,16 +99,16 @@ class Record:
 
     @classmethod
     def load(cls, path):
-        """Read what save() wrote. Raises LabkitError for another file."""
+        """Read a file that save() wrote. Raises LabkitError for any other."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 plain = json.loads(arrays["header"].tobytes())
                 if plain.pop("version") != VERSION:
-                    raise LabkitError("another version of labkit wrote it")
+                    raise LabkitError("it was written by another version of labkit")
                 columns = {name: arrays[f"allocations.{name}"] for name in COLUMNS}
                 seconds = arrays["seconds"]
             plain["programs"] = [Program(**program) for program in plain["programs"]]
             plain["snapshots"] = [[Variable(*row) for row in rows] for rows in plain["snapshots"]]
             return cls(allocations=columns, seconds=seconds, **plain)
         except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as e:
-            raise LabkitError(f"{path} cannot be read as a record of labkit: {e}.") from None
+            raise LabkitError(f"{path} cannot be read as a labkit record: {e}.") from None

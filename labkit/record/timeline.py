@@ -1,6 +1,6 @@
 """Timeline: the memory of a trial, allocation by allocation, by layer and by category.
 
-It is made from a record; it needs no TensorFlow and knows nothing of processes.
+It is made from a Record; it needs no TensorFlow and knows nothing about processes.
 """
 
 import collections
@@ -11,17 +11,18 @@ import numpy as np
 
 from ..categories import CATEGORIES, OTHERS, UNUSED
 from .labels import Labels, made_by
-from .xla_blocks import of_block, unfold
+from .xla_blocks import divide_blocks, record_of_block
 
-ROUNDED = 0.005  # XLA says its size in three digits
+ROUNDED = 0.005  # XLA prints a size to three significant digits
 HELD = "(held before the record began)"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One allocation: `bytes` as the allocator gave them, of which `requested_bytes` were asked for.
+    """One allocation: `bytes` as handed out by the allocator, of which `requested_bytes` were requested.
 
-    `op` is the op that asked, or the path of the variable that it holds; `layer` is None where there is none.
+    `op` is the op that requested it, or the path of the variable that it holds; `layer` is None if
+    there is none.
     """
 
     layer: str | None
@@ -36,39 +37,39 @@ class Row:
 class Timeline:
     """Every allocation and deallocation of the device's allocator during a trial, to the byte.
 
-    How an allocation gets its category:
+    The category of an allocation:
 
     weights, optimizer   it holds a variable of a model, or of an optimizer (its slots), by its address
     gradients            the output of an op of the backward pass
-    activations          the output of an op of the forward pass that is still there when the backward
-                         pass begins, so it was kept for it; without a backward pass, every such output
+    activations          the output of an op of the forward pass that is still alive when the backward
+                         pass begins, so was kept for it; without a backward pass, every such output
     inputs               what comes from Python (arrays, batches) and from tf.data
-    workspace            what passes: an op's scratch memory, outputs of the forward pass that are freed
-                         before the backward pass, the optimizer's intermediate results
-    other                what was held before the record began, metrics, handles
+    workspace            what is temporary: an op's scratch memory, outputs of the forward pass that are
+                         freed before the backward pass, the optimizer's intermediate results
+    other                what was held before the record began, metrics, resource handles
 
-    A step that XLA compiled takes one block for all that is in it. It is shown divided, as XLA planned it: a
-    result of the forward pass is an activation where an op of the backward pass, or the optimizer, needs it;
-    XLA's own scratch is workspace, unless the backward pass needs it too; so is what is idle in the block.
+    A step that XLA compiled allocates one block for everything in it. It is shown divided, as XLA planned it:
+    a result of the forward pass is an activation if an op of the backward pass, or the optimizer, needs it;
+    XLA's own scratch memory is workspace, unless the backward pass needs it too; so are idle parts.
 
-    The layer is the one whose name scope the op ran in, by the name that `model.summary()` prints.
-    Ops that run eagerly carry no scope: they have no layer.
+    The layer is the one in whose name scope the op ran, under the name that `model.summary()` prints.
+    Ops that run eagerly have no scope, and so no layer.
     """
 
     def __init__(self, record, limit=None, refused_bytes=None):
-        """limit, refused_bytes: the memory limit and the failed request, or None."""
+        """limit, refused_bytes: the memory limit and the failed request in bytes, or None."""
         self.limit_bytes, self.refused_bytes = limit, refused_bytes
-        self.record, self._shown = record, unfold(record)
+        self.record, self._shown = record, divide_blocks(record)
         columns = self._shown.allocations
         self._bytes, self._requested = columns["bytes"], columns["requested"]
         before = columns["begin"] < 0
         self._held = max(0, record.held_bytes - int(self._bytes[before].sum()))
         self._labels = Labels(self._shown)
-        self._look_at(0, self._shown.events)
+        self._restrict(0, self._shown.events)
         self._training_at = self._first_call()
 
-    def _look_at(self, first, last):
-        """Show the stretch from one place to another; what began earlier is still in it."""
+    def _restrict(self, first, last):
+        """Show only the events from one place to another; what was allocated earlier and is alive counts."""
         columns, self._first, self._events = self._shown.allocations, first, max(1, last - first)
         begin, end = columns["begin"], columns["end"]
         end = np.where(end < 0, self._shown.events, end)
@@ -77,9 +78,9 @@ class Timeline:
         self._end = np.where(inside, np.minimum(end - first, self._events), 0)
 
     def _part(self, first, last):
-        """The Timeline of a stretch of this one."""
+        """The Timeline of the events from one place of this one to another."""
         part = copy.copy(self)
-        part._look_at(self._first + first, self._first + last)
+        part._restrict(self._first + first, self._first + last)
         return part
 
     @property
@@ -90,7 +91,7 @@ class Timeline:
 
     @property
     def events(self):
-        """How many allocations and deallocations there are."""
+        """Number of allocations and deallocations."""
         return self._events
 
     @property
@@ -100,7 +101,7 @@ class Timeline:
 
     @property
     def peak_at(self):
-        """The place of the peak in the order of events; of several, that where most of it is in use."""
+        """The place of the peak in the order of events; of several, the one where the least of it is idle."""
         return int(self.fullness().argmax())
 
     def total(self):
@@ -108,63 +109,66 @@ class Timeline:
         return self._held + self._sums(np.ones(len(self._bytes), dtype=bool))
 
     def filled(self):
-        """Bytes in use after each event but for what is idle in the blocks of compiled steps, an array."""
+        """Bytes in use after each event without what is idle in the blocks of compiled steps, an array."""
         return self.total() - self._idle()
 
     def fullness(self):
-        """An array to find the fullest moments by: the total, and where that is the same, what is filled."""
+        """An array that ranks points in time by the total and, where that is equal, by what is filled."""
         total = self.total()
         return total + (total - self._idle()) / (total.max() + 1)
 
     def alive(self, place):
-        """Rows of what is in use just after the event at `place`, the largest first."""
+        """Rows of everything in use just after the event at `place`, the largest first."""
         chosen = np.flatnonzero((self._begin <= place) & (self._end > place))
         rows = [self.row(i) for i in chosen[np.argsort(-self._bytes[chosen], kind="stable")]]
         return rows + ([Row(None, HELD, "other", "", "", self._held, 0)] if self._held else [])
 
     def at_peak(self):
-        """Rows of what was in use at the peak, the largest first."""
+        """Rows of everything in use at the peak, the largest first."""
         return self.alive(self.peak_at)
 
     def by_category(self, place=None):
         """Bytes of each category at the peak, or at another place."""
-        found = dict.fromkeys(CATEGORIES, 0)
+        totals = dict.fromkeys(CATEGORIES, 0)
         for row in self.alive(self.peak_at if place is None else place):
-            found[row.category] += row.bytes
-        return found
+            totals[row.category] += row.bytes
+        return totals
 
     def by_layer(self, place=None):
-        """Bytes of each layer at the peak, or at another place, the largest first; None for what has none."""
-        found = collections.Counter()
+        """Bytes of each layer at the peak, or at another place, the largest first; the key None: no layer."""
+        totals = collections.Counter()
         for row in self.alive(self.peak_at if place is None else place):
-            found[row.layer] += row.bytes
-        return dict(found.most_common())
+            totals[row.layer] += row.bytes
+        return dict(totals.most_common())
 
     def during(self, phase):
-        """The Timeline of one phase: "building" (up to the first step), or a step, counted from 1."""
+        """The Timeline of one phase: "building" (up to the first step), or a step by its number, from 1.
+
+        Raises ValueError for a phase that does not exist.
+        """
         training_at = min(max(0, self._training_at - self._first), self._events)
         edges = [0, training_at, *self.steps]
         number = 0 if phase == "building" else phase
         if not isinstance(number, int) or not 0 <= number < len(edges) - 1:
-            raise ValueError(f"{phase!r}: there are 'building' and the steps 1 to {len(edges) - 2}")
+            raise ValueError(f"phase {phase!r}: give 'building' or one of the steps 1 to {len(edges) - 2}")
         return self._part(edges[number], edges[number + 1])
 
     def until(self, seconds):
-        """The Timeline up to a point in time, in seconds since 1970: that of a failure, say."""
+        """The Timeline up to a point in time, such as that of a failure, in seconds since 1970."""
         at = seconds - self._shown.began - self._shown.first_event
         place = int(np.searchsorted(self._shown.seconds, at)) - self._first
         return self._part(0, min(max(1, place), self._events))
 
     def curves(self, by="category", most=8):
-        """Bytes in use after each event: {label: array}. by: "category", or "layer" (the `most` largest)."""
+        """{label: bytes in use after each event}, arrays. by: "category", or "layer" (the `most` largest)."""
         if by == "category":
             curves = {c: self._sums(self._labels.category == i) for i, c in enumerate(CATEGORIES)}
             curves["other"] = curves["other"] + self._held
             rest = "workspace"
         elif by == "layer":
             names = [name for name in self.by_layer() if name][:most]
-            of = {name: self._labels.layer == self._labels.layer_names.index(name) for name in names}
-            curves = {name: self._sums(chosen) for name, chosen in of.items()}
+            rows = {name: self._labels.layer == self._labels.layer_names.index(name) for name in names}
+            curves = {name: self._sums(chosen) for name, chosen in rows.items()}
             rest = OTHERS
             curves[rest] = self.total() - sum(curves.values())
         else:
@@ -174,18 +178,18 @@ class Timeline:
         return {label: curve for label, curve in curves.items() if curve.any() or label == OTHERS}
 
     def plot(self, by="category", title=""):
-        """The figure: memory in use, stacked by category or by layer, the peak marked."""
+        """A figure of the memory in use, stacked by category or by layer, with the peak marked."""
         from ..show import stacks
 
         return stacks.timeline(self, by=by, title=title)
 
     def __repr__(self):
-        shares = {c: b for c, b in self.by_category().items() if b}
-        named = ", ".join(f"{c} {100 * b / self.peak_bytes:.0f} %" for c, b in shares.items())
-        return f"Timeline: {self.events} events, peak {self.peak_bytes} bytes: {named}"
+        sizes = {category: size for category, size in self.by_category().items() if size}
+        shares = ", ".join(f"{c} {100 * size / self.peak_bytes:.0f} %" for c, size in sizes.items())
+        return f"Timeline: {self.events} events, peak {self.peak_bytes} bytes: {shares}"
 
     def _first_call(self):
-        """The place at which the call began that made the first step: before it, the model was built."""
+        """The place at which the call that ran the first step began: before it, the model was built."""
         if not self._shown.steps:
             return self._shown.events
         calls = [place for place in self._shown.snapshots_at if place <= self._shown.steps[0]]
@@ -201,7 +205,7 @@ class Timeline:
         return np.cumsum(change[:-1])
 
     def row(self, i):
-        """The Row at place `i`: first come the recorded allocations, then what lies in blocks of XLA's."""
+        """The Row at index `i`: the recorded allocations come first, then the results in XLA's blocks."""
         record, columns, labels = self._shown, self._shown.allocations, self._labels
         held = columns["begin"][i] < 0
         op = labels.variables.get(i) or (HELD if held else record.ops[columns["op"][i]])
@@ -217,11 +221,11 @@ class Timeline:
 
     @property
     def blocks(self):
-        """Places, among the recorded allocations, of the blocks of compiled steps that are shown divided."""
+        """Indices, among the recorded allocations, of the compiled steps' blocks that are shown divided."""
         return sorted({*self._shown.allocations["inside"][self._end > self._begin].tolist()} - {-1})
 
     def parts(self, i):
-        """(Row, share of the bytes) of what a recorded allocation holds: itself, unless XLA divided it."""
+        """(Row, share of the bytes) of what a recorded allocation holds: itself, unless it is divided."""
         columns, inside = self._shown.allocations, ()
         if columns["idle"][i]:
             inside = np.flatnonzero((columns["inside"] == i) & (self._end > self._begin))
@@ -233,7 +237,7 @@ class Timeline:
         return [(self.row(j), self._bytes[j] / self._bytes[i]) for j in alive]
 
     def held_at_peak(self):
-        """Which of the recorded allocations are in use at the peak, as an array of truths."""
+        """Which of the recorded allocations are in use at the peak, as a boolean array."""
         place, columns = self.peak_at, self.record.allocations
         alive = np.flatnonzero((self._begin <= place) & (self._end > place))
         inside = self._shown.allocations["inside"][alive]
@@ -242,19 +246,19 @@ class Timeline:
         return held
 
     def refused_block(self):
-        """The Timeline of the block that a compiled step asked for and did not get, as if it had; or None."""
+        """The Timeline of the block that a compiled step was refused, as if it had been granted; or None."""
         programs = [p for p in self.record.programs if self.refused_bytes]
         program = min(programs, key=lambda p: abs(p.bytes - self.refused_bytes), default=None)
         if program is None or abs(program.bytes - self.refused_bytes) > ROUNDED * self.refused_bytes:
             return None
-        return Timeline(of_block(self.record, program))
+        return Timeline(record_of_block(self.record, program))
 
     def weight_shapes(self):
-        """The shapes, as texts, that weights had at any time."""
+        """The shapes that weights had at any time, as strings such as "[3,3,64]"."""
         weights = [i for i, kind in self._labels.kinds.items() if kind == "weights"]
         return {self.row(i).shape for i in weights} - {""}
 
     @property
     def in_pipeline(self):
-        """Which of the recorded allocations tf.data's own threads make, as an array of truths."""
+        """Which of the recorded allocations tf.data's own threads made, as a boolean array."""
         return made_by("tf_data", self.record)

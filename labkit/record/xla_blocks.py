@@ -1,9 +1,9 @@
-"""A record in which each block that XLA took for a compiled step is divided into what lies in it.
+"""Divide each block that XLA allocated for a compiled step into the results that it holds.
 
-The allocator knows one allocation. In the record made here that block is gone, and in its place are the
-results that XLA puts into it, each from the instruction that makes it to the last that needs it, and what of
-the block is idle meanwhile: together, at each moment, the bytes of the block. The instructions come into the
-order of events just before the block is given back, when the step's outputs have their memory too.
+The allocator sees a single allocation. The record made here has instead the results that XLA places in the
+block, each from the instruction that makes it to the last that needs it, and whatever is idle in the block
+meanwhile: together, at every point in time, the bytes of the block. The instructions are inserted into the
+order of events just before the block is freed, when the step's outputs have been allocated too.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,68 +13,68 @@ import numpy as np
 from .record import COLUMNS, Record
 
 IDLE = "(idle in the block of a compiled step)"
-SMALLEST = 1024  # bytes of a block that is worth dividing
-ALIGNED = 256  # bytes: a block may be asked for rounded up to a multiple
-FEEDING = ("python", "tf_data")  # threads of which what has no name is an array
-MOST = 300_000  # rows made in all: in a training longer than that, the later steps' blocks stay whole
+SMALLEST = 1024  # bytes: a smaller block is not worth dividing
+ALIGNED = 256  # bytes: the request for a block may be rounded up to a multiple
+FEEDING = ("python", "tf_data")  # threads whose unnamed allocations are arrays
+MOST = 300_000  # rows added in all: beyond that, the blocks of later steps stay whole
 
 
 @dataclass(frozen=True)
-class Unfolded(Record):
-    """A Record with its blocks divided, the new rows after the old ones, with four columns more.
+class DividedRecord(Record):
+    """A Record with its blocks divided, the new rows after the old ones, with four more columns.
 
-    inside   the row of the block that it lies in, or -1
-    idle     whether it is (part of) a block where nothing lies, or of which it is not shown what
-    own      whether it is scratch of XLA's own
-    users    the ops that need it, as a place in the table `users`
+    inside   row of the block that it lies in, or -1
+    idle     whether it is an idle part of a block, or a whole block whose contents are not shown
+    own      whether it is XLA's own scratch memory
+    users    the ops that need it, as an index into the table `users`
     """
 
     users: list = field(default_factory=lambda: [()])
 
 
-def unfold(record):
-    """The Unfolded of a Record."""
-    columns, tables = _with_room(record)
+def divide_blocks(record):
+    """The DividedRecord of a Record."""
+    columns, tables = _extended(record)
     blocks = {row: program for row, program in blocks_of(record).items() if program.bytes >= SMALLEST}
     columns["idle"][list(blocks)] = True
-    ends, more = columns["end"].copy(), 0
+    ends, inserted = columns["end"].copy(), 0
     added = np.zeros(record.events + 1, dtype=np.int64)
-    plans, rows, room = {}, [], MOST
+    plans, divided, rows_left = {}, [], MOST
     for i in sorted(blocks, key=lambda i: ends[i]):
         program = id(blocks[i])
         if program not in plans:
-            plans[program] = _Plan(blocks[i], tables)
+            plans[program] = _BlockPlan(blocks[i], tables)
         plan = plans[program]
-        room -= plan.rows
-        if room >= 0:
-            rows.append((i, plan, int(ends[i]) + more))
-            added[ends[i]] += plan.moments
-            more += plan.moments
-    later = np.cumsum(added)
+        rows_left -= plan.rows
+        if rows_left >= 0:
+            divided.append((i, plan, int(ends[i]) + inserted))
+            added[ends[i]] += plan.events
+            inserted += plan.events
+    shift = np.cumsum(added)
     for name in ("begin", "end"):
         known = columns[name] >= 0
-        columns[name][known] += later[columns[name][known]]
-    parts = [plan.placed(i, columns, start) for i, plan, start in rows]
-    hidden = [i for i, _, _ in rows]
-    columns["end"][hidden] = columns["begin"][hidden]
-    joined = {name: np.concatenate([columns[name], *(part[name] for part in parts)]) for name in columns}
-    at = np.repeat(np.arange(len(added)), added)
+        columns[name][known] += shift[columns[name][known]]
+    contents = [plan.rows_of(i, columns, start) for i, plan, start in divided]
+    replaced = [i for i, _, _ in divided]
+    columns["end"][replaced] = columns["begin"][replaced]
+    joined = {name: np.concatenate([columns[name], *(rows[name] for rows in contents)]) for name in columns}
+    positions = np.repeat(np.arange(len(added)), added)
     seconds = record.seconds
-    return Unfolded(
+    return DividedRecord(
         **vars(record)
         | {name: list(table) for name, table in tables.items()}
         | {
             "allocations": joined,
             "events": record.events + int(added.sum()),
-            "steps": [place + int(later[place]) for place in record.steps],
-            "snapshots_at": [place + int(later[place]) for place in record.snapshots_at],
-            "seconds": np.insert(seconds, at, seconds[np.minimum(at, len(seconds) - 1)]),
+            "steps": [place + int(shift[place]) for place in record.steps],
+            "snapshots_at": [place + int(shift[place]) for place in record.snapshots_at],
+            "seconds": np.insert(seconds, positions, seconds[np.minimum(positions, len(seconds) - 1)]),
         }
     )
 
 
-def of_block(record, program):
-    """A Record of a single allocation, that of a program's block, in the model that `record` is of."""
+def record_of_block(record, program):
+    """A Record with a single allocation, a program's block, for the model that `record` is about."""
     columns = dict.fromkeys(COLUMNS, 0) | {"end": 1, "bytes": program.bytes, "requested": program.bytes}
     return replace(
         record,
@@ -92,8 +92,8 @@ def of_block(record, program):
     )
 
 
-def _with_room(record):
-    """The columns and tables of a record, to be added to."""
+def _extended(record):
+    """Copies of a record's columns and tables, with the columns and the table of a DividedRecord."""
     columns = {name: column.copy() for name, column in record.allocations.items()}
     count = len(columns["begin"])
     columns |= {name: np.zeros(count, dtype=np.int64) for name in ("idle", "own", "users")}
@@ -106,74 +106,76 @@ def _with_room(record):
 
 
 def blocks_of(record):
-    """{row: program} of the allocations that are a compiled program's block.
+    """{row: program} for the allocations that are a compiled program's block.
 
-    They are told by their size; and they have no shape, and are freed before the call has ended, which
-    variables, and what a step gives back, are not.
+    They are recognised by their size. They also have no shape, and are freed before the call ends, unlike
+    variables and the outputs of a step.
     """
-    columns, found = record.allocations, {}
+    columns, blocks = record.allocations, {}
     feeding = np.array([thread.startswith(FEEDING) for thread in record.threads])[columns["thread"]]
-    plain = np.array([shape == "" for shape in record.shapes])[columns["shape"]]
+    shapeless = np.array([shape == "" for shape in record.shapes])[columns["shape"]]
     marks = np.sort([*record.steps, *record.snapshots_at])
     begun, ended = (np.searchsorted(marks, columns[name], "right") for name in ("begin", "end"))
-    whole = (columns["begin"] >= 0) & (columns["end"] >= 0) & (begun == ended)
-    maybe = plain & whole & ~(feeding & (columns["op"] == 0))
+    within_call = (columns["begin"] >= 0) & (columns["end"] >= 0) & (begun == ended)
+    candidates = shapeless & within_call & ~(feeding & (columns["op"] == 0))
     for program in sorted(record.programs, key=lambda program: program.bytes):
-        over = columns["requested"] - program.bytes
-        found |= dict.fromkeys(np.flatnonzero(maybe & (over >= 0) & (over < ALIGNED)).tolist(), program)
-    return found
+        excess = columns["requested"] - program.bytes
+        matching = candidates & (excess >= 0) & (excess < ALIGNED)
+        blocks |= dict.fromkeys(np.flatnonzero(matching).tolist(), program)
+    return blocks
 
 
-class _Plan:
-    """What lies in a program's block, moment by moment: one for each instruction that puts something."""
+class _BlockPlan:
+    """The contents of a program's block over time: an event for each instruction that places a result."""
 
     def __init__(self, program, tables):
         results = program.results
         order = np.argsort(results["begin"], kind="stable")
         columns = ("begin", "end", "bytes", "offset", "own")
         self._results = {name: np.array(results[name])[order] for name in columns}
-        begin, end = self._results["begin"], self._until_taken_over()
-        moments = np.unique(begin)
-        self.moments, self.rows = len(moments), len(begin) + len(moments) + 1
-        self._begin, self._end = np.searchsorted(moments, begin), np.searchsorted(moments, end)
-        live = np.zeros(self.moments + 1, dtype=np.int64)
+        begin, end = self._results["begin"], self._ends()
+        times = np.unique(begin)
+        self.events, self.rows = len(times), len(begin) + len(times) + 1
+        self._begin, self._end = np.searchsorted(times, begin), np.searchsorted(times, end)
+        live = np.zeros(self.events + 1, dtype=np.int64)
         np.add.at(live, self._begin, self._results["bytes"])
         np.subtract.at(live, self._end, self._results["bytes"])
         self._live = np.cumsum(live[:-1])
         self._labels = {
-            "op": _places(results["op"], tables["ops"])[order],
-            "shape": _places(results["shape"], tables["shapes"])[order],
-            "dtype": _places(results["dtype"], tables["dtypes"])[order],
-            "users": _places(map(tuple, results["users"]), tables["users"])[order],
+            "op": _indices(results["op"], tables["ops"])[order],
+            "shape": _indices(results["shape"], tables["shapes"])[order],
+            "dtype": _indices(results["dtype"], tables["dtypes"])[order],
+            "users": _indices(map(tuple, results["users"]), tables["users"])[order],
             "own": self._results["own"],
         }
-        self._idle = _places([IDLE], tables["ops"])[0]
+        self._idle = _indices([IDLE], tables["ops"])[0]
 
-    def _until_taken_over(self):
-        """Where each result ends: at the latest when XLA puts another into its bytes."""
+    def _ends(self):
+        """Where each result ends: at the latest when XLA places another in its bytes."""
         low, begin = self._results["offset"], self._results["begin"]
         high, end = low + self._results["bytes"], self._results["end"].copy()
         for i in range(1, len(low)):
-            taken = (low[:i] < high[i]) & (high[:i] > low[i]) & (end[:i] > begin[i])
-            end[:i][taken] = begin[i]
+            overwritten = (low[:i] < high[i]) & (high[:i] > low[i]) & (end[:i] > begin[i])
+            end[:i][overwritten] = begin[i]
         return end
 
-    def placed(self, block, columns, start):
+    def rows_of(self, block, columns, start):
         """The rows of one block: idle until the place `start`, where the program runs; then its results."""
-        given, began = int(columns["bytes"][block]), int(columns["begin"][block])
-        moments, count = np.arange(self.moments), len(self._begin)
-        idle = np.concatenate([[given], given - self._live])
+        size, allocated = int(columns["bytes"][block]), int(columns["begin"][block])
+        times, count = np.arange(self.events), len(self._begin)
+        idle = np.concatenate([[size], size - self._live])
         rows = {name: np.zeros(self.rows, dtype=columns[name].dtype) for name in columns}
-        rows["begin"] = np.concatenate([start + self._begin, [began], start + moments])
-        rows["end"] = np.concatenate([start + self._end, [start], start + moments + 1])
+        rows["begin"] = np.concatenate([start + self._begin, [allocated], start + times])
+        rows["end"] = np.concatenate([start + self._end, [start], start + times + 1])
         rows["bytes"] = np.concatenate([self._results["bytes"], idle])
         rows["requested"][:count] = self._results["bytes"]
-        for name, places in self._labels.items():
-            rows[name][:count] = places
+        for name, labels in self._labels.items():
+            rows[name][:count] = labels
         rows["op"][count:], rows["own"][count:], rows["idle"][count:] = self._idle, True, True
         rows["thread"][:], rows["inside"][:] = columns["thread"][block], block
         return rows
 
 
-def _places(texts, table):
-    return np.array([table.setdefault(text, len(table)) for text in texts], dtype=np.int64)
+def _indices(values, table):
+    """Indices of values in a table, to which new ones are added."""
+    return np.array([table.setdefault(value, len(table)) for value in values], dtype=np.int64)

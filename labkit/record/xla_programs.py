@@ -1,7 +1,7 @@
-"""Inside a trial: what lies in the one block of memory that XLA takes for a whole compiled step.
+"""Inside a trial: what XLA places in the one block of memory that it allocates for a compiled step.
 
-The allocator sees a single request. How XLA divides it is in the profile, as an `HloProto` of each compiled
-program: its instructions in the order planned, and for each of their results a place in the block
+The allocator sees a single request. How XLA divides the block is in the profile, as an `HloProto` of each
+compiled program: its instructions in the order planned, and for each result an offset in the block
 (`BufferAssignmentProto` in xla/service/hlo.proto).
 """
 
@@ -11,41 +11,41 @@ import re
 
 from .record import Program
 
-CALLING = {"call", "conditional", "async-start"}  # what a computation called so gives, they give
-FORWARDING = {"tuple", "get-tuple-element", "bitcast"}
+CALLING = {"call", "conditional", "async-start"}  # these return the result of the computation that they call
+FORWARDING = {"tuple", "get-tuple-element", "bitcast"}  # these only pass their operands on
 
 
 def programs(space):
-    """The Programs that were compiled, in a profile (an XSpace)."""
+    """The Programs compiled in a profile (an XSpace)."""
     from google.protobuf.message import DecodeError
     from tensorflow.compiler.xla.service import hlo_pb2
 
     planes = (plane for plane in space.planes if plane.name == "/host:metadata")
-    kept = (metadata for plane in planes for metadata in plane.event_metadata.values())
-    found = []
-    for stat in (stat for metadata in kept for stat in metadata.stats if stat.bytes_value):
-        with contextlib.suppress(DecodeError, LookupError, ValueError):  # of a form unknown here
-            found += _blocks(hlo_pb2.HloProto.FromString(stat.bytes_value))
-    return found
+    modules = (metadata for plane in planes for metadata in plane.event_metadata.values())
+    compiled = []
+    for stat in (stat for metadata in modules for stat in metadata.stats if stat.bytes_value):
+        with contextlib.suppress(DecodeError, LookupError, ValueError):  # of an unknown format
+            compiled += _blocks(hlo_pb2.HloProto.FromString(stat.bytes_value))
+    return compiled
 
 
 def _blocks(proto):
-    """One program for each block of the proto: beside its inputs and outputs mostly a single one."""
+    """A Program for each block of the proto: mostly a single one, besides its inputs and outputs."""
     name = re.sub(r"\d", "", proto.hlo_module.name)  # the numbers differ from run to run
     module, assignment = _Module(proto.hlo_module), proto.buffer_assignment
     defined = {buffer.id: buffer.defined_at for buffer in assignment.logical_buffers}
-    elsewhere = collections.defaultdict(list)
+    aliases = collections.defaultdict(list)
     for alias in assignment.buffer_aliases:
-        elsewhere[alias.source_buffer_id].append(alias.location)
+        aliases[alias.source_buffer_id].append(alias.location)
     for block in assignment.buffer_allocations:
         outside = block.is_entry_computation_parameter or block.maybe_live_out
         if outside or block.is_constant or block.is_thread_local:
             continue
-        parts = [(defined[p.logical_buffer_id], elsewhere[p.logical_buffer_id], p) for p in block.assigned]
+        buffers = [(defined[b.logical_buffer_id], aliases[b.logical_buffer_id], b) for b in block.assigned]
         results = [
-            {**module.result(where, others), "offset": part.offset, "bytes": part.size}
-            for where, others, part in parts
-            if part.size and not module.is_parameter(where)  # that is the same bytes as what is given
+            {**module.result(where, others), "offset": buffer.offset, "bytes": buffer.size}
+            for where, others, buffer in buffers
+            if buffer.size and not module.is_parameter(where)  # a parameter is the operand's own bytes
         ]
         if results:
             columns = {column: [result[column] for result in results] for column in results[0]}
@@ -53,7 +53,7 @@ def _blocks(proto):
 
 
 class _Module:
-    """The instructions of a module in the order planned, those of a called computation where it is called."""
+    """The instructions of a module in planned order, those of a called computation where it is called."""
 
     def __init__(self, module):
         self._computations = {c.id: c for c in module.computations}
@@ -67,30 +67,32 @@ class _Module:
                 for called in instruction.called_computation_ids:
                     self._callers[self._computations[called].root_id].append(instruction)
         self._first, self._last, self._count = {}, {}, 0
-        self._play(module.entry_computation_id)
+        self._count_instructions(module.entry_computation_id)
 
-    def _play(self, computation):
+    def _count_instructions(self, computation):
+        """Number the instructions of a computation, and of those that it calls, in planned order."""
         for number in self._sequences[computation].instruction_ids:
             instruction = self._instructions[number]
             if instruction.opcode != "fusion":
                 for called in instruction.called_computation_ids:
                     if called in self._sequences:
-                        self._play(called)
+                        self._count_instructions(called)
             self._count += 1
             self._first[number] = self._last[number] = self._count
         self._last[self._computations[computation].root_id] = self._count + 1
 
     def is_parameter(self, defined):
+        """Whether a result is a parameter of its computation."""
         return self._instructions[defined.instruction_id].opcode == "parameter"
 
-    def result(self, defined, elsewhere):
-        """What is defined at one place, and seen at others too: a dict of the columns but for its bytes."""
+    def result(self, defined, aliases):
+        """The columns of a result but offset and bytes: `defined` at one place, seen at its `aliases` too."""
         instruction = self._instructions[defined.instruction_id]
         shape = instruction.shape
         for index in defined.shape_index:
             shape = shape.tuple_shapes[index]
         name, users = self._own_name(instruction), {}
-        for place in [defined, *elsewhere]:
+        for place in [defined, *aliases]:
             self._find_users(place.instruction_id, tuple(place.shape_index), users)
         last = max(self._last.get(number, 0) for number, _ in users)
         return {
@@ -104,7 +106,7 @@ class _Module:
         }
 
     def _find_users(self, number, index, found):
-        """Into `found`: {(instruction, place in a tuple): names of ops}, through what only passes it on."""
+        """Add the users of a result to `found`, {(instruction, index in a tuple): names of ops}."""
         if (number, index) in found:
             return
         found[number, index] = set()
@@ -121,7 +123,7 @@ class _Module:
             self._find_users(caller.id, index, found)
 
     def _name_of_use(self, instruction):
-        """TensorFlow's name of an instruction's op, or of the next that uses it and has one."""
+        """TensorFlow's name of an instruction's op, or of the nearest user that has a name."""
         waiting, seen = collections.deque([instruction]), {instruction.id}
         while waiting:
             instruction = waiting.popleft()
@@ -138,7 +140,7 @@ class _Module:
         return next(self._names(instruction), "")
 
     def _names(self, instruction):
-        """TensorFlow's names of the ops that an instruction is of: of a fusion, several."""
+        """TensorFlow's names of the ops that an instruction implements: several for a fusion."""
         fused = []
         if instruction.opcode == "fusion":
             fused = reversed(self._computations[instruction.called_computation_ids[0]].instructions)
@@ -147,10 +149,10 @@ class _Module:
 
 
 def _dtype(number):
-    """TensorFlow's name of XLA's type."""
+    """TensorFlow's name of one of XLA's types."""
     from tensorflow.compiler.xla import xla_data_pb2
 
-    name = xla_data_pb2.PrimitiveType.Name(number).lower().replace("tuple", "")  # its values lie elsewhere
+    name = xla_data_pb2.PrimitiveType.Name(number).lower().replace("tuple", "")  # its values are elsewhere
     kinds = {"f": "float", "s": "int", "u": "uint", "c": "complex", "bf": "bfloat"}
     letters = name.rstrip("0123456789")
     return "bool" if name == "pred" else kinds.get(letters, letters) + name[len(letters) :]
