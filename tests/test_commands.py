@@ -1,6 +1,7 @@
 """python -m labkit estimate and find-batch-size, on a module of the reader's own."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,13 @@ def test_unknown_options_are_refused(home, capsys):
         main(["estimate", "shallow_net:train", "--limit", "1GiB"])
     assert ended.value.code == 2
     assert "unrecognized arguments: --limit" in capsys.readouterr().err
+
+
+def test_the_readme_shows_what_diagnose_prints(capsys):
+    root = Path(__file__).parent.parent
+    main(["diagnose", str(root / "tests" / "corpus" / "forms" / "tf28_attention_two_errors.txt")])
+    printed = capsys.readouterr().out.splitlines()
+    readme = (root / "README.md").read_text().splitlines()
+    start = readme.index("    $ python -m labkit diagnose train.log") + 1
+    shown = [line.removeprefix("    ") for line in readme[start : readme.index("      ...", start)]]
+    assert len(shown) > 5 and shown == printed[: len(shown)]
