@@ -193,8 +193,8 @@ def _of_log(log):
         limit_bytes=known.limit_bytes or log.given_bytes,
         crashed=crashed and failure.kind == "refused" and not failure.op,
     )
-    where = f'Line {failure.line:,} of {max(log.lines, failure.line):,}: "{_short(failure.said)}"'
-    others = [f'line {f.line:,}: {f.kind}, "{_short(f.said)}"' for f in log.failures if f is not failure]
+    where = f'Line {failure.line:,} of {max(log.lines, failure.line):,}: "{_short(failure.quote)}"'
+    others = [f'line {f.line:,}: {f.kind}, "{_short(f.quote)}"' for f in log.failures if f is not failure]
     if log.warnings:
         others.append(f"warnings that TensorFlow carried on with less memory: {log.warnings}.")
     if log.retraced:
@@ -208,7 +208,7 @@ def _of_no_failure(log):
     if log.warnings:
         most = log.warning
         said = [
-            f'Line {most.line:,}: "{_short(most.said)}"',
+            f'Line {most.line:,}: "{_short(most.quote)}"',
             "TensorFlow tried to use more memory to be faster, and carried on without. Nothing failed here.",
         ]
         return without_cause("warning_only", said, Failure(requested_bytes=most.requested_bytes))

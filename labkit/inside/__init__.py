@@ -1,1 +1,1 @@
-"""What runs in the child process of a trial: the reader's code, and what is fastened around it."""
+"""What runs in the child process of a trial: the reader's code, and what watches it."""

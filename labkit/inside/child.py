@@ -1,7 +1,7 @@
 """Inside the child process of a trial: set the limit, run the reader's code, report what happens.
 
-The child tells its story as lines of JSON on a pipe: "started", then "sample" some times a second,
-then "done". Whatever else becomes of the process, its launcher reports.
+The child reports in lines of JSON on a pipe: "started", then "sample" several times a second, then "done".
+Any other end of the process is reported by its launcher.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ SAMPLE_SECONDS = 0.1
 
 
 class Events:
-    """The pipe to the kernel. Lines are whole: one writer at a time."""
+    """The pipe to the kernel. One thread writes at a time, so that lines stay whole."""
 
     def __init__(self, fd):
         self._fd = fd
@@ -44,7 +44,7 @@ class Events:
 
 
 class DeviceMemory:
-    """What the device allocator counts, `current` and `peak` in bytes."""
+    """The device allocator's statistics, `current` and `peak` in bytes."""
 
     def __init__(self, kind):
         import tensorflow as tf
@@ -53,9 +53,9 @@ class DeviceMemory:
         self._config = tf.config.experimental
         self._earlier_peak = 0
         self._reset = self._config.reset_memory_stats
-        self._config.reset_memory_stats = self._reset_but_remember
+        self._config.reset_memory_stats = self._reset_keeping_peak
 
-    def _reset_but_remember(self, device):
+    def _reset_keeping_peak(self, device):
         if self.name in str(device):
             self._earlier_peak = self.read()["peak"]
         self._reset(device)
@@ -65,7 +65,7 @@ class DeviceMemory:
         return {"current": info["current"], "peak": max(info["peak"], self._earlier_peak)}
 
     def glance(self):
-        """As `read`, but nothing before TensorFlow has a device: the first reading would make one."""
+        """As `read`, but {} before TensorFlow has a device, which the first reading would create."""
         from tensorflow.python.eager import context
 
         ready = getattr(getattr(context, "_context", None), "_initialized", False)
@@ -81,13 +81,13 @@ def main(folder, events_fd):
     fault_file = open(folder.faults, "w")  # noqa: SIM115 - open until the process ends
     faulthandler.enable(fault_file)
     faulthandler.register(signal.SIGUSR1, fault_file)
-    _adopt_surroundings(request)
+    _adopt_environment(request)
     _limit_memory(request, folder)
     Child(folder, events, request).run()
 
 
 class Child:
-    """The reader's code and what is fastened around it: clock, scopes, meter, tracer."""
+    """The reader's code and what watches it: step clock, scopes, allocator statistics, recorder."""
 
     def __init__(self, folder, events, request):
         from .scopes import Scopes
@@ -101,7 +101,7 @@ class Child:
         self._finishing = threading.Lock()
 
     def run(self):
-        """Run the code; the process ends here."""
+        """Run the reader's code and end this process."""
         self.clock.install()
         self.scopes.install()
         if self.request["device"] == "cpu":
@@ -124,30 +124,30 @@ class Child:
             self.finish({"status": "ok"})
 
     def _sample(self):
-        """Report the memory now and then; end the trial where TensorFlow would wait on and on."""
+        """Report memory in use at intervals; end the trial if TensorFlow would keep waiting."""
         process = psutil.Process()
         while True:
             with contextlib.suppress(Exception):
                 held = {"host": process.memory_info().rss, **self.memory.glance()}
                 self.events.send("sample", steps=len(self.clock.seconds), **held)
             if self.refusals.hopeless():
-                self.finish(self.refusals.story())
+                self.finish(self.refusals.report())
             time.sleep(SAMPLE_SECONDS)
 
-    def finish(self, story):
-        """Tell the end of the story, the first time that this is called, and end the process."""
+    def finish(self, report):
+        """Send the report on how the trial ended, on the first call only, and end the process."""
         self._finishing.acquire()
         seconds = time.perf_counter() - self.start
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
         if self.recorder:
-            story |= _keep_record(self.recorder, self.clock, self.folder)
-        if story["status"] == "oom":
-            story |= {"scopes": self.scopes.layers, "failed_in": self.scopes.failed_in}
+            report |= _save_record(self.recorder, self.clock, self.folder)
+        if report["status"] == "oom":
+            report |= {"scopes": self.scopes.layers, "failed_in": self.scopes.failed_in}
         self.events.send(
             "done",
-            **story,
+            **report,
             **_final_reading(self.memory),
             wall_seconds=seconds,
             step_seconds=self.clock.seconds,
@@ -159,8 +159,8 @@ class Child:
 class Refusals:
     """Whether TensorFlow waits for memory again and again within one call, with nothing else going on.
 
-    Each op that is refused memory waits 10 s before it fails, and ops that were ready to run do so one after
-    another before the error is raised: the update of a large model can take many minutes to fail.
+    Each op that is refused memory waits 10 s before it fails, and every op that was ready does so, one after
+    another, before the error is raised: the update of a large model can take many minutes to fail.
     """
 
     def __init__(self, folder, thread_id, patience):
@@ -169,7 +169,7 @@ class Refusals:
         self._count = 0
 
     def hopeless(self):
-        """True once one call has been refused memory for longer than `patience` seconds, and been idle."""
+        """Whether one call has been refused memory for over `patience` seconds with the process idle."""
         dumps = self._folder.dumps()
         now, frame = time.monotonic(), sys._current_frames().get(self._thread)
         if len(dumps) > self._count:
@@ -182,22 +182,22 @@ class Refusals:
         waited = now - self._since
         return waited > self._patience and time.process_time() - self._cpu < 0.2 * waited
 
-    def story(self):
-        """The end of a trial that is ended for this."""
+    def report(self):
+        """The report on a trial that is ended for this reason."""
         waited = time.monotonic() - self._since
         return {
             "status": "oom",
             "error": {
                 "type": "OutOfMemory",
-                "message": "Op after op was refused memory, and each waited 10 s in vain: ended after "
-                f"{waited:.0f} s. TensorFlow raises its error when all that were ready have waited.",
+                "message": "One op after another was refused memory and waited 10 s in vain: ended after "
+                f"{waited:.0f} s. TensorFlow raises its error only when all ops that were ready have waited.",
                 "frames": execute.readers_frames(reversed(list(traceback.walk_stack(self._frame)))),
             },
         }
 
 
 def _recorder(scopes, profile):
-    """A labkit.inside.recorder.Recorder, or None if nothing is to be recorded."""
+    """A Recorder (labkit.inside.recorder), or None if nothing is to be recorded."""
     if not profile:
         return None
     from .recorder import Recorder
@@ -205,7 +205,7 @@ def _recorder(scopes, profile):
     return Recorder(scopes, profile)
 
 
-def _keep_record(recorder, clock, folder):
+def _save_record(recorder, clock, folder):
     try:
         replace(recorder.stop(), validates=clock.validates).save(folder.record)
     except Exception as e:
@@ -214,29 +214,29 @@ def _keep_record(recorder, clock, folder):
 
 
 def _unbuffered(fd):
-    """A text stream whose every print is seen at once, also without a new line at its end."""
+    """A text stream that shows every print at once, even one that does not end a line."""
     raw = io.FileIO(fd, "wb", closefd=False)
     return io.TextIOWrapper(raw, encoding="utf-8", errors="replace", write_through=True)
 
 
-def _adopt_surroundings(request):
-    """The kernel's directory, import path and environment as they are now, not as the launcher began."""
+def _adopt_environment(request):
+    """Take on the kernel's current directory, import path and environment, not those of the launcher."""
     with contextlib.suppress(OSError):
         os.chdir(request["cwd"])
     sys.path[:] = request["path"]
     os.environ.update(request["environ"])
-    with contextlib.suppress(OSError):  # if the machine's memory runs out, this process is to go first
+    with contextlib.suppress(OSError):  # if the host's memory runs out, this process should go first
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _limit_memory(request, folder):
-    """Cap the device's allocator; without a limit, let it count all the same."""
+    """Limit the device's allocator; without a limit, have it keep statistics all the same."""
     mib = request["limit"] // MIB if request["limit"] else None
     os.environ["TF_BFC_MEMORY_DUMP"] = str(folder.dump_prefix)
     if request["device"] == "gpu":
         import tensorflow as tf
 
-        # Or TensorFlow would take all that it may have at once, as one region; the stand-in's regions grow.
+        # Otherwise TensorFlow takes all that it may have at once, as one region; the stand-in's regions grow.
         os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         if mib:
             gpu = tf.config.list_physical_devices("GPU")[0]
@@ -264,4 +264,4 @@ def _final_reading(device_memory):
     try:
         return device_memory.read()
     except Exception as e:  # the reader's code may have reconfigured the devices
-        return {"note": f"No memory figures: {e}"}
+        return {"note": f"No memory statistics: {e}"}

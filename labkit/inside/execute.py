@@ -1,4 +1,4 @@
-"""Inside a trial: run the reader's code, describe its failure, keep its result."""
+"""Inside a trial: run the reader's code, describe its failure, save its result."""
 
 import ast
 import linecache
@@ -17,7 +17,7 @@ OOM_MARKS = (
 
 
 def run(folder, echo):
-    """Run the code in the TrialFolder. Returns the status, and the error as plain data."""
+    """Run the code in the TrialFolder; returns the status, and the error as plain data."""
     try:
         result = _call(folder, echo)
     except SystemExit as e:
@@ -26,7 +26,7 @@ def run(folder, echo):
         return {"status": "error", "error": describe(e)}
     except BaseException as e:
         return {"status": "oom" if _is_oom(e, folder) else "error", "error": describe(e)}
-    return {"status": "ok", **_keep(result, folder)}
+    return {"status": "ok", **_save(result, folder)}
 
 
 def _call(folder, echo):
@@ -42,7 +42,7 @@ def _call(folder, echo):
 
 
 def _execute(source, filename, variables, echo):
-    """Run source as a notebook runs a cell; returns the value of a last line that is an expression."""
+    """Run source as a notebook runs a cell; returns the value of a final expression."""
     module = types.ModuleType("__main__")
     module.__dict__.update(variables)
     sys.modules["__main__"] = module
@@ -69,7 +69,7 @@ def _is_oom(error, folder):
 
 
 def describe(error):
-    """An exception as plain data. The kernel has the reader's source, so lines are filled in there."""
+    """An exception as plain data. The kernel, which has the reader's source, fills in the source lines."""
     frames = readers_frames(traceback.walk_tb(error.__traceback__))
     if isinstance(error, SyntaxError) and error.filename:
         frames.append((error.filename, error.lineno, "<module>", error.text))
@@ -77,18 +77,18 @@ def describe(error):
 
 
 def readers_frames(walked):
-    """(file, line number, function, text) of the reader's frames of (frame, line number), outermost first."""
+    """(file, line, function, text) of the reader's frames, outermost first. walked: (frame, line) of all."""
     walked = list(walked)
     calls = [place for place, (frame, _) in enumerate(walked) if frame.f_code in _CALLS]
     below = walked[max(calls, default=-1) + 1 :]
     return list(map(tuple, traceback.StackSummary.extract(iter(below))))
 
 
-_CALLS = {_call.__code__, _execute.__code__}  # what calls the reader's code
+_CALLS = {_call.__code__, _execute.__code__}  # these call the reader's code
 
 
-def _keep(result, folder):
-    """Leave the result where the kernel finds it, in types that need no TensorFlow to read."""
+def _save(result, folder):
+    """Save the result where the kernel finds it, in types that it can load without TensorFlow."""
     if result is None:
         return {}
     try:
@@ -96,8 +96,8 @@ def _keep(result, folder):
             _result_pickler(file).dump(result)
     except Exception as e:
         folder.result.unlink()
-        said = f"`train` returned a {type(result).__name__}, which cannot leave the trial: {e}"
-        return {"note": f"{said}. Return numbers or arrays."}
+        why = f"`train` returned a {type(result).__name__}, which cannot be sent to the kernel: {e}"
+        return {"note": f"{why}. Return numbers or arrays."}
     return {}
 
 

@@ -1,8 +1,8 @@
 """Inside a trial: record every allocation of the device's allocator.
 
 TensorFlow's profiler writes an event for each allocation and deallocation, with its address, size, op and
-shape. What it does not say is added here: which buffers are variables (by their addresses, looked up at the
-start and end of the first steps), which layer each scope is, and where steps begin and end.
+shape. What it lacks is added here: which buffers are variables (by their addresses, looked up at the start
+and end of the first steps), which layer each scope belongs to, and where steps begin and end.
 """
 
 import ctypes
@@ -24,14 +24,14 @@ SNAPSHOTS = 8
 
 
 class Recorder:
-    """Records from `start` to `stop`. Snapshots of variables, and steps, are marked as they come."""
+    """Records from `start` to `stop`, and marks steps and snapshots of the variables."""
 
     def __init__(self, scopes, profile):
         """profile: True for the whole trial, a number of steps, or a folder to keep TensorFlow's files in."""
         self._scopes = scopes
         self._steps_wanted = None if profile is True or isinstance(profile, str) else profile
-        self._kept = isinstance(profile, str)
-        self._folder = profile if self._kept else tempfile.mkdtemp(prefix="labkit-trace-")
+        self._keeps_files = isinstance(profile, str)
+        self._folder = profile if self._keeps_files else tempfile.mkdtemp(prefix="labkit-trace-")
         self._snapshots, self._steps = [], 0
         self.running = False
 
@@ -39,19 +39,19 @@ class Recorder:
         options = tf.profiler.experimental.ProfilerOptions(
             host_tracer_level=2,
             python_tracer_level=0,
-            device_tracer_level=int(self._kept),  # a GPU's kernels: for TensorBoard, not for us
+            device_tracer_level=int(self._keeps_files),  # a GPU's kernels, for TensorBoard only
         )
         tf.profiler.experimental.start(self._folder, options)
         tf.profiler.experimental.start, self._start = _already_recording, tf.profiler.experimental.start
         self.running = True
 
     def before_call(self):
-        """A tf.function is about to be called from outside any other."""
+        """To be called just before a tf.function that is not inside another."""
         if self.running and len(self._snapshots) < SNAPSHOTS:
             self.snapshot()
 
     def step(self):
-        """A training step has just ended."""
+        """To be called just after a training step."""
         if not self.running:
             return
         self._steps += 1
@@ -62,12 +62,12 @@ class Recorder:
             self._finish()
 
     def snapshot(self):
-        """Note at which addresses the variables are now."""
+        """Note the current addresses of all variables."""
         self._snapshots.append(_variables())
         _mark("snapshot")
 
     def stop(self):
-        """The Record, with what the profile does not say."""
+        """Stop; returns the Record, completed with what the profile lacks."""
         try:
             if self.running:
                 self.snapshot()
@@ -75,7 +75,7 @@ class Recorder:
             written = glob.glob(f"{self._folder}/**/*.xplane.pb", recursive=True)
             record = read(max(written, key=os.path.getmtime))
         finally:
-            if not self._kept:
+            if not self._keeps_files:
                 shutil.rmtree(self._folder, ignore_errors=True)
         layers = set(self._scopes.layers.values())
         snapshots = [
@@ -103,18 +103,18 @@ def _mark(kind):
 
 def _already_recording(*args, **kwargs):
     raise LabkitError(
-        "This trial is being profiled by labkit already, and TensorFlow can record one profile at a time. "
-        "Run it without profile=True to record your own."
+        "labkit is already profiling this trial, and TensorFlow can record only one profile at a time. "
+        "Run the trial without profile=True to record your own."
     )
 
 
 def optimizer_names():
-    """Names of the optimizers alive, which begin the names of their ops."""
+    """Names of all existing optimizers, with which the names of their ops begin."""
     return sorted({o.name for o in gc.get_objects() if isinstance(o, keras.optimizers.Optimizer)})
 
 
 def widest_sum_bytes():
-    """Bytes a row of the widest sum of three tensors or more: the gradient of what is used three times."""
+    """Bytes per sample of the widest sum of three or more tensors: the gradient of a tensor used so often."""
     graphs = [o for o in gc.get_objects() if isinstance(o, tf.Graph)]
     sums = [op for graph in graphs for op in graph.get_operations() if op.type == "AddN"]
     outputs = [op.outputs[0] for op in sums if len(op.inputs) > 2 and op.outputs[0].shape.rank]
@@ -122,8 +122,8 @@ def widest_sum_bytes():
 
 
 def _variables():
-    """(address, category, path) of each variable that Keras or anybody else holds now."""
-    found, seen = [], set()
+    """(address, category, path) of each variable that exists now, Keras's or not."""
+    rows, seen = [], set()
     objects = gc.get_objects()
     optimizers = [o for o in objects if isinstance(o, keras.optimizers.Optimizer)]
     metrics = [o for o in objects if isinstance(o, keras.metrics.Metric)]
@@ -135,29 +135,29 @@ def _variables():
             if variable.name.endswith("gradient_accumulator"):
                 kind = "gradients"
             seen.add(id(variable.value))
-            found.append((_address(variable.value), kind, variable.path))
+            rows.append((_address(variable.value), kind, variable.path))
     for variable in (o for o in objects if isinstance(o, tf.Variable) and id(o) not in seen):
-        found.append((_address(variable), "weights", variable.name.partition(":")[0]))
-    return [row for row in found if row[0]]
+        rows.append((_address(variable), "weights", variable.name.partition(":")[0]))
+    return [row for row in rows if row[0]]
 
 
 class _DLTensor(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_void_p)]  # what follows is not needed
+    _fields_ = [("data", ctypes.c_void_p)]  # the other fields are not needed
 
 
 def _address(variable):
-    """Where a variable's values are, on whatever device; None if that cannot be told."""
+    """The address of a variable's values, on whatever device; None if it cannot be determined."""
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     try:
         capsule = tf.experimental.dlpack.to_dlpack(tf.convert_to_tensor(variable))
         return _DLTensor.from_address(pointer(capsule, b"dltensor")).data
-    except Exception:  # a string, a variable not yet given a value
+    except Exception:  # a string, or a variable without a value
         return None
 
 
 def _owner(path, layers):
-    """The layer, as the summary names it, of a variable by its path; slots name theirs with underscores."""
+    """The layer of a variable, by its path; in paths of optimizer slots it stands between underscores."""
     parts = path.split("/")
     for part in parts:
         if part in layers:

@@ -1,8 +1,8 @@
-"""Inside a trial: which name scope of a graph is which layer.
+"""Inside a trial: which layer each name scope of a graph belongs to.
 
 TensorFlow makes scope names unique, so an op of the layer `conv2d` may be called
-"sequential_1/conv2d_1/Conv2D" though the model has another layer of the name `conv2d_1`. Guessing from
-names gets the wrong layer; this records, as Keras opens each scope, whose it is.
+"sequential_1/conv2d_1/Conv2D" although the model has another layer called `conv2d_1`. Guessing from names
+finds the wrong layer; so the layer is recorded as Keras opens each scope.
 """
 
 import keras
@@ -10,7 +10,11 @@ import tensorflow as tf
 
 
 class Scopes:
-    """`layers`: the scope's full name -> the layer's name as model.summary() prints it."""
+    """Records the layers of name scopes.
+
+    layers      {full name of a scope: the layer's name as model.summary() prints it}
+    failed_in   name of the layer in which eager code failed, or None
+    """
 
     def __init__(self):
         self.layers = {}
@@ -49,7 +53,7 @@ class Scopes:
             self._open.pop()
 
     def _outermost_layer(self):
-        """Of the layers open now, the one that the summary of the model lists: models apart."""
+        """The outermost open layer that is not a model itself: the one that model.summary() lists."""
         for caller in self._open:
             if isinstance(caller, keras.Layer) and not isinstance(caller, keras.Model):
                 return caller

@@ -1,4 +1,4 @@
-"""Inside a trial: the time of each training step, taken without the reader's code knowing."""
+"""Inside a trial: the duration of each training step, measured without changing the reader's code."""
 
 import functools
 import statistics
@@ -10,16 +10,20 @@ import tensorflow as tf
 
 
 class StepClock:
-    """Times training steps by wrapping what every way of training in Keras goes through.
+    """Times training steps by wrapping what every way of training in Keras calls.
 
-    A step is one call, from outside any other, of a `tf.function` that updates weights through a Keras
-    optimizer: that covers `fit`, `train_on_batch` and hand-written loops. With `run_eagerly=True`, or a
-    loop that applies gradients eagerly, it is the time from one update to the next. A `tf.function` that
-    loops over steps inside its graph, or that updates weights without an optimizer, yields nothing.
+    A step is one outermost call of a `tf.function` that updates weights through a Keras optimizer: that
+    covers `fit`, `train_on_batch` and hand-written loops. With `run_eagerly=True`, or in a loop that applies
+    gradients eagerly, it lasts from one update to the next. A `tf.function` that loops over steps inside its
+    graph, or that updates weights without an optimizer, has no steps that can be timed.
+
+    seconds     duration of each step
+    batch_size  of the last `fit` or `train_on_batch` on arrays, None if unknown
+    validates   whether `fit` was given validation data
     """
 
     def __init__(self, after_step, recorder):
-        """after_step: called after each; recorder: a Recorder that is told of calls, or None."""
+        """after_step: called after each step; recorder: a Recorder to notify of calls, or None."""
         self._after_step, self._recorder = after_step, recorder
         self.seconds = []
         self.batch_size = None
@@ -42,7 +46,7 @@ class StepClock:
         _wrap(keras.Model, "train_on_batch", self._around_train_on_batch)
 
     def samples_per_second(self, batch_size=None):
-        """Samples over the median time between the ends of steps, input included; None if unknown."""
+        """Batch size over the median time between ends of steps, which includes input; None if unknown."""
         batch_size = self.batch_size or batch_size
         if not batch_size or not self._intervals[1:]:
             return None
@@ -65,7 +69,7 @@ class StepClock:
         return result
 
     def _updates_so_far(self):
-        """Of a model in `fit` that takes several steps in a call: only its optimizer counts them."""
+        """Updates of a model in `fit` that runs several steps per call: only its optimizer counts them."""
         return int(self._fitting.optimizer.iterations) if self._fitting else 0
 
     def _around_apply(self, call, optimizer, *args, **kwargs):
@@ -76,7 +80,7 @@ class StepClock:
         elif self._outermost is None:
             self._eager_optimizers.add(id(optimizer))
             if len(self._eager_optimizers) > 1:
-                self._last_end = None  # whose step it is cannot be told
+                self._last_end = None  # it is unknown whose step this is
             elif self._last_end is None:
                 self._last_end = time.perf_counter()
             else:

@@ -21,7 +21,7 @@ class Failure:
 
     How it was reported:
     kind                  the form of the message: a name in labkit.logs.messages.FORMS, "host" or "warning"
-    line, last_line, said   in a log: its line, the last line that repeats it, its text
+    line, last_line, quote   in a log: its line, the last line that repeats it, its words
     marks                 those of labkit.logs.marks.MARKS that the traceback contains
     epoch, done           the last epoch that had begun, and how many epochs had ended
     crashed               whether the process died instead of raising an error
@@ -53,7 +53,7 @@ class Failure:
 
     kind: str = "oom"
     line: int = 0
-    said: str = ""
+    quote: str = ""
     last_line: int = 0
     marks: set = field(default_factory=set)
     epoch: int | None = None

@@ -136,8 +136,8 @@ def failure(number, text):
             match = pattern.search(text)
             if match:
                 groups = {key: value for key, value in match.groupdict().items() if value}
-                said = text[match.start() :].strip()[:300]
-                return Failure(_kind(name, text, groups), number, said, **_fields(groups))
+                quote = text[match.start() :].strip()[:300]
+                return Failure(_kind(name, text, groups), number, quote, **_fields(groups))
     return None
 
 

@@ -207,7 +207,7 @@ class _Reader:
             if _same(old, new):
                 old.last_line = new.line
                 if old.kind == "refused":
-                    old.kind, old.said, old.line = new.kind, new.said, new.line
+                    old.kind, old.quote, old.line = new.kind, new.quote, new.line
                 for name in ("shape", "dtype", "device", "allocator", "op", "op_type", "requested_bytes"):
                     if getattr(old, name) is None:
                         setattr(old, name, getattr(new, name))

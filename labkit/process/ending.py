@@ -1,4 +1,4 @@
-"""From what was seen of a trial to its Outcome."""
+"""From what was observed of a trial to its Outcome."""
 
 import contextlib
 import pickle
@@ -13,7 +13,7 @@ from ..outcome import Outcome, TrialError
 from . import frames
 
 KILLERS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-_HEAVY = ("tensorflow", "keras")  # what a result must not bring into the kernel
+_HEAVY = ("tensorflow", "keras")  # what a result must not import into the kernel
 
 
 def outcome(trial, watch):
@@ -45,15 +45,15 @@ def outcome(trial, watch):
 
 
 def _timeline(watch, limit, facts):
-    """The timeline, up to the failure if there was one; without one, a note that says why."""
+    """The timeline, up to the failure if there was one; or a note that says why there is none."""
     path = watch.folder.record
     if not path.exists():
         why = watch.done.get(
-            "no_timeline", "There is no timeline: the process ended before it could be read."
+            "no_timeline", "There is no timeline: the process ended before its record could be saved."
         )
         return {"note": " ".join(filter(None, [facts["note"], why]))}
     from ..record.record import Record
-    from ..record.timeline import Timeline  # it brings NumPy, which importing labkit does not wait for
+    from ..record.timeline import Timeline  # it imports NumPy, and `import labkit` must be fast
 
     diagnosis = facts.get("diagnosis")
     timeline = Timeline(Record.load(path), limit, diagnosis and diagnosis.requested_bytes)
@@ -71,46 +71,47 @@ def _status(watch):
     if done:
         return done["status"], _reported(done["error"]) if "error" in done else None
     code = watch.exit["code"] if watch.exit else -signal.SIGKILL
-    where = frames.at_the_end(watch.folder.faults)
+    where = frames.traceback_at_end(watch.folder.faults)
     if code >= 0:
-        message = f"The process ended itself with exit status {code} before `train` returned (os._exit?)."
+        message = f"The process ended with exit status {code} before `train` returned (os._exit?)."
         return "crashed", TrialError("Exit", message, where)
     name = signal.Signals(-code).name
     if -code in KILLERS:
         by, message = _killed(watch)
         return "killed", TrialError(name, message, where, by)
     if _was_refused_memory(watch):
-        message = "TensorFlow crashed as it was refused memory for an array."
+        message = "TensorFlow crashed when it was refused memory for an array."
         return "oom", TrialError(name, message, where)
-    return "crashed", TrialError(name, "The process crashed in compiled code.", where)
+    return "crashed", TrialError(name, "The process crashed in native code.", where)
 
 
 def _ended(watch):
-    where = frames.at_the_end(watch.folder.faults)
+    where = frames.traceback_at_end(watch.folder.faults)
     if watch.ending == "timeout":
         message = (
-            f"Not done after {watch.trial.timeout:g} s. Give it longer with `timeout=`, or None for ever."
+            f"Not finished after {watch.trial.timeout:g} s. Allow more time with `timeout=`, "
+            "or any time with `timeout=None`."
         )
         return TrialError("Timeout", message, where)
     return TrialError("Stopped", "The trial was stopped.", where)
 
 
 def _killed(watch):
-    """(by whom, in words) the process was killed."""
+    """(who killed the process: TrialError.by, the message)."""
     if watch.lost:
         return "launcher", (
-            "The launcher's process was killed, and the trial with it. The next trial starts a new one."
+            "The launcher process was killed, and the trial with it. The next trial starts a new launcher."
         )
     if watch.kernel_killed():
         return "kernel", (
-            "Linux killed it: the machine (or the container) ran out of host memory. "
-            "Reduce what the trial holds in host memory; `host_peak_bytes` tells how much that was."
+            "Linux killed it because the machine (or the container) ran out of host memory. "
+            "Reduce what the trial holds in host memory; `host_peak_bytes` says how much that was."
         )
     return "other", "Another process killed it."
 
 
 def _was_refused_memory(watch):
-    """A refusal shortly before the end, with the wait for memory between: the crash is its consequence."""
+    """Whether memory was refused shortly before the process ended: then that caused the crash."""
     dumps = watch.folder.dumps()
     return bool(dumps) and time.time() - max(map(dumpfile.when, dumps)) < 5
 
@@ -135,7 +136,7 @@ def _out_of_memory(trial, watch, error, log, facts):
 
 
 def _reported(error):
-    return TrialError(error["type"], error["message"], frames.written(error["frames"]))
+    return TrialError(error["type"], error["message"], frames.format_traceback(error["frames"]))
 
 
 class _Unpickler(pickle.Unpickler):
@@ -147,11 +148,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _result(folder):
-    """(result, note): what `train` returned, unless reading it would bring TensorFlow into the kernel."""
+    """(result, note): what `train` returned, unless loading it would import TensorFlow into the kernel."""
     if not folder.result.exists():
         return None, ""
     try:
         with open(folder.result, "rb") as file:
             return _Unpickler(file).load(), ""
     except Exception as e:
-        return None, f"The result could not be read here ({e}). Return numbers or arrays."
+        return None, f"The result could not be loaded in the kernel ({e}). Return numbers or arrays."

@@ -1,4 +1,4 @@
-"""The reader's own lines in a traceback: which frames are theirs, and how they are written."""
+"""The reader's own lines in a traceback: which frames are theirs, and how they are formatted."""
 
 import contextlib
 import functools
@@ -17,24 +17,24 @@ _FAULT_FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+) in (?P<nam
 _THREAD_STARTS = re.compile(r"\n(?=Thread |Current thread )")
 
 
-def written(frames):
-    """A traceback of the reader's frames among these, (file, line number, function, text or None) each."""
-    return "".join(_written(frame) for frame in frames if _is_readers(frame[0]))
+def format_traceback(frames):
+    """The reader's part of a traceback. frames: (file, line number, function, text or None) of each."""
+    return "".join(_format(frame) for frame in frames if _is_readers(frame[0]))
 
 
-def at_the_end(faults):
-    """The reader's lines that ran as the process crashed or was ended, from what faulthandler wrote."""
+def traceback_at_end(faults):
+    """The reader's lines that were running when the process ended, from the file that faulthandler wrote."""
     with contextlib.suppress(OSError):
         threads = map(_frames, _THREAD_STARTS.split(faults.read_text(errors="replace")))
         for frames in threads:
             above = list(itertools.takewhile(lambda frame: frame[0] != execute.__file__, frames))
             if len(above) < len(frames):  # the thread that runs `train`: it came through labkit's own file
-                return written(reversed(above))
+                return format_traceback(reversed(above))
     return ""
 
 
 def cell_name(filename):
-    """What IPython calls a file that is really a cell, "Cell In[3]"; None of any other file."""
+    """IPython's name for a file that is really a cell, such as "Cell In[3]"; None for any other file."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     named = shell.compile.format_code_name(filename) if hasattr(shell, "compile") else None
@@ -45,12 +45,12 @@ def _frames(text):
     return [(m["file"], int(m["line"]), m["name"], None) for m in _FAULT_FRAME.finditer(text)]
 
 
-def _written(frame):
+def _format(frame):
     filename, number, name, line = frame
     line = line or linecache.getline(filename, number)
     place = name if name.startswith("<") else f"{name}()"
-    shown = f"    {line.strip()}\n" if line.strip() else ""
-    return f"{cell_name(filename) or filename}, line {number}, in {place}\n{shown}"
+    code = f"    {line.strip()}\n" if line.strip() else ""
+    return f"{cell_name(filename) or filename}, line {number}, in {place}\n{code}"
 
 
 def _is_readers(filename):
@@ -59,7 +59,7 @@ def _is_readers(filename):
 
 @functools.cache
 def _libraries():
-    """Folders whose code is not the reader's: Python's own, installed packages, labkit."""
+    """Folders whose code is not the reader's: the standard library, installed packages, labkit."""
     paths = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages()]
     paths += [site.getusersitepackages(), str(Path(__file__).parents[1])]
     for name in ("tensorflow", "keras", "numpy"):

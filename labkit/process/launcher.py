@@ -14,9 +14,9 @@ from pathlib import Path
 from ..errors import LabkitError
 from .wire import Lines
 
-# oneDNN's kernels can die where others raise. The rest makes peaks repeat: one inter-op thread, a fixed
-# order of ops and of Python's sets, and large NumPy arrays where TensorFlow must copy them, as to a GPU: it
-# borrows the memory of one that lies at a multiple of 64 bytes, which a block mapped by malloc never does.
+# oneDNN's kernels can crash where others raise. The rest makes peaks reproducible: one inter-op thread, a
+# fixed order of ops and of Python's sets, and large NumPy arrays placed where TensorFlow must copy them, as
+# to a GPU: it shares the memory of one that is aligned to 64 bytes, which a block mapped by malloc never is.
 ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     "TF_ENABLE_ONEDNN_OPTS": "0",
@@ -31,11 +31,11 @@ _MAIN = "from labkit.process.server import main; main()"
 
 
 class LauncherGone(Exception):
-    """The launcher's process has ended."""
+    """The launcher process has ended."""
 
 
 class Launcher:
-    """The kernel's end of the warm process. One trial at a time; `lock` is held during it."""
+    """The kernel's end of the warm process. It runs one trial at a time; `lock` is held during a trial."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -45,7 +45,7 @@ class Launcher:
         self._owner = os.getpid()
 
     def start(self, fork):
-        """Make sure that the process runs. `fork`: children are forks that have TensorFlow already."""
+        """Start the process if it is not running. fork: whether trials are forks that have TensorFlow."""
         if self._process and self._process.poll() is None and self._fork == fork and self._alive():
             return
         self.close()
@@ -70,7 +70,7 @@ class Launcher:
         self.pid, self._fork, self._lines = self._process.pid, fork, Lines(ours)
 
     def _alive(self):
-        """False once the other end has hung up, as it does after some idle minutes."""
+        """False once the other end has hung up, as it does when idle for some minutes."""
         readable, _, _ = select.select([self._lines.socket], [], [], 0)
         return not readable or bool(self._lines.socket.recv(1, socket.MSG_PEEK))
 
@@ -81,25 +81,25 @@ class Launcher:
         try:
             self._lines.send(message, fds)
         except OSError as e:
-            raise LauncherGone(self.last_words()) from e
+            raise LauncherGone(self.printed()) from e
 
     def receive(self):
-        """Messages that have come. Raises LauncherGone at the end of them."""
+        """The messages that have arrived. Raises LauncherGone when the other end has hung up."""
         messages, _ = self._lines.receive()
         if messages is None:
-            raise LauncherGone(self.last_words())
+            raise LauncherGone(self.printed())
         self.ready |= {"event": "ready"} in messages
         return messages
 
-    def last_words(self):
-        """The end of what the process itself printed."""
+    def printed(self):
+        """The end of what the process itself has printed."""
         with contextlib.suppress(OSError, ValueError):
             self._errors.seek(0)
             return self._errors.read().decode(errors="replace")[-2000:]
         return ""
 
     def close(self):
-        """End the process, and the trial in it. It is started again when next needed."""
+        """End the process and any trial in it. `start` starts a new one."""
         if self._lines:
             self._lines.socket.close()
         if self._process and self._owner == os.getpid():

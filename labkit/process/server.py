@@ -1,9 +1,9 @@
 """The warm process: it imports TensorFlow once and forks a child for each trial.
 
-The kernel's labkit.process.launcher.Launcher talks to it in lines of JSON over a socket; the ends of the
-trial's three pipes (output, errors, events) travel along with the request to run it. On a GPU, forking a
-process that has TensorFlow is not known to be safe: there the server itself stays without it, and keeps one
-child ahead that imports it and waits.
+The kernel's labkit.process.launcher.Launcher talks to it in lines of JSON over a socket; the request to run a
+trial comes with the write ends of its three pipes (output, errors, events). On a GPU, forking a process that
+has imported TensorFlow is not known to be safe: there the server itself does not import it, and keeps a spare
+child that has imported it and waits.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class Server:
-    """The warm process itself."""
+    """The warm process itself. fork: whether it imports TensorFlow, and each trial is a fork of it."""
 
     def __init__(self, lines, fork):
         self.lines, self.fork = lines, fork
@@ -39,7 +39,7 @@ class Server:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def serve(self):
-        """Until the kernel hangs up, dies, or asks for nothing for a long time."""
+        """Serve until the kernel hangs up, dies, or sends no request for a long time."""
         if self.fork:
             import_tensorflow()
         else:
@@ -51,7 +51,7 @@ class Server:
             if self.woken in ready:
                 os.read(self.woken, 4096)
                 self.reap()
-            if self.lines.socket in ready and not self.obey():
+            if self.lines.socket in ready and not self.handle_messages():
                 break
             if self.trial or ready:
                 idle_since = time.monotonic()
@@ -64,13 +64,14 @@ class Server:
         self.spare = None
         self.kill_descendants()
 
-    def obey(self):
+    def handle_messages(self):
+        """Carry out what the kernel asks; False once it has hung up."""
         messages, fds = self.lines.receive()
         for message in messages or ():
             if message["do"] == "run":
                 self.run(message["folder"], fds)
             elif self.trial:
-                os.kill(self.trial, signal.SIGUSR1)  # it notes where each of its threads stands
+                os.kill(self.trial, signal.SIGUSR1)  # it writes down where each of its threads is
                 time.sleep(0.1)
                 self.kill_descendants()
         return messages is not None
@@ -87,7 +88,7 @@ class Server:
             os.close(fd)
 
     def make_spare(self):
-        """A child that imports TensorFlow ahead and waits to be told what to run."""
+        """Fork a child that imports TensorFlow in advance and waits for a trial to run."""
         ours, theirs = socket.socketpair()
 
         def wait_and_run():
@@ -101,6 +102,7 @@ class Server:
         theirs.close()
 
     def child(self, work):
+        """Fork a child that calls `work` and ends; returns its process id."""
         with warnings.catch_warnings():  # TensorFlow's one helper thread holds no lock that a trial needs
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
@@ -119,7 +121,7 @@ class Server:
             os._exit(70)
 
     def reap(self):
-        """Collect ended children; when the trial is one of them, end what it left behind and report."""
+        """Collect children that have ended; if one is the trial, kill what it left behind and report."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -138,7 +140,7 @@ class Server:
             self.lines.send({"event": "exit", "code": code, "host_peak_bytes": host_peak})
 
     def kill_descendants(self):
-        """Kill the trial and all that it started, whatever session they moved to; the spare stays."""
+        """Kill the trial and every process that it started, in whatever session; the spare stays."""
         kept = self.spare[0] if self.spare else None
         while children := [c for c in psutil.Process().children(recursive=True) if _living(c, kept)]:
             for child in children:
@@ -171,7 +173,7 @@ def import_tensorflow():
     from ..inside import child, copies, recorder, scopes, steps  # noqa: F401
 
     gc.collect()
-    gc.freeze()  # or each child's first collection would copy all of these pages
+    gc.freeze()  # otherwise each child's first collection copies all of these pages
 
 
 def prctl(option, value):

@@ -1,4 +1,4 @@
-"""What is seen of one trial while it runs: its output, its events, its refusals, its end."""
+"""Watch one trial while it runs: its output, its events, its refused requests, its end."""
 
 import codecs
 import contextlib
@@ -18,11 +18,11 @@ LOG_CHARACTERS = 4_000_000
 
 
 class Watch:
-    """Follows one trial of the launcher to its end, and tells `show` of it."""
+    """Follows one trial of the launcher to its end, and passes its progress to `show`."""
 
     def __init__(self, launcher, folder, show, trial):
         self.launcher, self.folder, self.show, self.trial = launcher, folder, show, trial
-        self.log = Log(LOG_CHARACTERS)
+        self.log = TrimmedText(LOG_CHARACTERS)
         self.sample, self.done, self.exit = {}, {}, None
         self.started = self.ending = None
         self.lost = False
@@ -38,11 +38,11 @@ class Watch:
 
     @property
     def seconds(self):
-        """How long the trial ran, as seen from here; None if it never began."""
+        """How long the trial has run, by this process's clock; None if it never began."""
         return time.monotonic() - self.started if self.started else None
 
     def follow(self):
-        """Start the trial and stay until it has ended."""
+        """Start the trial and follow it until it has ended."""
         pipes = [os.pipe() for _ in range(3)]
         self._ends = [read for read, _ in pipes]
         try:
@@ -58,7 +58,7 @@ class Watch:
         try:
             while self.exit is None and not self.lost:
                 try:
-                    self._turn()
+                    self._poll()
                 except KeyboardInterrupt:
                     self._end("stopped")
             self._drain()
@@ -66,18 +66,18 @@ class Watch:
             for end in self._ends:
                 os.close(end)
 
-    def _turn(self):
+    def _poll(self):
         ready, _, _ = select.select([self.launcher, *self._open], [], [], POLL_SECONDS)
         for end in ready:
             if end is self.launcher:
-                self._hear_launcher()
+                self._read_launcher()
             else:
                 self._read(end)
         if self.trial.stop_asked.is_set():
             self._end("stopped")
         elif self.trial.timeout and self.started and time.monotonic() - self.started > self.trial.timeout:
             self._end("timeout")
-        self._tell()
+        self._show_progress()
 
     def _end(self, how):
         if self.ending is None:
@@ -85,7 +85,7 @@ class Watch:
             with contextlib.suppress(LauncherGone):
                 self.launcher.send({"do": "kill"})
 
-    def _hear_launcher(self):
+    def _read_launcher(self):
         try:
             for message in self.launcher.receive():
                 if message["event"] == "exit":
@@ -94,7 +94,7 @@ class Watch:
             self.lost = True
 
     def _read(self, end):
-        """Take what has come through one pipe; False when there is nothing more for now."""
+        """Read what has arrived on one pipe; False if there is nothing more for now."""
         try:
             data = os.read(end, 65536)
         except BlockingIOError:
@@ -104,18 +104,18 @@ class Watch:
             return False
         which = self._ends.index(end)
         if which == 2:
-            self._hear_events(data)
+            self._take_events(data)
         else:
-            self._hear_output(which, self._decoders[which].decode(data))
+            self._take_output(which, self._decoders[which].decode(data))
         return True
 
     def _drain(self):
         for end in list(self._open):
             while self._read(end):
                 pass
-        self._hear_output(1, "\n" if self._half_line else "")
+        self._take_output(1, "\n" if self._half_line else "")
 
-    def _hear_output(self, which, text):
+    def _take_output(self, which, text):
         self.log.add(text)
         if which == 1:
             *lines, self._half_line = (self._half_line + text).split("\n")
@@ -123,7 +123,7 @@ class Watch:
         if text:
             self.show.output(text)
 
-    def _hear_events(self, data):
+    def _take_events(self, data):
         *lines, self._half_event = (self._half_event + data).split(b"\n")
         for line in lines:
             event = json.loads(line)
@@ -136,7 +136,7 @@ class Watch:
                 self.done = event
 
     def waiting_seconds(self):
-        """How much longer TensorFlow will wait for memory to be freed, or None if it does not wait."""
+        """How much longer TensorFlow will wait for memory to be freed; None if it is not waiting."""
         dumps = self.folder.dumps()
         if not dumps:
             return None
@@ -146,7 +146,7 @@ class Watch:
         left = self._refused_at + TENSORFLOW_WAITS_SECONDS - time.time()
         return left if left > 0 and steps == self._steps_then and not self.done else None
 
-    def _tell(self):
+    def _show_progress(self):
         if self.started is None:
             return
         waiting = self.waiting_seconds()
@@ -156,12 +156,12 @@ class Watch:
             self.show.progress(time.monotonic() - self.started, limit=self.trial.limit, **self.sample)
 
     def kernel_killed(self):
-        """Whether the kernel's out-of-memory killer was at work on this machine since the trial began."""
+        """Whether Linux's OOM killer has killed any process on this machine since the trial began."""
         return machine.kernel_oom_kills() > self._kills_before
 
 
-class Log:
-    """Text that keeps its beginning and its end when it grows beyond `limit` characters."""
+class TrimmedText:
+    """Text of which only the beginning and the end are kept once it exceeds `limit` characters."""
 
     def __init__(self, limit):
         self._half = limit // 2

@@ -5,7 +5,7 @@ import socket
 
 
 class Lines:
-    """Messages over a socket: a line of JSON each, with file descriptors along with some."""
+    """Messages over a socket: one line of JSON each, some with file descriptors."""
 
     def __init__(self, sock):
         self.socket = sock
@@ -15,7 +15,7 @@ class Lines:
         socket.send_fds(self.socket, [json.dumps(message).encode() + b"\n"], fds)
 
     def receive(self):
-        """(messages, descriptors); messages is None when the other end is gone."""
+        """(messages, descriptors) that have arrived; messages is None once the other end has hung up."""
         try:
             data, fds, _, _ = socket.recv_fds(self.socket, 65536, 3)
         except ConnectionError:

@@ -105,22 +105,22 @@ class _Module:
             "end": last + 1,
         }
 
-    def _find_users(self, number, index, found):
-        """Add the users of a result to `found`, {(instruction, index in a tuple): names of ops}."""
-        if (number, index) in found:
+    def _find_users(self, number, index, users):
+        """Add the users of a result to `users`, {(instruction, index in a tuple): names of ops}."""
+        if (number, index) in users:
             return
-        found[number, index] = set()
+        users[number, index] = set()
         for place, user in self._users[number]:
             if user.opcode not in FORWARDING:
-                found[user.id, None] = set(self._names(user)) or {self._name_of_use(user)}
+                users[user.id, None] = set(self._names(user)) or {self._name_of_use(user)}
             elif user.opcode == "tuple":
-                self._find_users(user.id, (place, *index), found)
+                self._find_users(user.id, (place, *index), users)
             elif user.opcode == "bitcast" or not index:
-                self._find_users(user.id, index, found)
+                self._find_users(user.id, index, users)
             elif index[0] == user.tuple_index:
-                self._find_users(user.id, index[1:], found)
+                self._find_users(user.id, index[1:], users)
         for caller in self._callers[number]:
-            self._find_users(caller.id, index, found)
+            self._find_users(caller.id, index, users)
 
     def _name_of_use(self, instruction):
         """TensorFlow's name of an instruction's op, or of the nearest user that has a name."""
