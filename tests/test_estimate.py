@@ -184,10 +184,10 @@ def test_what_is_found_for_a_dataset_goes_on_fitting():
 
 def test_the_batches_that_tf_data_makes_are_known_to_grow():
     fed = labkit.estimate(train, kind="separable", feed="dataset")
-    for plan in fed._plans:
-        made = plan.timeline.in_pipeline & (plan.per_unit > 100)
+    for schedule in fed._schedules:
+        made = schedule.timeline.in_pipeline & (schedule.per_unit > 100)
         assert made.sum() >= 3
-        assert plan.per_unit[made] == pytest.approx(32 * 32 * 3 * 4)
+        assert schedule.per_unit[made] == pytest.approx(32 * 32 * 3 * 4)
 
 
 class Played:
@@ -200,9 +200,9 @@ class Played:
         return Replay(not self.orders[order](value), value * 3 * MIB // 2, 0)
 
 
-def estimate_by(*plans):
+def estimate_by(*schedules):
     estimate = object.__new__(Estimate)
-    estimate._plans, estimate._rewritten = plans, None
+    estimate._schedules, estimate._rewritten = schedules, None
     return estimate
 
 

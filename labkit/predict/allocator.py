@@ -19,7 +19,7 @@ class OutOfMemory(Exception):
     """A request does not fit within the limit."""
 
 
-class Chunk:
+class Segment:
     """A part of a region, in use or free; `before` and `after` are its neighbours, None at the ends.
 
     Sizes and addresses are in bytes.
@@ -49,7 +49,7 @@ class Allocator:
         self._chunks = {}
 
     def allocate(self, requested):
-        """The Chunk for a request in bytes. Raises OutOfMemory where TensorFlow would start to wait."""
+        """The Segment for a request in bytes. Raises OutOfMemory where TensorFlow would start to wait."""
         size = max(ROUND, -(-requested // ROUND) * ROUND)
         chunk = self._find(size)
         while chunk is None:
@@ -61,7 +61,7 @@ class Allocator:
         return chunk
 
     def release(self, chunk):
-        """Free a Chunk."""
+        """Free a Segment."""
         self.in_use -= chunk.size
         chunk.free = True
         if chunk.after is not None and chunk.after.free:
@@ -98,11 +98,11 @@ class Allocator:
             self._next_region *= 2
         self._regions += 1
         self.held += region
-        self._put(Chunk(-self._regions * REGION_SPACE, region))
+        self._put(Segment(-self._regions * REGION_SPACE, region))
         return True
 
     def _split(self, chunk, size):
-        rest = Chunk(chunk.address + size, chunk.size - size, before=chunk, after=chunk.after)
+        rest = Segment(chunk.address + size, chunk.size - size, before=chunk, after=chunk.after)
         if rest.after is not None:
             rest.after.before = rest
         chunk.size, chunk.after = size, rest

@@ -131,9 +131,9 @@ class Estimate:
         self.over, self.at = over, at
         self.trials, self.seconds = len(probes), sum(probe.wall_seconds for probe in probes)
         self.measured = {value: probe.peak_bytes for value, probe in zip(at, probes, strict=True)}
-        from .replay import plans  # it imports NumPy, which would slow down importing labkit
+        from .replay import schedules  # it imports NumPy, which would slow down importing labkit
 
-        self._plans = plans(at, [probe.timeline for probe in probes])
+        self._schedules = schedules(at, [probe.timeline for probe in probes])
         self._rewritten = None
         self.notes = list(self._doubts())
         self.further = self._further() if probes[0].device == "cpu" else None
@@ -144,14 +144,14 @@ class Estimate:
         memory_limit   a limit changes the peak a little, because the allocator's blocks differ; if the value
                        does not fit, the result is the peak without a limit
         """
-        plan = self._plan(value)
+        schedule = self._schedule(value)
         if memory_limit:
-            limited = plan.replay(
+            limited = schedule.replay(
                 value, parse_size(memory_limit) // MIB * MIB
             )  # TensorFlow's limits are whole MiB
             if limited.fits:
                 return limited.peak
-        return plan.replay(value).peak
+        return schedule.replay(value).peak
 
     def interval(self, value):
         """(low, high) in bytes between which the peak should lie.
@@ -161,9 +161,9 @@ class Estimate:
         at which tf.data makes its batches.
         """
         peaks = [
-            plan.replay(value, order=order).peak
-            for plan in self._plans_near(value)
-            for order in range(len(plan.orders))
+            schedule.replay(value, order=order).peak
+            for schedule in self._schedules_near(value)
+            for order in range(len(schedule.orders))
         ]
         return round(min(peaks) * (1 - SPREAD)), round(max(peaks) * (1 + SPREAD))
 
@@ -180,8 +180,12 @@ class Estimate:
 
         @functools.cache
         def fits(value, order):
-            plans = self._plans_near(value) if sure else [self._plan(value)]
-            return all(plan.replay(value, limit, order).fits for plan in plans if order < len(plan.orders))
+            schedules = self._schedules_near(value) if sure else [self._schedule(value)]
+            return all(
+                schedule.replay(value, limit, order).fits
+                for schedule in schedules
+                if order < len(schedule.orders)
+            )
 
         largest = self._settled(_largest(lambda value: fits(value, 0)), fits)
         if sure and largest:
@@ -190,7 +194,7 @@ class Estimate:
 
     def _settled(self, largest, fits):
         """`largest`, or the next lower value, that fits in all orders, as do values up to 15 % smaller."""
-        orders = range(max(len(plan.orders) for plan in self._plans))
+        orders = range(max(len(schedule.orders) for schedule in self._schedules))
         while largest:
             dips = ((round(largest * (1 - less / 100)), 0) for less in range(1, DIP_PERCENT + 1))
             checks = [*((largest, order) for order in orders), *dips]
@@ -206,20 +210,20 @@ class Estimate:
         """The first value, at most 5 % below, that leaves 2 % of the limit free; otherwise 2 % less."""
         for less in range(11):
             value = round(largest * (1 - less / 200))
-            replays = [plan.replay(value, limit) for plan in self._plans_near(value)]
+            replays = [schedule.replay(value, limit) for schedule in self._schedules_near(value)]
             if all(replay.fits and replay.peak <= (1 - SPREAD) * limit for replay in replays):
                 return value
         return round(largest * (1 - SPREAD))
 
     def breakdown(self, value):
         """{"category": {...}, "layer": {...}}: the bytes of each at the predicted peak."""
-        plan = self._plan(value)
+        schedule = self._schedule(value)
         from ..record.timeline import CATEGORIES
 
         by_category, by_layer = dict.fromkeys(CATEGORIES, 0), collections.Counter()
-        for i, size in plan.at_peak(value):
+        for i, size in schedule.at_peak(value):
             start = 0.0
-            for row, share in plan.timeline.parts(i):
+            for row, share in schedule.timeline.parts(i):
                 part, start = round(size * (start + share)) - round(size * start), start + share
                 by_category[row.category] += part
                 by_layer[row.layer] += part
@@ -238,7 +242,7 @@ class Estimate:
 
     def add(self, probe):
         """Add the outcome of a trial at the value `further`."""
-        from .replay import plans
+        from .replay import schedules
 
         self.seconds += probe.wall_seconds
         if probe.peak_bytes < 0.9 * self.peak_bytes(self.further):
@@ -248,50 +252,52 @@ class Estimate:
             )
             return
         self.measured[self.further] = probe.peak_bytes
-        self._rewritten = plans((self.at[1], self.further), [self._plans[-1].timeline, probe.timeline])[-1]
+        self._rewritten = schedules(
+            (self.at[1], self.further), [self._schedules[-1].timeline, probe.timeline]
+        )[-1]
 
     def _further(self):
         """A value at which sums are surely rewritten, if there are any that matter."""
-        plan, value = self._plans[-1], self.at[1]
-        here, there = (plan.replay(v).peak for v in (value, 32 * value))
+        schedule, value = self._schedules[-1], self.at[1]
+        here, there = (schedule.replay(v).peak for v in (value, 32 * value))
         row = max(1, there - here) / (31 * value)
-        if here > REWRITES_AT or plan.timeline.record.widest_sum_bytes < SUM_MATTERS * row:
+        if here > REWRITES_AT or schedule.timeline.record.widest_sum_bytes < SUM_MATTERS * row:
             return None
         there = self._value_at(SURELY_REWRITTEN * REWRITES_AT)
         return there if there <= FURTHEST * value else None
 
     def _value_at(self, peak):
         """The value whose peak is about that many bytes."""
-        plan, value = self._plans[-1], self.at[1]
+        schedule, value = self._schedules[-1], self.at[1]
         for _ in range(3):
-            here, there = plan.replay(value).peak, plan.replay(2 * value).peak
+            here, there = schedule.replay(value).peak, schedule.replay(2 * value).peak
             value = max(1, round(value + value * (peak - here) / max(1, there - here)))
         return min(value, MAXIMUM)
 
-    def _plan(self, value):
+    def _schedule(self, value):
         beyond = self._rewritten and value > LIKELY_REWRITTEN * self.further
-        return self._rewritten if beyond else self._plans[-1]
+        return self._rewritten if beyond else self._schedules[-1]
 
-    def _plans_near(self, value):
-        """The plans that may apply at that value: where exactly sums are rewritten is unknown."""
+    def _schedules_near(self, value):
+        """The schedules that may apply at that value: where exactly sums are rewritten is unknown."""
         if not self._rewritten or value < POSSIBLY_REWRITTEN * self.further:
-            return self._plans
-        return [self._rewritten] if value >= self.further else [*self._plans, self._rewritten]
+            return self._schedules
+        return [self._rewritten] if value >= self.further else [*self._schedules, self._rewritten]
 
     def _doubts(self):
-        plan = self._plans[-1]
-        if not plan.per_unit.any():
+        schedule = self._schedules[-1]
+        if not schedule.per_unit.any():
             yield f"Nothing in memory grows with {self.over}: the peak is the same whatever its value."
-        share = plan.unknown_bytes() / plan.timeline.peak_bytes
+        share = schedule.unknown_bytes() / schedule.timeline.peak_bytes
         if share > 0.02:
             yield f"How {100 * share:.0f} % of the memory at the peak grows is unknown."
-        share = plan.nonlinear_bytes() / plan.timeline.peak_bytes
+        share = schedule.nonlinear_bytes() / schedule.timeline.peak_bytes
         if share > 0.02:
             yield (
                 f"At the peak, {100 * share:.0f} % of the memory grows in several dimensions with "
                 f"{self.over}, and so not linearly: the estimate is too low."
             )
-        if plan.timeline.record.validates:
+        if schedule.timeline.record.validates:
             yield (
                 f"`fit` validates after the {STEPS} recorded steps: the memory for that, including copies of "
                 "the validation arrays, is not in the estimate."

@@ -15,8 +15,8 @@ _RUN_DEPENDENT = re.compile(r"(__inference_|__forward_|__backward_)\w+?_\d+$")
 Replay = collections.namedtuple("Replay", "fits peak place")
 
 
-def plans(at, timelines):
-    """A Plan for each trial, in which matching allocations grow alike.
+def schedules(at, timelines):
+    """A Schedule for each trial, in which matching allocations grow alike.
 
     at, timelines   the values of the two trials, and their Timelines
     """
@@ -26,7 +26,7 @@ def plans(at, timelines):
     shapes = zip(_shapes(timelines[0], first), _shapes(timelines[1], second), strict=True)
     nonlinear = np.array([_differing_dimensions(*pair) > 1 for pair in shapes], dtype=bool)
     return [
-        Plan(timeline, value, sizes, places, growth, nonlinear)
+        Schedule(timeline, value, sizes, places, growth, nonlinear)
         for timeline, value, sizes, places in zip(timelines, at, requested, (first, second), strict=True)
     ]
 
@@ -102,7 +102,7 @@ def _leading(shape):
     return int(first) if first.isdigit() else 0
 
 
-class Plan:
+class Schedule:
     """The sequence of allocations of one trial, with sizes that depend on the value.
 
     own_value   the value of the trial

@@ -13,13 +13,12 @@ from ..trials.precision import WithPrecision
 from ..trials.sweeps import Sweep
 from .parts import controls, runs
 from .parts.chart import chart
-from .parts.frame import Box, button, figures_html
-from .parts.live import STYLE as GAUGE_STYLE
-from .parts.live import Live
+from .parts.frame import SETTLE_SECONDS, Box, button, figures_html
+from .parts.progress import STYLE as GAUGE_STYLE
+from .parts.progress import TrialProgress
 from .parts.saved import LIVE, Saved, replace_earlier
 
 DEFAULT_POLICY = "float32"
-SETTLE_SECONDS = 0.5  # the page may send the last change of a control after the click on Run
 NO_TRIAL = ("no trial", ())  # not None: with the value None a Dropdown shows no option at all
 STYLE = """<style>
 .labkit-lab-gauge { min-height: 7.2em }
@@ -224,7 +223,7 @@ class BatchSizeLab:
         try:
             self._draw()
             self._stop_asked.wait(settle)
-            self._live = Live(self._draw, self._begun, self._gpu)
+            self._live = TrialProgress(self._draw, self._begun, self._gpu)
             self._draw_detail()
             sweep, estimating = self._prepare()
             self.series.append(runs.Run(self._label(), sweep, self._limit.value or None))

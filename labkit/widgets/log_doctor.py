@@ -2,13 +2,14 @@
 
 import html
 import threading
+import time
 from pathlib import Path
 
 import ipywidgets as widgets
 
 from ..errors import LabkitError
 from ..explain.reading import diagnose
-from .parts.frame import Box, button
+from .parts.frame import SETTLE_SECONDS, Box, button
 from .parts.saved import LIVE, Saved, replace_earlier
 
 NOTHING = "Paste an error or a log, or choose a file, and press Explain."
@@ -43,7 +44,7 @@ class LogDoctor:
             "Explain",
             "question",
             "Explain why memory ran out and what helps",
-            lambda: self._start(self._text.value),
+            lambda: self._start(None),
         )
         self._clear = button("Clear", "trash", "Clear the text and the explanation", self.clear)
         self._explanation = widgets.HTML()
@@ -76,17 +77,24 @@ class LogDoctor:
         self._show(f"<p>{NOTHING}</p>")
 
     def _uploaded(self, change):
-        if change["new"]:
-            self._start(bytes(change["new"][0]["content"]))
+        files = change["new"]  # in ipywidgets 7 a dict, by name
+        for file in list(files.values() if isinstance(files, dict) else files)[:1]:
+            self._start(bytes(file["content"]))
 
     def _start(self, source):
-        """Explain in the background, because a log may be long; only the latest request is shown."""
+        """Explain in the background, because a log may be long; only the latest request is shown.
+
+        source   as for explain(), or None for the text field
+        """
         self._asked += 1
         self._show("<p>Reading ...</p>", save=False)
         threading.Thread(target=self._work, args=(source, self._asked), daemon=True, name="LogDoctor").start()
 
     def _work(self, source, asked):
         try:
+            if source is None:
+                time.sleep(SETTLE_SECONDS)
+                source = self._text.value
             diagnosis = diagnose(source)
             shown = diagnosis._repr_mimebundle_()["text/html"]
         except LabkitError as e:

@@ -11,7 +11,7 @@ from .. import machine
 from ..errors import LabkitError
 from ..sizes import format_size
 from .parts.frame import Box
-from .parts.live import STYLE, bar
+from .parts.progress import STYLE, bar
 from .parts.saved import replace_earlier
 
 

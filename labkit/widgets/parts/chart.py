@@ -2,8 +2,9 @@
 
 import html
 import math
+from pathlib import Path
 
-from ...outcome import SAID
+from ...outcome import STATUS_TEXT
 from ...show.palette import RUN_COLOURS, VERMILION
 from ...sizes import MIB, format_size
 
@@ -13,13 +14,7 @@ HALO = 'paint-order="stroke" stroke="var(--jp-layout-color0, #fff)" stroke-width
 FAINT = "var(--jp-border-color2, #ccc)"
 WIDTH, HEIGHT, TOP, BOTTOM = 780, 300, 34, 44
 PANELS = {"peak": (52, 420), "speed": (526, 244)}  # left edge and width
-# A click on a point selects its trial in the list of trials, as if it were selected there.
-CHOOSE = (
-    "const point = event.target.closest('[data-trial]');"
-    "const list = this.closest('.labkit-box').querySelector('.labkit-pick select');"
-    "if (point) { list.selectedIndex = point.dataset.trial;"
-    " list.dispatchEvent(new Event('change', {bubbles: true})); }"
-)
+ON_CLICK = Path(__file__).with_suffix(".js").read_text()
 
 
 def chart(runs, over, values, limit=None, chosen=None):
@@ -31,15 +26,16 @@ def chart(runs, over, values, limit=None, chosen=None):
     """
     ticks = sorted({*values, *(value for run in runs for value, _ in run.tried)})
     scale = _scale(ticks)
-    parts = [*_peaks(runs, limit, ticks, scale, chosen), *_speeds(runs, ticks, scale, chosen), *_legend(runs)]
+    axes = {"ticks": ticks, "scale": scale, "over": over}
+    parts = [*_peaks(runs, limit, axes, chosen), *_speeds(runs, axes, chosen), *_legend(runs)]
     description = html.escape(_description(runs))
     height = HEIGHT + 20 * len(runs)
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" width="100%" style="max-width: 1000px" '
-        f'role="img" aria-label="{description}" onclick="{html.escape(CHOOSE)}" '
+        f'role="img" aria-label="{description}" onclick="{html.escape(ON_CLICK)}" '
         f'font-family="var(--jp-ui-font-family, sans-serif)" font-size="13" fill="{INK}">'
         f"<title>{description}</title>{''.join(parts)}</svg>"
-    ).replace("{over}", html.escape(over))
+    )
 
 
 def _description(runs):
@@ -64,12 +60,12 @@ def _scale(values):
     return lambda value: (value - low) / (high - low)
 
 
-def _peaks(runs, limit, ticks, scale, chosen):
+def _peaks(runs, limit, axes, chosen):
     outcomes = [outcome for run in runs for _, outcome in run.tried]
     limits = sorted({size for size in [limit, *(run.limit for run in runs)] if size})
     predicted = [size for run in runs for size in run.predicted.values()]
     highest = max([0, *limits, *(o.peak_bytes or 0 for o in outcomes), *([] if limits else predicted)]) / MIB
-    panel = _Panel("peak", "peak, MiB", highest, ticks, scale)
+    panel = _Panel("peak", "peak, MiB", highest, **axes)
     yield from panel.frame()
     for size in limits:
         y = panel.y(size / MIB)
@@ -105,20 +101,20 @@ def _failure(panel, value, outcome):
     """A cross for a failed trial, with how it ended."""
     x, layer = panel.x(value), outcome.diagnosis.layer if outcome.diagnosis else None
     y = panel.y((outcome.limit_bytes or outcome.peak_bytes or 0) / MIB)
-    text = SAID[outcome.status] + (f" in {layer}" if layer else "")
+    text = STATUS_TEXT[outcome.status] + (f" in {layer}" if layer else "")
     return (
         f'<path d="M{x - 6:.1f} {y - 6:.1f}l12 12m0 -12l-12 12" stroke="{VERMILION}" stroke-width="3"/>'
         f'<text x="{x - 10:.1f}" y="{y + 20:.1f}" text-anchor="end" {HALO}>{html.escape(text)}</text>'
     )
 
 
-def _speeds(runs, ticks, scale, chosen):
+def _speeds(runs, axes, chosen):
     rates = [
         [(n, v, o.samples_per_second) for n, (v, o) in enumerate(run.tried) if o.samples_per_second]
         for run in runs
     ]
     highest = max([0, *(rate for points in rates for *_, rate in points)])
-    panel = _Panel("speed", "samples per second", highest, ticks, scale)
+    panel = _Panel("speed", "samples per second", highest, **axes)
     yield from panel.frame()
     for number, points in enumerate(rates):
         yield from panel.points(runs, number, points, chosen)
@@ -137,10 +133,10 @@ def _legend(runs):
 class _Panel:
     """One pair of axes, which turns values of the data into SVG coordinates."""
 
-    def __init__(self, name, title, highest, ticks, scale):
+    def __init__(self, name, title, highest, ticks, scale, over):
         self.left, self.width = PANELS[name]
         self.right = self.left + self.width
-        self._title, self._ticks, self._scale = title, ticks, scale
+        self._title, self._ticks, self._scale, self._over = title, ticks, scale, over
         self._top = 1.12 * highest or 1.0  # with nothing to show yet, the axis has no numbers
         self._empty = not highest
 
@@ -155,14 +151,14 @@ class _Panel:
         for value in [] if self._empty else _round_steps(self._top):
             y = self.y(value)
             yield f'<line x1="{self.left}" x2="{self.right}" y1="{y:.1f}" y2="{y:.1f}" stroke="{FAINT}"/>'
-            yield f'<text x="{self.left - 8}" y="{y + 4:.1f}" text-anchor="end">{value:,.0f}</text>'
+            yield f'<text x="{self.left - 8}" y="{y + 4:.1f}" text-anchor="end">{value:,.10g}</text>'
         below, last = HEIGHT - BOTTOM + 18, -math.inf
         for value in self._ticks:
             if self.x(value) - last > 34:
                 last = self.x(value)
                 yield f'<text x="{last:.1f}" y="{below}" text-anchor="middle">{value:,}</text>'
         middle = self.left + self.width / 2
-        yield f'<text x="{middle}" y="{below + 18}" text-anchor="middle">{{over}}</text>'
+        yield f'<text x="{middle}" y="{below + 18}" text-anchor="middle">{html.escape(self._over)}</text>'
 
     def points(self, runs, number, points, chosen):
         """The line through (trial, value, height) of one run, and its points, the chosen one circled."""

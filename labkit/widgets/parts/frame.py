@@ -4,6 +4,8 @@ import base64
 
 import ipywidgets as widgets
 
+SETTLE_SECONDS = 0.5  # the page may send the last change of a control after the click on a button
+
 
 class Box(widgets.VBox):
     """A box whose text form, shown where widgets are not, says what to do."""

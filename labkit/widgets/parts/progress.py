@@ -5,7 +5,7 @@ import threading
 import time
 
 from ... import machine
-from ...process.show import said_of_memory, said_while_waiting
+from ...process.show import memory_text, waiting_text
 from ...sizes import format_size
 from ...trials.console import SHOWN_CHARACTERS
 
@@ -21,7 +21,7 @@ STYLE = """<style>
 </style>"""
 
 
-class Live:
+class TrialProgress:
     """The `show` of a lab's sweep: keeps the latest state and has it drawn at most five times a second.
 
     draw      called without arguments when something has changed
@@ -100,7 +100,7 @@ class Live:
         if self._doing:
             yield self._doing
         if self._waiting is not None:
-            yield said_while_waiting(self._waiting)
+            yield waiting_text(self._waiting)
         elif self._status:
             yield self._status
         elif self._seconds is None:
@@ -123,7 +123,7 @@ class Live:
         current, peak, limit = (self._sample.get(name) for name in ("current", "peak", "limit"))
         if peak is None:
             return bar("memory", 0, 1, "memory")
-        text = said_of_memory(current, peak, limit)
+        text = memory_text(current, peak, limit)
         return bar("memory", current, limit or max(peak, 1), text, mark=peak)
 
     def _host_bar(self):
