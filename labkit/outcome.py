@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from .sizes import format_size
 
-SAID = {
+STATUS_TEXT = {
     "ok": "it fits",
     "oom": "out of memory",
     "crashed": "crashed",
@@ -15,7 +15,7 @@ SAID = {
     "stopped": "stopped",
     "error": "error",
 }
-SIGN = {
+STATUS_SIGN = {
     "ok": "✓",
     "oom": "✗",
     "error": "!",
@@ -96,12 +96,14 @@ class Outcome:
     @property
     def headline(self):
         """One line: the status, and the peak against the limit."""
-        return f"{SIGN[self.status]} {SAID[self.status]}" + (f" · {self._memory()}" if self._memory() else "")
+        return f"{STATUS_SIGN[self.status]} {STATUS_TEXT[self.status]}" + (
+            f" · {self._memory()}" if self._memory() else ""
+        )
 
     @property
     def ending(self):
         """What became of the trial in a few words: where it failed, and what it asked for."""
-        text, diagnosis = f"{SIGN[self.status]} {SAID[self.status]}", self.diagnosis
+        text, diagnosis = f"{STATUS_SIGN[self.status]} {STATUS_TEXT[self.status]}", self.diagnosis
         if diagnosis is not None and diagnosis.layer:
             text += f" in {diagnosis.layer}"
         if diagnosis is not None and diagnosis.requested_bytes:

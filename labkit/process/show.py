@@ -1,4 +1,4 @@
-"""What shows how a trial comes along, and how that is said."""
+"""The protocol of what shows a trial's progress, and the texts that it shows."""
 
 from typing import Protocol
 
@@ -6,41 +6,41 @@ from ..sizes import format_size
 
 
 class Show(Protocol):
-    """Told of one trial while it runs: a line in a cell, a gauge in a lab."""
+    """Shows one trial while it runs: a line in a cell, a gauge in a lab."""
 
     def output(self, text):
         """Text that the trial printed."""
 
     def status(self, text):
-        """What is going on before the trial runs: it waits for another one, TensorFlow starts."""
+        """What happens before the trial runs: it waits for another one, or TensorFlow starts."""
 
     def progress(self, seconds, limit=None, steps=None, current=None, peak=None, host=None):
-        """It has run for so many seconds. Sizes in bytes, as far as they are known: the memory limit, the
-        device's memory in use now and at its peak, and what the process holds of the host's memory."""
+        """The trial has run for `seconds`. Sizes in bytes, None if unknown: the memory limit, the device's
+        memory in use now and at its peak, and the host memory that the process holds."""
 
     def waiting(self, seconds):
-        """TensorFlow has been refused memory and goes on trying for so many seconds."""
+        """TensorFlow was refused memory and will keep trying for `seconds` more."""
 
     def close(self):
         """The trial is over."""
 
 
 class ShowOfSeveral(Show, Protocol):
-    """Told of several trials, one after another."""
+    """Shows several trials, one after another."""
 
     def begin(self, value, done, total, doing=""):
-        """The trial of `value` begins, after `done` of `total` (None if not known); doing: what it is for."""
+        """The trial of `value` begins, after `done` of `total` (None if unknown); doing: what it is for."""
 
     def end(self):
         """All are over."""
 
 
-def said_while_waiting(seconds):
-    """That TensorFlow waits for memory."""
-    return f"out of memory: TensorFlow waits for some to be freed, {seconds:.0f} s left"
+def waiting_text(seconds):
+    """Text for the time in which TensorFlow waits for memory."""
+    return f"out of memory: TensorFlow is waiting for some to be freed, {seconds:.0f} s left"
 
 
-def said_of_memory(current, peak, limit=None):
-    """Memory in use now and at the peak, in bytes, against the limit."""
+def memory_text(current, peak, limit=None):
+    """Text for the memory in use now and at the peak, against the limit; all in bytes."""
     of_limit = f" of {format_size(limit)}" if limit else ""
     return f"{format_size(current)} in use, peak {format_size(peak)}{of_limit}"

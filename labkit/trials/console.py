@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 
-from ..process.show import said_of_memory, said_while_waiting
+from ..process.show import memory_text, waiting_text
 
 SHOWN_CHARACTERS = 100_000
 QUIET_SECONDS = 1.0  # no progress is shown for a shorter trial
@@ -51,12 +51,12 @@ class Console:
         if steps:
             parts.append(f"step {steps}")
         if peak is not None:
-            parts.append(said_of_memory(current, peak, limit))
+            parts.append(memory_text(current, peak, limit))
         self.status(" · ".join(parts))
 
     def waiting(self, seconds):
         """TensorFlow was refused memory and will keep trying for `seconds` more."""
-        self.status(said_while_waiting(seconds))
+        self.status(waiting_text(seconds))
 
     def close(self):
         self._line.clear()
