@@ -1,9 +1,11 @@
 # make lab opens the course, make test checks everything; both install what is missing.
 
+SHELL := bash
 PYTHON ?= python3
 GPU ?= $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU' && echo 1 || echo 0)
 LOCK := $(if $(filter 1,$(GPU)),requirements-gpu.lock,requirements.lock)
 STAMP := .venv/.installed
+INSTALLED := $(shell cat $(STAMP) 2>/dev/null)
 TEST_STAMP := .venv/.installed-for-tests
 LESSONS := $(sort $(wildcard notebooks/*.ipynb))
 SANITIZE := $(wildcard tests/nbval_sanitize.cfg)
@@ -17,6 +19,34 @@ FIND_UV = uv=$$(command -v uv) || { .venv/bin/pip install -q uv && uv=.venv/bin/
 COMPILE = "$$uv" pip compile -q --universal --python-version 3.10 --no-annotate \
 	--custom-compile-command "make lock" --extra lab $(ARGS)
 
+# How an installation that fails ends, chosen by what its commands printed.
+NO_VENV = "Python's venv module is missing: install it (on Debian and Ubuntu," \
+	"apt install $(notdir $(PYTHON))-venv), then run the same command again."
+NO_ROOM = "There is no room left on the disk: the course takes about $(if $(filter 1,$(GPU)),10,3) GB," \
+	"so free some space, then run the same command again."
+NO_NETWORK = "The packages could not be downloaded: check the network (and the proxy, if you need one)," \
+	"then run the same command again."
+OTHERWISE = "The installation failed for the reason above: once that is fixed, run the same command again."
+VENV = *"No module named venv"*|*"No module named ensurepip"*|*"ensurepip is not"*
+ROOM = *"No space left"*|*"uota exceeded"*
+NETWORK = *"Failed to fetch"*|*"error sending request"*|*"network was disabled"*|*"Retrying ("*
+
+# try shows what a command prints and keeps it for stop, which ends with one of these sentences. A full disk
+# ends it at once, and the stamp goes: a half-written package would pass for an installed one.
+INSTALLER = \
+	try() { \
+		said=$$(set -o pipefail; { "$$@" 2>&1 | tee /dev/fd/4 >&2; } 4>&1) && return; \
+		case $$said in $(ROOM)) stop;; *) return 1;; esac; \
+	}; \
+	stop() { \
+		case $$said in \
+		$(ROOM)) rm -f $(STAMP); echo $(NO_ROOM);; \
+		$(VENV)) echo $(NO_VENV);; \
+		$(NETWORK)) echo $(NO_NETWORK);; \
+		*) rm -f $@; [ -z "$$1" ] || echo "$$1"; echo $(OTHERWISE);; \
+		esac >&2; exit 1; \
+	}
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help install lab test lint test-code test-notebooks gpu-check lock clean FORCE
@@ -27,8 +57,8 @@ help:  ## List the targets
 
 install: $(STAMP)  ## Install the course into .venv, at the locked versions
 
-lab: $(STAMP)  ## Open JupyterLab on the first lesson (ARGS=--no-browser for a server)
-	$(VENV_PATH) .venv/bin/jupyter lab notebooks/00-start-here.ipynb $(ARGS)
+lab: $(STAMP)  ## Open JupyterLab on the first lesson (ARGS=--no-browser only starts the server)
+	@$(VENV_PATH) .venv/bin/python scripts/lab.py $(ARGS)
 
 test: $(TEST_STAMP)  ## Run every check; one that fails does not hide the others
 	@$(MAKE) --no-print-directory -k lint test-code test-notebooks
@@ -67,26 +97,34 @@ clean:  ## Remove .venv and everything else that make made
 		{ echo "There is no $(PYTHON) here: try make install PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v[:2] <= (3, 13) else \
 		"labkit needs Python 3.10 to 3.13, but $(PYTHON) is %d.%d: try make install PYTHON=python3.12" % v[:2])'
-	$(PYTHON) -m venv .venv
+	@$(INSTALLER); \
+	said=$$($(PYTHON) -m venv --clear --without-pip .venv 2>&1 && \
+		.venv/bin/python -I -m ensurepip --default-pip 2>&1) || stop "$$said"
+
+# A .venv without the stamp is what an installation that stopped halfway has left: start again.
+ifeq ($(INSTALLED),)
+.venv/bin/pip: FORCE
+endif
 
 # The stamp holds the lock's name: with the other one (GPU=0, GPU=1) it is out of date.
-ifneq ($(shell cat $(STAMP) 2>/dev/null),$(LOCK))
+ifneq ($(INSTALLED),$(LOCK))
 $(STAMP): FORCE
 endif
 $(STAMP): $(LOCK) pyproject.toml | .venv/bin/pip
-	@$(FIND_UV); \
-	if [ -n "$$uv" ] && "$$uv" pip sync -p .venv $(LOCK) && "$$uv" pip install -q -p .venv --no-deps -e .; \
+	@$(INSTALLER); $(FIND_UV); \
+	if [ -n "$$uv" ] && try "$$uv" pip sync -p .venv $(LOCK) && try "$$uv" pip install -q -p .venv --no-deps -e .; \
 	then :; else \
 		echo "Installing with pip instead of uv, which takes some minutes."; \
-		{ [ ! -e $@ ] || grep -qx $(LOCK) $@ || .venv/bin/pip uninstall -q -y tensorflow tensorflow-cpu; } && \
-		.venv/bin/pip install --no-deps -r $(LOCK) && .venv/bin/pip install -q --no-deps -e .; \
-	fi
-	@.venv/bin/jupyter labextension disable "@jupyterlab/apputils-extension:announcements" 2>/dev/null
-	@echo $(LOCK) > $@
+		{ [ ! -e $@ ] || grep -qx $(LOCK) $@ || .venv/bin/pip uninstall -q -y tensorflow tensorflow-cpu; }; \
+		try .venv/bin/pip install $${uv:+--force-reinstall} --no-deps -r $(LOCK) && \
+		try .venv/bin/pip install -q --no-deps -e . || stop; \
+	fi; \
+	said=$$({ .venv/bin/jupyter labextension disable "@jupyterlab/apputils-extension:announcements" && \
+		echo $(LOCK) > $@; } 2>&1) || stop "$$said"
 
 # What only the tests need comes on top, and leaves the TensorFlow that is there.
 $(TEST_STAMP): requirements-test.lock $(STAMP)
-	@$(FIND_UV); \
-	if [ -n "$$uv" ] && "$$uv" pip install -q -p .venv --no-deps -r $<; \
-	then :; else .venv/bin/pip install --no-deps -r $<; fi
-	@touch $@
+	@$(INSTALLER); $(FIND_UV); \
+	if [ -n "$$uv" ] && try "$$uv" pip install -q -p .venv --no-deps -r $<; \
+	then :; else try .venv/bin/pip install $${uv:+--force-reinstall} --no-deps -r $< || stop; fi; \
+	touch $@
