@@ -61,7 +61,7 @@ def _cgroup_folders(root, membership):
 
 
 def cgroup_memory(root=Path("/sys/fs/cgroup"), membership=None):
-    """(limit, available) in bytes of the tightest memory cgroup around this process; None without one.
+    """(limit, available) in bytes, the least by any memory cgroup around this process; None without one.
 
     Docker, Kubernetes and Binder limit memory this way; free(1) does not show it.
 
@@ -84,7 +84,9 @@ def cgroup_memory(root=Path("/sys/fs/cgroup"), membership=None):
             stat = {}
         cache = int(stat.get(cache_name, 0))
         limits.append((limit, max(0, limit - (usage or 0) + cache)))
-    return min(limits, default=None)
+    if not limits:
+        return None
+    return min(limit for limit, _ in limits), min(available for _, available in limits)
 
 
 def host_memory():
@@ -94,6 +96,28 @@ def host_memory():
     if cgroup and cgroup[0] < memory.total:
         return HostMemory(cgroup[0], min(cgroup[1], memory.available), "container")
     return HostMemory(memory.total, memory.available, "machine")
+
+
+def spare_memory():
+    """Bytes of host memory that a trial may take now: what is free, less a reserve for everything else.
+
+    The reserve is 3 % of the memory there is, 256 MiB to 1 GiB, though never over a quarter of what is free.
+    A site sets the most that any trial may take: trial_memory().
+    """
+    host = host_memory()
+    spare = host.available - reserve(host)
+    return min(spare, trial_memory() or spare)
+
+
+def trial_memory():
+    """Bytes of host memory that the environment variable LABKIT_TRIAL_MEMORY leaves a trial, or None."""
+    most = os.environ.get("LABKIT_TRIAL_MEMORY")
+    return parse_size(most) if most else None
+
+
+def reserve(host):
+    """Bytes of a HostMemory that no trial may take."""
+    return min(max(256 * MIB, int(0.03 * host.total)), 2**30, host.available // 4)
 
 
 def kernel_oom_kills():

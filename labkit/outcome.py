@@ -61,6 +61,7 @@ class Outcome:
     diagnosis       a Diagnosis, if memory ran out
     timeline        a Timeline, if the trial was profiled
     log             everything that the trial printed, including TensorFlow's memory dump
+    host_limit_bytes  host memory that the trial could take: what was free as it began, less a reserve
     host_peak_bytes the most host memory that the trial's process held (resident set)
     memory_map      every chunk of the allocator when it gave up, a labkit.logs.dumpfile.MemoryMap
     note            anything else worth mentioning
@@ -80,6 +81,7 @@ class Outcome:
     diagnosis: object = None
     timeline: object = None
     log: str = field(default="", repr=False)
+    host_limit_bytes: int | None = None
     host_peak_bytes: int | None = None
     memory_map: object = field(default=None, repr=False)
     note: str = ""

@@ -7,15 +7,12 @@ import sys
 import textwrap
 import time
 import uuid
-from pathlib import Path
 
 import psutil
 import pytest
 
 import labkit
 from labkit.trials.trial import _forks, _launcher
-
-CGROUPS = Path("/sys/fs/cgroup/memory")
 
 
 def start_script(body, **environ):
@@ -144,41 +141,3 @@ def test_a_script_without_tensorflow_is_told_how_to_install_it(tmp_path):
         """
     )
     assert "pip install tensorflow" in script.communicate(timeout=60)[0]
-
-
-@pytest.fixture
-def container():
-    """A memory cgroup of 1.5 GiB, as a container has; needs root and cgroups of version 1."""
-    folder = CGROUPS / f"labkit-test-{os.getpid()}"
-    try:
-        folder.mkdir()
-        (folder / "memory.limit_in_bytes").write_text(str(3 * 2**29))
-    except OSError as e:
-        pytest.skip(f"no memory cgroup can be made here: {e}")
-    yield folder
-    end = time.monotonic() + 10
-    while folder.exists():  # busy for a moment after its last process has gone
-        try:
-            folder.rmdir()
-        except OSError:
-            assert time.monotonic() < end, "the cgroup is still busy"
-            time.sleep(0.1)
-
-
-def test_in_a_container_the_kernel_kills_the_trial_and_not_the_notebook(container):
-    script, mark = start_script(
-        f"""
-        import labkit, os
-        open("{container}/cgroup.procs", "w").write(str(os.getpid()))
-        print(labkit.device().memory_bytes == 3 * 2**29)
-        try:
-            labkit.run("1", memory_limit="2 GiB")
-        except labkit.LabkitError as e:
-            print("1.50 GiB" in str(e))
-        outcome = labkit.run("import numpy as np\\nx = [np.ones(2**24) for _ in range(100)]")
-        print(outcome.status, "ran out of host memory" in str(outcome))
-        print(labkit.run("1").status)
-        """
-    )
-    assert script.communicate(timeout=240)[0].split() == ["True", "True", "killed", "True", "ok"]
-    assert all_gone(mark)

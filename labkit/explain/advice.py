@@ -297,6 +297,10 @@ ADVICE = {
             "01",
             of_request(0.5),
         ),
+        Advice(
+            "Give it more room: shut down the kernels of other notebooks, or raise the container's limit.",
+            "docker run --memory=8g ...",
+        ),
     ),
     "unknown": (
         Advice(

@@ -1,10 +1,17 @@
 """What a failure shows, in sentences: the facts by themselves, before any cause is named."""
 
+import re
 from collections import Counter
 
 from ..sizes import format_size
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 TELLING = 0.95  # of the batch: a bound above that says nothing
+
+
+def printable(text):
+    """The text without control characters: a log may hold such as take over the terminal."""
+    return _CONTROL.sub("", text)
 
 
 def facts(failure):

@@ -1,7 +1,9 @@
 """diagnose(): from an error message, a log or an Outcome to the cause, the reasons for it, and what helps."""
 
 import codecs
+import io
 import os
+import stat
 from collections import Counter
 from dataclasses import replace
 
@@ -12,9 +14,11 @@ from ..logs.marks import MARKS
 from ..logs.messages import HIDDEN
 from ..outcome import Outcome
 from ..record.opnames import layer_by_name, layer_of
+from ..sizes import format_size
 from .diagnosis import explain, without_cause
+from .evidence import printable
 
-HOST_ERRORS = ("MemoryError", "_ArrayMemoryError")
+HOST_ERRORS = ("MemoryError", "_ArrayMemoryError", "HostMemory")
 _WEIGHT = {
     "crashed": 2,
     "driver": 2,
@@ -42,7 +46,7 @@ def diagnose(source):
     if isinstance(source, Outcome):
         return _of_outcome(source)
     found = of_blocks(_blocks(source))
-    if found.cause == "not_oom" and isinstance(source, str) and "\n" not in source and not _is_file(source):
+    if found.cause == "not_oom" and isinstance(source, str) and "\n" not in source and not _is_path(source):
         said = "It was read as text: there is no file of this name."
         found = replace(found, evidence=[*found.evidence, said])
     return found
@@ -63,8 +67,11 @@ def of_trial(error, log, facts, scopes):
     scopes   {name scope of ops: layer}
     """
     if error.type in HOST_ERRORS:
-        said = f"The host's memory ran out, not the device's: {error.message or error.type}"
-        return without_cause("host_memory", [said], Failure(limit_bytes=facts.limit_bytes))
+        said = [f"The host's memory ran out, not the device's: {error.message or error.type}"]
+        if facts.available_bytes:
+            room = format_size(facts.available_bytes)
+            said.append(f"The trial could take {room}: what was free as it began, less a reserve.")
+        return without_cause("host_memory", said, Failure(limit_bytes=facts.limit_bytes))
     told = _subject(reader.read([error.message.encode("utf-8", "replace")]))
     refused = _first_refusal(log)
     known = _with_refusal(told or refused or Failure(), refused)
@@ -131,33 +138,46 @@ def _sides(shape, leading=0):
 
 def _blocks(source):
     if isinstance(source, bytes | bytearray):
-        return [bytes(source)]
-    if isinstance(source, os.PathLike) or isinstance(source, str) and _is_file(source):
+        return read_blocks(io.BytesIO(source))
+    if isinstance(source, os.PathLike) or isinstance(source, str) and _is_path(source):
         return _of_file(source)
     if isinstance(source, str):
         return [source.encode("utf-8", "replace")]
     raise LabkitError(f"{type(source).__name__} cannot be diagnosed. {_SHOW}")
 
 
-def _is_file(text):
+def _is_path(text):
     try:
-        return len(text) < 4096 and os.path.isfile(text)
+        return 0 < len(text) < 4096 and os.path.exists(text)
     except ValueError:  # a character that no path has
         return False
 
 
 def _of_file(path):
     try:
-        file = open(path, "rb")  # noqa: SIM115 - closed by the generator that reads it
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise LabkitError(f"{os.fspath(path)!r} is not a regular file. {_SHOW}")
+        # Without O_NONBLOCK, some files of the system (/proc/kmsg) would be waited for.
+        file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
+        return _checked(read_blocks(file), path)
     except (OSError, ValueError) as e:
+        if isinstance(e, LabkitError):
+            raise
         raise LabkitError(f"{os.fspath(path)!r} cannot be read ({e}). {_SHOW}") from None
-    return read_blocks(file)
+
+
+def _checked(blocks, path):
+    """The same blocks; what fails while the file is read is a LabkitError."""
+    try:
+        yield from blocks
+    except OSError as e:
+        raise LabkitError(f"{os.fspath(path)!r} cannot be read ({e}). {_SHOW}") from None
 
 
 def read_blocks(file):
     """Blocks of bytes of an open file; UTF-16, which PowerShell writes, becomes UTF-8."""
     with file:
-        block = file.read(reader.BLOCK_BYTES)
+        block = file.read(reader.BLOCK_BYTES) or b""
         wide = block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         decoder = codecs.getincrementaldecoder("utf-16")(errors="replace") if wide else None
         while block:
@@ -201,7 +221,7 @@ def _of_log(log):
         others.append("TensorFlow warned of retracing: each new trace stays in the host's memory.")
     if log.skimmed:
         others.append(_SKIMMED)
-    return replace(explain(known, first=[where, *_hidden(failure)]), others=others)
+    return replace(explain(known, first=[where, *_hidden(failure)]), others=list(map(printable, others)))
 
 
 def _of_no_failure(log):

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import psutil
 
-from .. import machine
 from ..sizes import MIB
 from . import execute
 from .folder import TrialFolder
@@ -69,7 +68,7 @@ class DeviceMemory:
         from tensorflow.python.eager import context
 
         ready = getattr(getattr(context, "_context", None), "_initialized", False)
-        return self.read() if ready else {}
+        return self.read() if ready else {"current": 0, "peak": 0}
 
 
 def main(folder, events_fd):
@@ -83,6 +82,8 @@ def main(folder, events_fd):
     faulthandler.register(signal.SIGUSR1, fault_file)
     _adopt_environment(request)
     _limit_memory(request, folder)
+    if request["device"] == "cpu":
+        _limit_host_memory(request["spare"] + (request["limit"] or request["spare"]))
     Child(folder, events, request).run()
 
 
@@ -95,10 +96,10 @@ class Child:
 
         self.folder, self.events, self.request = folder, events, request
         self.memory, self.scopes = DeviceMemory(request["device"]), Scopes()
-        self.recorder = _recorder(self.scopes, request["profile"])
+        self.recorder = _recorder(self.scopes, request["profile"], folder)
         self.clock = StepClock(self._after_step, self.recorder)
         self.refusals = Refusals(self.folder, threading.get_ident(), request["patience"])
-        self._finishing = threading.Lock()
+        self._finishing, self._pid = threading.Lock(), os.getpid()
 
     def run(self):
         """Run the reader's code and end this process."""
@@ -114,7 +115,9 @@ class Child:
         self.events.send("started")
         self.start = time.perf_counter()
         threading.Thread(target=self._sample, daemon=True).start()
-        self.finish(execute.run(self.folder, self.request["echo"]))
+        report = execute.run(self.folder, self.request["echo"])
+        _lift_host_memory_limit()  # what is left to do needs some, and the reader's code may have taken all
+        self.finish(report)
 
     def _after_step(self):
         if self.recorder:
@@ -136,6 +139,8 @@ class Child:
 
     def finish(self, report):
         """Send the report on how the trial ended, on the first call only, and end the process."""
+        if os.getpid() != self._pid:  # a fork of the reader's own has come to its end
+            os._exit(0)
         self._finishing.acquire()
         seconds = time.perf_counter() - self.start
         for stream in (sys.stdout, sys.stderr):
@@ -145,14 +150,14 @@ class Child:
             report |= _save_record(self.recorder, self.clock, self.folder)
         if report["status"] == "oom":
             report |= {"scopes": self.scopes.layers, "failed_in": self.scopes.failed_in}
-        self.events.send(
-            "done",
-            **report,
-            **_final_reading(self.memory),
-            wall_seconds=seconds,
-            step_seconds=self.clock.seconds,
-            samples_per_second=self.clock.samples_per_second(self.request["batch_size"]),
-        )
+        report |= _final_reading(self.memory) | {
+            "wall_seconds": seconds,
+            "step_seconds": self.clock.seconds,
+            "samples_per_second": self.clock.samples_per_second(self.request["batch_size"]),
+        }
+        with contextlib.suppress(OSError):  # the reader's code may have closed the pipe, and any descriptor
+            self.folder.report.write_text(json.dumps(report))
+            self.events.send("done", **report)
         os._exit(0)
 
 
@@ -196,13 +201,13 @@ class Refusals:
         }
 
 
-def _recorder(scopes, profile):
+def _recorder(scopes, profile, folder):
     """A Recorder (labkit.inside.recorder), or None if nothing is to be recorded."""
     if not profile:
         return None
     from .recorder import Recorder
 
-    return Recorder(scopes, profile)
+    return Recorder(scopes, profile, folder.profile)
 
 
 def _save_record(recorder, clock, folder):
@@ -221,9 +226,11 @@ def _unbuffered(fd):
 
 def _adopt_environment(request):
     """Take on the kernel's current directory, import path and environment, not those of the launcher."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, TypeError):  # the kernel's own directory may have been deleted
         os.chdir(request["cwd"])
     sys.path[:] = request["path"]
+    for name in request["unset"]:
+        os.environ.pop(name, None)
     os.environ.update(request["environ"])
     with contextlib.suppress(OSError):  # if the host's memory runs out, this process should go first
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -243,12 +250,39 @@ def _limit_memory(request, folder):
             configuration = [tf.config.LogicalDeviceConfiguration(memory_limit=mib)]
             tf.config.set_logical_device_configuration(gpu, configuration)
     else:
-        mib = mib or machine.host_memory().total // MIB
+        mib = mib or max(1, request["spare"] // MIB)
         os.environ.update(
             CUDA_VISIBLE_DEVICES="-1",
             TF_CPU_ALLOCATOR_USE_BFC="true",
             TF_CPU_BFC_MEM_LIMIT_IN_MB=str(mib),
         )
+
+
+def _limit_host_memory(more):
+    """Have requests fail, as MemoryError, once the process has taken so many bytes more than now.
+
+    A backstop for what grows faster than the server looks (labkit.process.server.Server.guard). RLIMIT_DATA
+    counts private writable memory by its addresses, used or not: those of the device must not meet it, for
+    TensorFlow crashes where it is refused them. On a GPU it is not set: CUDA reserves addresses for all of
+    the device.
+    """
+    try:
+        import resource
+
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = int(status["VmData"].split()[0]) * 1024 + more
+    except (ImportError, OSError, KeyError):  # not Linux
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if most < 0 else min(limit, most), most))
+
+
+def _lift_host_memory_limit():
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _set_seed(seed):
@@ -262,6 +296,6 @@ def _set_seed(seed):
 
 def _final_reading(device_memory):
     try:
-        return device_memory.read()
+        return device_memory.glance()
     except Exception as e:  # the reader's code may have reconfigured the devices
         return {"note": f"No memory statistics: {e}"}

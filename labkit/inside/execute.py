@@ -32,13 +32,12 @@ def run(folder, echo):
 def _call(folder, echo):
     import cloudpickle
 
-    with open(folder.payload, "rb") as file:
-        payload = cloudpickle.load(file)
-    for name, source in payload["sources"].items():  # AutoGraph reads the source of what it traces
+    code, params = (cloudpickle.loads(path.read_bytes()) for path in (folder.code, folder.params))
+    for name, source in code["sources"].items():  # AutoGraph reads the source of what it traces
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    if callable(payload["train"]):
-        return payload["train"](**payload["params"])
-    return _execute(payload["train"], payload["filename"], payload["params"], echo)
+    if callable(code["train"]):
+        return code["train"](**params)
+    return _execute(code["train"], code["filename"], params, echo)
 
 
 def _execute(source, filename, variables, echo):
@@ -64,8 +63,8 @@ def _is_oom(error, folder):
         return True
     if not isinstance(error, tf.errors.OpError):
         return False
-    hidden = CONSTANT in str(error) and bool(folder.dumps())
-    return hidden or any(mark in str(error) for mark in OOM_MARKS)
+    hidden = CONSTANT in _text(error) and bool(folder.dumps())
+    return hidden or any(mark in _text(error) for mark in OOM_MARKS)
 
 
 def describe(error):
@@ -73,7 +72,14 @@ def describe(error):
     frames = readers_frames(traceback.walk_tb(error.__traceback__))
     if isinstance(error, SyntaxError) and error.filename:
         frames.append((error.filename, error.lineno, "<module>", error.text))
-    return {"type": type(error).__name__, "message": str(error), "frames": frames}
+    return {"type": type(error).__name__, "message": _text(error), "frames": frames}
+
+
+def _text(error):
+    try:
+        return str(error)
+    except BaseException as e:
+        return f"(no text: the exception's own __str__ raised {type(e).__name__})"
 
 
 def readers_frames(walked):

@@ -10,7 +10,6 @@ import gc
 import glob
 import os
 import shutil
-import tempfile
 from dataclasses import replace
 
 import keras
@@ -26,12 +25,12 @@ SNAPSHOTS = 8
 class Recorder:
     """Records from `start` to `stop`, and marks steps and snapshots of the variables."""
 
-    def __init__(self, scopes, profile):
+    def __init__(self, scopes, profile, folder):
         """profile: True for the whole trial, a number of steps, or a folder to keep TensorFlow's files in."""
         self._scopes = scopes
         self._steps_wanted = None if profile is True or isinstance(profile, str) else profile
         self._keeps_files = isinstance(profile, str)
-        self._folder = profile if self._keeps_files else tempfile.mkdtemp(prefix="labkit-trace-")
+        self._folder = profile if self._keeps_files else str(folder)
         self._snapshots, self._steps = [], 0
         self.running = False
 

@@ -16,7 +16,7 @@ import collections
 import functools
 
 from ..errors import LabkitError, Stopped
-from ..machine import check_limit, device
+from ..machine import check_limit, device, spare_memory
 from ..sizes import MIB, format_size, parse_size
 from ..trials.console import Progress
 from ..trials.series import Series
@@ -50,14 +50,16 @@ def estimate(train, *, at=(4, 8), over="batch_size", timeout=120, seed=0, **para
 class Estimating:
     """The trials of an estimate, which can be watched and stopped from outside; estimate() is the short form.
 
-    show      a labkit.process.show.ShowOfSeveral
-    options   those of labkit.Trial: timeout, seed, params
+    show           a labkit.process.show.ShowOfSeveral
+    memory_limit   the most that a trial may take, in whatever form labkit.run takes it; in any case a trial
+                   gets at most half of the host memory that is free
+    options        those of labkit.Trial: timeout, seed, params
 
     >>> Estimating(train, at=(4, 8), over="batch_size", params={}).run().peak_bytes(64)
     """
 
-    def __init__(self, train, at, over, show=None, **options):
-        self.over, self.at = over, _two_values(at)
+    def __init__(self, train, at, over, show=None, *, memory_limit=None, **options):
+        self.over, self.at, self._limit = over, _two_values(at), memory_limit
         self.series = Series(train, over, show or Progress(over), **options)
         self.series.check(self.at[0])
 
@@ -88,9 +90,21 @@ class Estimating:
 
     def _probe(self, done, value):
         total = max(len(self.at), done + 1)
-        outcome = self.series.run(value, done, total, "estimating", profile=STEPS, end_after_steps=STEPS)
+        outcome = self.series.run(
+            value, done, total, "estimating",
+            profile=STEPS, end_after_steps=STEPS, memory_limit=trial_limit(self._limit),
+        )  # fmt: skip
         _check(outcome, f"{self.over}={value}")
         return outcome
+
+
+def trial_limit(memory_limit):
+    """Bytes that a small trial may take: the reader's limit, and at most half of what is free here."""
+    on = device()
+    limits = [] if memory_limit is None else [check_limit(memory_limit, on)]
+    if on.kind == "cpu":
+        limits.append(max(MIB, spare_memory() // 2 // MIB * MIB))
+    return min(limits, default=None)
 
 
 def _two_values(at):
@@ -105,11 +119,16 @@ def _two_values(at):
 
 def _check(outcome, where):
     """Refuse an outcome from which nothing can be predicted."""
+    if outcome.status == "oom" and outcome.limit_bytes:
+        raise LabkitError(
+            f"The trial at {where} did not fit {format_size(outcome.limit_bytes)}, the most that it may take "
+            f"here, so nothing can be predicted from it:\n{outcome}"
+        )
     if not outcome.ok:
         raise LabkitError(f"The trial at {where} failed, so nothing can be predicted:\n{outcome}")
-    if outcome.timeline is None:
+    if outcome.timeline is None and outcome.step_seconds:
         raise LabkitError(f"The trial at {where} could not be recorded: {outcome.note}")
-    if not outcome.timeline.steps:
+    if outcome.timeline is None or not outcome.timeline.steps:
         raise LabkitError(
             f"No training step was seen at {where}: for estimate(), `train` must train, with fit, "
             "train_on_batch or a tf.function that applies an optimizer."

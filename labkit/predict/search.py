@@ -106,7 +106,7 @@ class Searching:
         powers_of_two=False, margin=0.0, **options,
     ):  # fmt: skip
         self.over, self.limit = over, check_limit(memory_limit, device())
-        self._estimating = Estimating(train, at, over, show, **options)
+        self._estimating = Estimating(train, at, over, show, memory_limit=self.limit, **options)
         self._series = self._estimating.series
         _check(self._estimating.at, maximum, multiple_of, powers_of_two, margin)
         self._free = check_limit(int(self.limit * (1 - margin)), device())

@@ -6,22 +6,26 @@ import signal
 import sys
 import time
 
+from .. import machine
 from ..explain.reading import of_trial, with_timeline
 from ..logs import dumpfile
 from ..logs.failure import Failure
 from ..outcome import Outcome, TrialError
+from ..sizes import format_size
 from . import frames
 
+FAILED = 70  # exit status of a process in which labkit's own code failed
+LAST_WORDS = 4000  # characters of the log
 KILLERS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _HEAVY = ("tensorflow", "keras")  # what a result must not import into the kernel
 
 
-def outcome(trial, watch):
-    """The Outcome of a trial that has ended, from its labkit.process.watch.Watch."""
+def outcome(trial, watch, note=""):
+    """The Outcome of a trial that has ended, from its labkit.process.watch.Watch. note: to be added."""
     status, error = _status(watch)
     last = {**watch.sample, **watch.done}
     log = str(watch.log)
-    result, note = (None, "") if status != "ok" else _result(watch.folder)
+    result, lost = (None, "") if status != "ok" else _result(watch.folder)
     facts = {
         "params": trial.params,
         "device": trial.device.kind,
@@ -31,11 +35,12 @@ def outcome(trial, watch):
         "wall_seconds": last.get("wall_seconds") or watch.seconds,
         "step_seconds": last.get("step_seconds", []),
         "samples_per_second": last.get("samples_per_second"),
+        "host_limit_bytes": trial.spare,
         "host_peak_bytes": (watch.exit or {}).get("host_peak_bytes"),
         "log": log,
         "result": result,
         "error": error,
-        "note": " ".join(filter(None, [last.get("note"), note])),
+        "note": " ".join(filter(None, [last.get("note"), lost, note])),
     }
     if status == "oom":
         facts |= _out_of_memory(trial, watch, error, log, facts)
@@ -47,6 +52,8 @@ def outcome(trial, watch):
 def _timeline(watch, limit, facts):
     """The timeline, up to the failure if there was one; or a note that says why there is none."""
     path = watch.folder.record
+    if not path.exists() and "diagnosis" not in facts and facts["error"]:
+        return {}  # its own error says what went wrong
     if not path.exists():
         why = watch.done.get(
             "no_timeline", "There is no timeline: the process ended before its record could be saved."
@@ -71,18 +78,45 @@ def _status(watch):
     if done:
         return done["status"], _reported(done["error"]) if "error" in done else None
     code = watch.exit["code"] if watch.exit else -signal.SIGKILL
+    if code == FAILED and watch.folder.failure.exists():
+        return "error", _failed_itself(watch.folder.failure.read_text())
     where = frames.traceback_at_end(watch.folder.faults)
+    if watch.starved:
+        return "oom", TrialError("HostMemory", _starved(watch.starved), where)
     if code >= 0:
         message = f"The process ended with exit status {code} before `train` returned (os._exit?)."
-        return "crashed", TrialError("Exit", message, where)
+        return "crashed", TrialError("Exit", f"{message}{_last_words(watch.log)}", where)
     name = signal.Signals(-code).name
     if -code in KILLERS:
         by, message = _killed(watch)
         return "killed", TrialError(name, message, where, by)
+    if "std::bad_alloc" in str(watch.log)[-LAST_WORDS:]:
+        return "oom", TrialError("MemoryError", "std::bad_alloc in native code", where)
     if _was_refused_memory(watch):
         message = "TensorFlow crashed when it was refused memory for an array."
         return "oom", TrialError(name, message, where)
     return "crashed", TrialError(name, "The process crashed in native code.", where)
+
+
+def _starved(message):
+    """That the trial was ended before the host's memory was full."""
+    host = machine.host_memory()
+    return (
+        f"the trial held {format_size(message['held'])}, with {format_size(message['available'])} of the "
+        f"{host.source}'s {format_size(host.total)} free, and was ended before it could take more."
+    )
+
+
+def _failed_itself(text):
+    """The error of a trial in which labkit's own code failed, from the traceback that it left."""
+    last = text.strip().splitlines()[-1]
+    return TrialError("TrialFailed", f"labkit could not run the trial: {last}", text)
+
+
+def _last_words(log):
+    """The last lines that a process printed."""
+    lines = [line for line in str(log)[-LAST_WORDS:].splitlines() if line.strip()][-5:]
+    return "".join(["\nIt printed last:", *(f"\n  {line}" for line in lines)]) if lines else ""
 
 
 def _ended(watch):
@@ -124,6 +158,7 @@ def _out_of_memory(trial, watch, error, log, facts):
     batch = trial.params.get("batch_size")
     known = Failure(
         limit_bytes=trial.limit,
+        available_bytes=trial.spare,
         memory_map=memory_map,
         layer=watch.done.get("failed_in"),
         batch=batch if isinstance(batch, int) else None,
@@ -154,5 +189,7 @@ def _result(folder):
     try:
         with open(folder.result, "rb") as file:
             return _Unpickler(file).load(), ""
-    except Exception as e:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:  # loading it runs code of the reader's
         return None, f"The result could not be loaded in the kernel ({e}). Return numbers or arrays."

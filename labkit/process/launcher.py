@@ -11,6 +11,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+import psutil
+
 from ..errors import LabkitError
 from .wire import Lines
 
@@ -41,6 +43,7 @@ class Launcher:
         self.lock = threading.Lock()
         self.pid = None
         self.ready = False
+        self.environ = {}  # of this process as the launcher's began
         self._process = self._lines = None
         self._owner = os.getpid()
 
@@ -55,6 +58,7 @@ class Launcher:
                 "or `pip install tensorflow` on Arm, or `pip install 'tensorflow[and-cuda]'` for a GPU."
             )
         ours, theirs = socket.socketpair()
+        self.environ = dict(os.environ)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         path = os.pathsep.join(filter(None, [_PACKAGE_HOME, os.environ.get("PYTHONPATH")]))
         with theirs:
@@ -97,6 +101,15 @@ class Launcher:
             self._errors.seek(0)
             return self._errors.read().decode(errors="replace")[-2000:]
         return ""
+
+    def kill(self):
+        """Kill the process, and all that it started, also where it no longer answers."""
+        if self._process and self._owner == os.getpid():
+            with contextlib.suppress(psutil.Error):
+                family = psutil.Process(self.pid).children(recursive=True)
+                for process in [psutil.Process(self.pid), *family]:
+                    with contextlib.suppress(psutil.Error):
+                        process.kill()
 
     def close(self):
         """End the process and any trial in it. `start` starts a new one."""

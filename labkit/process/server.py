@@ -15,13 +15,17 @@ import signal
 import socket
 import sys
 import time
+import traceback
 import warnings
 
 import psutil
 
+from .. import machine
 from .wire import Lines
 
 IDLE_SECONDS = 600
+GUARD_SECONDS = 0.015  # NumPy fills 45 MB meanwhile
+SLOWER = 10  # what takes longer to look at is looked at so much more rarely
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -31,7 +35,8 @@ class Server:
     def __init__(self, lines, fork):
         self.lines, self.fork = lines, fork
         self.parent = os.getppid()
-        self.trial = self.spare = None
+        self.trial = self.spare = self.floor = None
+        self.looks = 0
         self.woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -47,7 +52,9 @@ class Server:
         self.lines.send({"event": "ready"})
         idle_since = time.monotonic()
         while True:
-            ready, _, _ = select.select([self.lines.socket, self.woken], [], [], 1)
+            timeout = GUARD_SECONDS if self.trial else 1
+            ready, _, _ = select.select([self.lines.socket, self.woken], [], [], timeout)
+            self.guard()
             if self.woken in ready:
                 os.read(self.woken, 4096)
                 self.reap()
@@ -69,12 +76,37 @@ class Server:
         messages, fds = self.lines.receive()
         for message in messages or ():
             if message["do"] == "run":
+                self.floor = message["floor"]
                 self.run(message["folder"], fds)
             elif self.trial:
-                os.kill(self.trial, signal.SIGUSR1)  # it writes down where each of its threads is
-                time.sleep(0.1)
-                self.kill_descendants()
+                self.kill_trial(0.1)
         return messages is not None
+
+    def guard(self):
+        """End the trial before it takes more than a site allows, or the machine's memory is full.
+
+        `floor` is what must stay free of the machine's memory, or of its container's.
+        """
+        if not self.trial or not self.floor:
+            return
+        self.looks += 1
+        available = machine.host_memory().available
+        allowed = machine.trial_memory() if self.looks % SLOWER == 0 else None
+        if available < self.floor or allowed and self.held() > allowed:
+            self.lines.send({"event": "starved", "available": available, "held": self.held()})
+            self.floor = None
+            self.kill_trial(0.01)
+
+    def held(self):
+        """Bytes that the trial and what it started hold by themselves; pages they share count once."""
+        return sum(map(_held, self.descendants()))
+
+    def kill_trial(self, seconds):
+        """Kill it, after so many seconds in which it writes down where each of its threads is."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.trial, signal.SIGUSR1)
+        time.sleep(seconds)
+        self.kill_descendants()
 
     def run(self, folder, fds):
         if self.fork:
@@ -139,10 +171,14 @@ class Server:
         with contextlib.suppress(OSError):
             self.lines.send({"event": "exit", "code": code, "host_peak_bytes": host_peak})
 
+    def descendants(self):
+        """The trial and every living process that it started, in whatever session; not the spare."""
+        kept = self.spare[0] if self.spare else None
+        return [child for child in psutil.Process().children(recursive=True) if _living(child, kept)]
+
     def kill_descendants(self):
         """Kill the trial and every process that it started, in whatever session; the spare stays."""
-        kept = self.spare[0] if self.spare else None
-        while children := [c for c in psutil.Process().children(recursive=True) if _living(c, kept)]:
+        while children := self.descendants():
             for child in children:
                 with contextlib.suppress(psutil.Error):
                     child.kill()
@@ -155,6 +191,13 @@ def _living(process, kept):
     return False
 
 
+def _held(process):
+    with contextlib.suppress(psutil.Error):
+        memory = process.memory_full_info()
+        return getattr(memory, "pss", memory.uss)
+    return 0
+
+
 def run_trial(folder, fds):
     out, err, events = fds
     os.dup2(out, 1)
@@ -162,8 +205,13 @@ def run_trial(folder, fds):
     os.close(out)
     os.close(err)
     from ..inside import child
+    from ..inside.folder import TrialFolder
 
-    child.main(folder, events)
+    try:
+        child.main(folder, events)
+    except BaseException:
+        TrialFolder(folder).failure.write_text(traceback.format_exc())
+        raise
 
 
 def import_tensorflow():

@@ -1,9 +1,11 @@
 """Watch one trial while it runs: its output, its events, its refused requests, its end."""
 
 import codecs
+import collections
 import contextlib
 import json
 import os
+import re
 import select
 import time
 
@@ -14,7 +16,12 @@ from .launcher import LauncherGone
 
 TENSORFLOW_WAITS_SECONDS = 10
 POLL_SECONDS = 0.1
+INSIST_SECONDS = 5
+HALF_LINE = 4096  # characters of a line without an end that are held back
 LOG_CHARACTERS = 4_000_000
+
+
+_LINE_ENDS = re.compile(r"(?<=[\n\r])")  # a progress bar ends its lines with a carriage return
 
 
 class Watch:
@@ -25,7 +32,9 @@ class Watch:
         self.log = TrimmedText(LOG_CHARACTERS)
         self.sample, self.done, self.exit = {}, {}, None
         self.started = self.ending = None
+        self.starved = None  # how the server ended the trial for lack of host memory
         self.lost = False
+        self._ended_at = None
         self._refused_at = self._steps_then = None
         self._kills_before = machine.kernel_oom_kills()
         self._half_event, self._half_line = b"", ""
@@ -46,7 +55,9 @@ class Watch:
         pipes = [os.pipe() for _ in range(3)]
         self._ends = [read for read, _ in pipes]
         try:
-            self.launcher.send({"do": "run", "folder": str(self.folder.path)}, [write for _, write in pipes])
+            floor = machine.reserve(machine.host_memory()) // 2
+            request = {"do": "run", "folder": str(self.folder.path), "floor": floor}
+            self.launcher.send(request, [write for _, write in pipes])
         except LauncherGone:
             self.lost = True
         finally:
@@ -56,15 +67,26 @@ class Watch:
             os.set_blocking(end, False)
         self._open = set(self._ends)
         try:
-            while self.exit is None and not self.lost:
-                try:
-                    self._poll()
-                except KeyboardInterrupt:
-                    self._end("stopped")
+            while not self._over:
+                self._poll()
             self._drain()
+            self._read_report()
         finally:
+            self._make_sure_that_it_is_over()
             for end in self._ends:
                 os.close(end)
+
+    @property
+    def _over(self):
+        return self.exit is not None or self.lost
+
+    def _make_sure_that_it_is_over(self):
+        """Whatever was raised here, by a `show` or an interrupt: the trial must not go on unwatched."""
+        while not self._over:
+            self._end("stopped")
+            if select.select([self.launcher], [], [], POLL_SECONDS)[0]:
+                self._read_launcher()
+            self._insist()
 
     def _poll(self):
         ready, _, _ = select.select([self.launcher, *self._open], [], [], POLL_SECONDS)
@@ -77,19 +99,27 @@ class Watch:
             self._end("stopped")
         elif self.trial.timeout and self.started and time.monotonic() - self.started > self.trial.timeout:
             self._end("timeout")
+        self._insist()
         self._show_progress()
 
     def _end(self, how):
         if self.ending is None:
-            self.ending = how
+            self.ending, self._ended_at = how, time.monotonic()
             with contextlib.suppress(LauncherGone):
                 self.launcher.send({"do": "kill"})
+
+    def _insist(self):
+        """Kill the launcher where it does not end the trial: something has stopped it."""
+        if self.ending and not self._over and time.monotonic() - self._ended_at > INSIST_SECONDS:
+            self.launcher.kill()
 
     def _read_launcher(self):
         try:
             for message in self.launcher.receive():
                 if message["event"] == "exit":
                     self.exit = message
+                elif message["event"] == "starved":
+                    self.starved = message
         except LauncherGone:
             self.lost = True
 
@@ -115,24 +145,35 @@ class Watch:
                 pass
         self._take_output(1, "\n" if self._half_line else "")
 
+    def _read_report(self):
+        """The trial's own report from its file, where it could not be sent."""
+        if not self.done and self.ending is None:
+            with contextlib.suppress(OSError, ValueError):
+                self.done = json.loads(self.folder.report.read_text())
+
     def _take_output(self, which, text):
         self.log.add(text)
         if which == 1:
-            *lines, self._half_line = (self._half_line + text).split("\n")
-            text = "".join(line + "\n" for line in lines if not is_tensorflow_chatter(line))
+            *lines, self._half_line = _LINE_ENDS.split(self._half_line + text)
+            if len(self._half_line) > HALF_LINE:
+                lines, self._half_line = [*lines, self._half_line], ""
+            text = "".join(line for line in lines if not is_tensorflow_chatter(line))
         if text:
             self.show.output(text)
 
     def _take_events(self, data):
         *lines, self._half_event = (self._half_event + data).split(b"\n")
         for line in lines:
-            event = json.loads(line)
-            kind = event.pop("event")
+            try:
+                event = json.loads(line)
+                kind = event.pop("event")
+            except (ValueError, KeyError, AttributeError, TypeError):
+                continue  # the reader's code wrote to the pipe
             if kind == "started":
                 self.started = time.monotonic()
             elif kind == "sample":
                 self.sample.update(event)
-            else:
+            elif kind == "done" and self.ending is None:  # being ended may let `train` return
                 self.done = event
 
     def waiting_seconds(self):
@@ -165,16 +206,23 @@ class TrimmedText:
 
     def __init__(self, limit):
         self._half = limit // 2
-        self._head, self._tail, self._left_out = "", "", 0
+        self._head, self._head_length = [], 0
+        self._tail, self._tail_length, self._left_out = collections.deque(), 0, 0
 
     def add(self, text):
-        room = max(0, self._half - len(self._head))
-        self._head += text[:room]
-        self._tail += text[room:]
-        if len(self._tail) > 2 * self._half:
-            self._left_out += len(self._tail) - self._half
-            self._tail = self._tail[-self._half :]
+        room = self._half - self._head_length
+        if room > 0:
+            self._head.append(text[:room])
+            self._head_length += len(self._head[-1])
+            text = text[room:]
+        if text:
+            self._tail.append(text)
+            self._tail_length += len(text)
+        while self._tail and self._tail_length - len(self._tail[0]) >= self._half:
+            dropped = len(self._tail.popleft())
+            self._tail_length -= dropped
+            self._left_out += dropped
 
     def __str__(self):
         gap = f"\n[... {self._left_out:,} characters left out ...]\n" if self._left_out else ""
-        return self._head + gap + self._tail
+        return "".join([*self._head, gap, *self._tail])

@@ -28,7 +28,7 @@ class Console:
         room = SHOWN_CHARACTERS - self._shown
         if room > 0:
             self._line.clear()
-            sys.stdout.write(text[:room])
+            _write(text[:room])
             if len(text) > room:
                 sys.stdout.write("\n[output truncated; all of it is in the outcome's .log]\n")
             sys.stdout.flush()
@@ -60,6 +60,15 @@ class Console:
 
     def close(self):
         self._line.clear()
+
+
+def _write(text):
+    """Write to stdout, with what its encoding cannot show replaced."""
+    try:
+        sys.stdout.write(text)
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding or "ascii"
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
 
 
 class Progress(Console):

@@ -1,6 +1,7 @@
 """Trials of one function, one after another, for several values of one parameter."""
 
 from ..errors import LabkitError, Stopped
+from .code import PackedCode
 from .trial import Trial
 
 
@@ -16,7 +17,7 @@ class Series:
         if over in options["params"]:
             raise LabkitError(f"The trials vary {over!r}, so it cannot be given a fixed value as well.")
         self.over, self.show, self.stopped = over, show, False
-        self._train, self._options, self._running = train, options, None
+        self._code, self._options, self._running = PackedCode(train), options, None
 
     def check(self, value):
         """Raise LabkitError if a trial of this value cannot even start."""
@@ -50,4 +51,4 @@ class Series:
 
     def _trial(self, value, more):
         options = {**self._options, **more, "params": {**self._options["params"], self.over: value}}
-        return Trial(self._train, show=self.show, **options)
+        return Trial(self._code, show=self.show, **options)

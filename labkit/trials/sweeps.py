@@ -53,10 +53,14 @@ class Sweep(Sequence):
     """
 
     def __init__(self, train, over, values, repeats=1, stop_at_oom=True, show=None, **options):
-        self.over, self.values = over, list(values)
+        self.over = over
+        try:
+            self.values = list(values)
+        except TypeError:
+            raise LabkitError(f"values={values!r}: give several, such as values=[16, 32, 64].") from None
         if not self.values:
             raise LabkitError("The grid is empty: give values, such as values=[16, 32, 64].")
-        if repeats < 1:
+        if not (isinstance(repeats, int) and repeats >= 1):
             raise LabkitError(f"repeats={repeats!r}: give an integer of at least 1.")
         self._series = Series(train, over, show or Progress(over), **options)
         self._stop_at_oom = stop_at_oom

@@ -1,25 +1,22 @@
 """The kernel's side of a trial: start it, watch it, stop it, and report its outcome."""
 
 import contextlib
-import inspect
-import linecache
 import os
 import pickle
 import select
+import signal
 import sys
-import tempfile
 import threading
 import time
 
-import cloudpickle
-
 from .. import machine
 from ..errors import LabkitError
-from ..inside.folder import TrialFolder
+from ..inside.folder import trial_folder
 from ..outcome import Outcome
 from ..process import ending
 from ..process.launcher import ENVIRONMENT, Launcher, LauncherGone
 from ..process.watch import POLL_SECONDS, Watch
+from .code import PackedCode, pickled
 from .console import Console
 
 _launcher = Launcher()  # one per kernel, started by the first trial
@@ -65,13 +62,17 @@ class Trial:
         self.device = machine.device()
         self.limit = None if memory_limit is None else machine.check_limit(memory_limit, self.device)
         self.params = dict(params or {})
-        if timeout is not None and not timeout > 0:
+        if timeout is not None and not (_is_number(timeout) and timeout > 0):
             raise LabkitError(f"timeout={timeout!r}: give seconds above 0, or None for no timeout.")
+        if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
+            raise LabkitError(f"seed={seed!r}: give an integer from 0 to 2**32 - 1, or None for no seed.")
         self.timeout, self.profile, self.seed = timeout, _profile(profile), seed
         self.filename, self.echo, self.patience = filename, echo, patience
         self.end_after_steps = end_after_steps
-        self._payload = _pack(train, self.params, filename)
-        self._show = show
+        self._code = train if isinstance(train, PackedCode) else PackedCode(train, filename)
+        self._code.check(self.params)
+        self._params = pickled(self.params)
+        self._show, self.spare = show, None
         self.stop_asked = threading.Event()
 
     def stop(self):
@@ -83,19 +84,19 @@ class Trial:
         show = self._show or Console()
         try:
             with (
-                tempfile.TemporaryDirectory(prefix="labkit-") as folder,
+                _interrupts(self.stop),
+                trial_folder() as folder,
                 self._launcher(show) as launcher,
             ):
                 if launcher is None:
                     return Outcome("stopped", self.params, self.device.kind, limit_bytes=self.limit)
-                folder = TrialFolder(folder)
                 self._write(folder)
                 watch = Watch(launcher, folder, show, self)
                 watch.follow()
                 if watch.never_began:  # the launcher had died unnoticed
                     watch = Watch(self._warm(show), folder, show, self)
                     watch.follow()
-                return ending.outcome(self, watch)
+                return ending.outcome(self, watch, self._code.note)
         finally:
             show.close()
 
@@ -111,13 +112,10 @@ class Trial:
             _launcher.lock.release()
 
     def _acquire(self, show):
-        try:
-            while not _launcher.lock.acquire(timeout=POLL_SECONDS):
-                show.status("waiting for another trial in this kernel to end")
-                if self.stop_asked.is_set():
-                    return False
-        except KeyboardInterrupt:
-            return False
+        while not _launcher.lock.acquire(timeout=POLL_SECONDS):
+            show.status("waiting for another trial in this kernel to end")
+            if self.stop_asked.is_set():
+                return False
         return True
 
     def _warm(self, show):
@@ -132,14 +130,12 @@ class Trial:
                     return None
                 if select.select([_launcher], [], [], POLL_SECONDS)[0]:
                     _launcher.receive()
-        except KeyboardInterrupt:
-            return None
         except LauncherGone as e:
             raise LabkitError(f"TensorFlow could not be started:\n{e}") from None
         return _launcher
 
     def _write(self, folder):
-        folder.payload.write_bytes(self._payload)
+        self.spare = machine.spare_memory()
         batch_size = self.params.get("batch_size")
         request = {
             "limit": self.limit,
@@ -150,10 +146,14 @@ class Trial:
             "patience": self.patience,
             "end_after_steps": self.end_after_steps,
             "batch_size": batch_size if isinstance(batch_size, int) else None,
-            "cwd": os.getcwd(),
+            "spare": self.spare,
+            "cwd": _working_directory(),
             "path": sys.path,
             "environ": {k: v for k, v in os.environ.items() if k not in ENVIRONMENT},
+            "unset": [name for name in _launcher.environ if name not in os.environ],
         }
+        folder.code.write_bytes(self._code.bytes)
+        folder.params.write_bytes(self._params)
         folder.request.write_bytes(pickle.dumps(request))
 
 
@@ -163,31 +163,28 @@ def _forks(kind):
     return setting != "0" if setting else kind == "cpu"
 
 
-def _pack(train, params, filename):
-    """The code and its parameters as bytes, checked as far as possible before it runs."""
-    if isinstance(train, str):
-        bad = [name for name in params if not name.isidentifier()]
-        if bad:
-            raise LabkitError(
-                f"{bad[0]!r} is not a valid variable name; parameters become variables of the source text."
-            )
-        linecache.cache[filename] = (len(train), None, train.splitlines(keepends=True), filename)
-    elif callable(train):
-        _check_parameters(train, params)
-    else:
-        raise LabkitError(
-            f"`train` is of type {type(train).__name__}; pass a function without parentheses after its "
-            "name, `labkit.run(train)`, or source text."
-        )
+@contextlib.contextmanager
+def _interrupts(stop):
+    """Meanwhile an interrupt of the kernel, or however many of them, calls `stop` and raises nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: stop())
     try:
-        return cloudpickle.dumps(
-            {"train": train, "params": params, "filename": filename, "sources": _sources()}
-        )
-    except Exception as e:
-        raise LabkitError(
-            f"`train` cannot be sent to another process: {e}. Create what it needs inside the "
-            "function, or pass it as a parameter that can be pickled."
-        ) from e
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _working_directory():
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was deleted
+        return None
+
+
+def _is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _profile(profile):
@@ -198,24 +195,3 @@ def _profile(profile):
     raise LabkitError(
         f"profile={profile!r}: give True, False, a number of steps, or a folder for TensorFlow's files."
     )
-
-
-def _check_parameters(train, params):
-    try:
-        signature = inspect.signature(train)
-    except ValueError:
-        return
-    try:
-        signature.bind(**params)
-    except TypeError as e:
-        name = getattr(train, "__name__", "train")
-        raise LabkitError(f"{e}. It is defined as {name}{signature}; pass parameters by name.") from None
-
-
-def _sources():
-    """The source of this kernel's cells, which are in no file, by the file name of their code."""
-    return {
-        name: "".join(entry[2])
-        for name, entry in linecache.cache.items()
-        if len(entry) == 4 and entry[1] is None and not name.startswith("<frozen")
-    }

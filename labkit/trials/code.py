@@ -1,0 +1,93 @@
+"""The reader's code on its way to the process of a trial: checked and pickled, once for many trials."""
+
+import inspect
+import linecache
+
+import cloudpickle
+
+from ..errors import LabkitError
+from ..sizes import MIB, format_size
+
+LARGE = 100 * MIB  # data that a function takes along is worth a word above this
+OWN = ("memory_limit", "timeout", "profile", "seed")  # parameters that run() keeps for itself
+
+
+class PackedCode:
+    """A function, closures included, or source text, as bytes.
+
+    Raises LabkitError for what is neither, and for what cannot be pickled.
+    """
+
+    def __init__(self, train, filename="<train>"):
+        if isinstance(train, str):
+            linecache.cache[filename] = (len(train), None, train.splitlines(keepends=True), filename)
+        elif not callable(train):
+            raise LabkitError(
+                f"`train` is of type {type(train).__name__}; pass a function without parentheses after its "
+                "name, `labkit.run(train)`, or source text."
+            )
+        self._train = train
+        self.bytes = pickled({"train": train, "filename": filename, "sources": _sources()})
+
+    def check(self, params):
+        """Raise LabkitError where the code cannot be called with these parameters, a dict."""
+        if isinstance(self._train, str):
+            bad = [name for name in params if not name.isidentifier()]
+            if bad:
+                raise LabkitError(
+                    f"{bad[0]!r} is not a valid variable name; parameters become variables of the source."
+                )
+            return
+        signature = _signature(self._train)
+        if signature is None:
+            return
+        try:
+            signature.bind(**params)
+        except TypeError as e:
+            name = getattr(self._train, "__name__", "train")
+            raise LabkitError(f"{e}. It is defined as {name}{signature}; pass parameters by name.") from None
+
+    @property
+    def note(self):
+        """What the reader should know of it; "" if nothing."""
+        notes = []
+        if len(self.bytes) > LARGE:
+            notes.append(
+                f"`train` takes {format_size(len(self.bytes))} of data along from the notebook, copied for "
+                "each trial: load the data inside the function."
+            )
+        signature = None if isinstance(self._train, str) else _signature(self._train)
+        kept = [name for name in OWN if signature and name in signature.parameters]
+        if kept:
+            notes.append(
+                f"`train` has a parameter {kept[0]!r}, which labkit.run() takes for itself: it kept its "
+                "default. Give it another name."
+            )
+        return " ".join(notes)
+
+
+def pickled(value):
+    """The bytes of a value for another process. Raises LabkitError if it cannot be pickled."""
+    try:
+        return cloudpickle.dumps(value)
+    except Exception as e:
+        raise LabkitError(
+            f"`train` cannot be sent to another process: {e}. Create what it needs inside the "
+            "function, or pass it as a parameter that can be pickled."
+        ) from e
+
+
+def _signature(function):
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # compiled code may not tell
+        return None
+
+
+def _sources():
+    """The source of this kernel's cells, which are in no file, by the file name of their code."""
+    return {
+        name: "".join(entry[2])
+        for name, entry in linecache.cache.items()
+        if len(entry) == 4 and entry[1] is None and not name.startswith("<frozen")
+    }
