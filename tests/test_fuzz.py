@@ -167,7 +167,9 @@ def test_cut_into_blocks_anywhere_the_answer_is_the_same(text, lengths):
 
 
 def _told(log):
-    return [(f.kind, f.line, f.shape, f.op, f.requested_bytes, f.last_line) for f in log.failures], log.warnings
+    return [
+        (f.kind, f.line, f.shape, f.op, f.requested_bytes, f.last_line) for f in log.failures
+    ], log.warnings
 
 
 def patterns():
