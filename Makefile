@@ -22,7 +22,7 @@ COMPILE = "$$uv" pip compile -q --universal --python-version 3.10 --no-annotate 
 # How an installation that fails ends, chosen by what its commands printed.
 NO_VENV = "Python's venv module is missing: install it (on Debian and Ubuntu," \
 	"apt install $(notdir $(PYTHON))-venv), then run the same command again."
-NO_ROOM = "There is no room left on the disk: the course takes about $(if $(filter 1,$(GPU)),10,3) GB," \
+NO_ROOM = "There is no room left on the disk: the course takes about 3 GB$(if $(filter 1,$(GPU)), and the GPU libraries more)," \
 	"so free some space, then run the same command again."
 NO_NETWORK = "The packages could not be downloaded: check the network (and the proxy, if you need one)," \
 	"then run the same command again."
@@ -49,7 +49,7 @@ INSTALLER = \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab test lint test-code test-notebooks gpu-check lock clean FORCE
+.PHONY: help install lab test lint test-code test-notebooks lessons gpu-check lock clean FORCE
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,9 +63,10 @@ lab: $(STAMP)  ## Open JupyterLab on the first lesson (ARGS=--no-browser only st
 test: $(TEST_STAMP)  ## Run every check; one that fails does not hide the others
 	@$(MAKE) --no-print-directory -k lint test-code test-notebooks
 
-lint: $(TEST_STAMP)  ## Check style and format of code and notebooks
+lint: $(TEST_STAMP)  ## Check style and format of code and notebooks, and that rooms import only from below
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports --no-cache --no-logo
 
 test-code: $(TEST_STAMP)  ## Run the tests in tests/
 	$(VENV_PATH) .venv/bin/pytest tests
@@ -75,6 +76,9 @@ ifneq ($(LESSONS),)
 	$(VENV_PATH) .venv/bin/pytest --nbval-lax --nbval-cell-timeout=300 \
 		$(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE)) $(LESSONS)
 endif
+
+lessons: $(TEST_STAMP)  ## Run lessons and save them with their outputs (LESSONS=notebooks/03-...ipynb for one)
+	$(VENV_PATH) .venv/bin/python scripts/save_lessons.py $(LESSONS)
 
 gpu-check:  ## On a machine with an NVIDIA GPU, try what the course says of GPUs
 	@nvidia-smi -L 2>/dev/null | grep -q '^GPU' || \
