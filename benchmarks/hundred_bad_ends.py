@@ -1,9 +1,10 @@
-"""A hundred trials that crash, are killed, time out or are stopped, in random order.
+"""A hundred trials that crash, are killed, time out, are stopped or fill the host's memory, in random order.
 
 After each one: the status is right, no process is left behind, and a good trial's peak is the same as before.
 """
 
 import collections
+import os
 import random
 import sys
 import threading
@@ -19,12 +20,14 @@ ENDS = {
     "killed": "import os; os.kill(os.getpid(), 9)",
     "timeout": "import subprocess; subprocess.run(['sleep', '999'])",
     "stopped": "import os, time; os.fork() or os.setsid(); time.sleep(99)",
+    "oom": "kept = []\nwhile True: kept.append(bytearray(10**6))",
 }
+os.environ["LABKIT_TRIAL_MEMORY"] = "1 GiB"  # what the last of them may fill
 GOOD = "import keras; keras.ops.zeros((1024, 1024)); None"
 
 
 def bad_end(status):
-    trial = labkit.Trial(ENDS[status], memory_limit="64 MiB", timeout=1)
+    trial = labkit.Trial(ENDS[status], memory_limit="64 MiB", timeout=1 if status == "timeout" else 60)
     if status == "stopped":
         threading.Timer(random.uniform(0, 0.5), trial.stop).start()
     return trial.run().status

@@ -60,6 +60,11 @@ def _cgroup_folders(root, membership):
                 break
 
 
+@functools.cache
+def _physical_memory():
+    return psutil.virtual_memory().total
+
+
 def cgroup_memory(root=Path("/sys/fs/cgroup"), membership=None):
     """(limit, available) in bytes, the least by any memory cgroup around this process; None without one.
 
@@ -75,9 +80,10 @@ def cgroup_memory(root=Path("/sys/fs/cgroup"), membership=None):
             return None
     limits = []
     for folder, (limit_name, usage_name, cache_name) in _cgroup_folders(Path(root), membership):
-        limit, usage = _read_int(folder / limit_name), _read_int(folder / usage_name)
-        if limit is None:
+        limit = _read_int(folder / limit_name)
+        if limit is None or limit >= _physical_memory():
             continue
+        usage = _read_int(folder / usage_name)
         try:
             stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         except (OSError, ValueError):
@@ -93,7 +99,7 @@ def host_memory():
     """The memory this process can use: the machine's, or its container's if that is less."""
     memory = psutil.virtual_memory()
     cgroup = cgroup_memory()
-    if cgroup and cgroup[0] < memory.total:
+    if cgroup:
         return HostMemory(cgroup[0], min(cgroup[1], memory.available), "container")
     return HostMemory(memory.total, memory.available, "machine")
 

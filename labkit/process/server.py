@@ -24,8 +24,8 @@ from .. import machine
 from .wire import Lines
 
 IDLE_SECONDS = 600
-GUARD_SECONDS = 0.015  # NumPy fills 45 MB meanwhile
-SLOWER = 10  # what takes longer to look at is looked at so much more rarely
+GROWS_BY = 6e9  # bytes a second, at most: NumPy fills about half of that
+SHORTEST, LONGEST = 0.015, 0.25  # seconds between two looks at the memory
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -36,7 +36,7 @@ class Server:
         self.lines, self.fork = lines, fork
         self.parent = os.getppid()
         self.trial = self.spare = self.floor = None
-        self.looks = 0
+        self.pause, self.looked_at = LONGEST, 0.0
         self.woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -52,7 +52,7 @@ class Server:
         self.lines.send({"event": "ready"})
         idle_since = time.monotonic()
         while True:
-            timeout = GUARD_SECONDS if self.trial else 1
+            timeout = self.pause if self.trial else 1
             ready, _, _ = select.select([self.lines.socket, self.woken], [], [], timeout)
             self.guard()
             if self.woken in ready:
@@ -76,7 +76,7 @@ class Server:
         messages, fds = self.lines.receive()
         for message in messages or ():
             if message["do"] == "run":
-                self.floor = message["floor"]
+                self.floor, self.pause = message["floor"], SHORTEST
                 self.run(message["folder"], fds)
             elif self.trial:
                 self.kill_trial(0.1)
@@ -89,13 +89,20 @@ class Server:
         """
         if not self.trial or not self.floor:
             return
-        self.looks += 1
         available = machine.host_memory().available
-        allowed = machine.trial_memory() if self.looks % SLOWER == 0 else None
-        if available < self.floor or allowed and self.held() > allowed:
+        self.pause = min(max(SHORTEST, (available - self.floor) / GROWS_BY), LONGEST)
+        if available < self.floor or self.holds_too_much():
             self.lines.send({"event": "starved", "available": available, "held": self.held()})
             self.floor = None
             self.kill_trial(0.01)
+
+    def holds_too_much(self):
+        """Whether it holds more than a site allows; looked at four times a second, for it takes longer."""
+        allowed, now = machine.trial_memory(), time.monotonic()
+        if allowed is None or now - self.looked_at < LONGEST:
+            return False
+        self.looked_at = now
+        return self.held() > allowed
 
     def held(self):
         """Bytes that the trial and what it started hold by themselves; pages they share count once."""
