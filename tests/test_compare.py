@@ -55,13 +55,20 @@ def test_the_larger_is_told_as_a_ratio(outcomes):
     assert float(row["vs first"].split()[0]) > 1.3
 
 
-def test_picture_shows_peaks_and_speeds(outcomes):
-    picture = labkit.compare(outcomes).plot("Rows")
-    memory, speed = picture.axes
-    texts = [text.get_text() for text in memory.texts + speed.texts]
-    assert labkit.format_size(outcomes["few rows"].peak_bytes) in texts
-    assert "none" in texts and f"{outcomes['few rows'].samples_per_second:,.0f}" in texts
+def test_figure_shows_peaks_and_with_two_speeds_those_too(outcomes):
+    [memory] = labkit.compare(outcomes).plot("Rows").axes  # of one speed there is nothing to compare
+    assert labkit.format_size(outcomes["few rows"].peak_bytes) in [text.get_text() for text in memory.texts]
     assert [label.get_text() for label in memory.get_yticklabels()] == list(outcomes)
+    few = outcomes["few rows"]
+    _, speed = labkit.compare({**outcomes, "again": few}).plot().axes
+    rate = f"{few.samples_per_second:,.0f}"
+    assert [text.get_text() for text in speed.texts] == [rate, "unknown", "unknown", rate]
+    assert [bar.get_width() for bar in speed.patches] == [
+        few.samples_per_second,
+        0,
+        0,
+        few.samples_per_second,
+    ]
 
 
 @pytest.mark.parametrize(("given", "said"), [({}, "outcomes by label"), ([1], "outcomes by label"),

@@ -80,6 +80,13 @@ def estimated():
     return labkit.estimate(train)
 
 
+@pytest.mark.parametrize("value", ["8", None, True, 0, -4, [8]])
+def test_what_is_no_value_is_refused(estimated, value):
+    for method in (estimated.peak_bytes, estimated.breakdown):
+        with pytest.raises(labkit.LabkitError, match="give a positive number"):
+            method(value)
+
+
 def test_a_prediction_is_close_to_the_measured_peak(estimated):
     for batch_size in (64, 256):
         measured = labkit.run(train, batch_size=batch_size).peak_bytes
@@ -252,7 +259,7 @@ def test_what_cannot_be_searched_is_refused():
         ({"multiple_of": 8, "powers_of_two": True}, "not both"),
         ({"margin": 1}, "margin=1"),
         ({"maximum": 6}, r"at=\(3, 6\)"),
-        ({"maximum": 1}, "two values up to it"),
+        ({"maximum": 1}, "nothing to search"),
         ({"maximum": 1e4}, "give integers"),
         ({"over": "rows"}, "missing a required argument"),
         ({"limit": "2 MiB"}, "Not even batch_size=1"),

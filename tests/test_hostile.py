@@ -279,6 +279,7 @@ def test_a_temporary_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch
         lambda: labkit.sweep("1", values=5),
         lambda: labkit.sweep("1", values=[1], repeats=1.5),
         lambda: labkit.estimate("1", at=5),
+        lambda: labkit.find_batch_size("1", memory_limit="1 GiB", maximum=1),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_words(call):

@@ -13,6 +13,11 @@ import pytest
 import labkit
 from labkit import plots
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "labkit"
 ROOMS = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
@@ -64,6 +69,13 @@ def test_an_arrow_upward_a_circle_and_a_module_without_a_place_are_refused(copie
         module.write(f"\n\ndef late():\n    {line or 'pass'}\n")
     shown, status = lint_imports(copied)
     assert status != 0 and broken in shown, shown
+
+
+def test_the_drawing_in_contributing_is_the_one_that_is_checked():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [tuple(layer.split(" | ")) for layer in contracts[0]["layers"]]
+    drawn = re.findall(r"^    ((?:\w+   ?)*\w+) {4,}\S", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert [tuple(row.split()) for row in drawn if row.split()[0] != "make"] == layers[1:]
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(PACKAGE)))

@@ -14,6 +14,7 @@ limit. The rewritten sums take more memory. A model with such sums gets a third 
 
 import collections
 import functools
+import numbers
 
 from ..errors import LabkitError, Stopped
 from ..machine import check_limit, device, spare_memory
@@ -294,6 +295,8 @@ class Estimate:
         return min(value, MAXIMUM)
 
     def _schedule(self, value):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value > 0:
+            raise LabkitError(f"{value!r} is not a value of {self.over}: give a positive number.")
         beyond = self._rewritten and value > LIKELY_REWRITTEN * self.further
         return self._rewritten if beyond else self._schedules[-1]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..errors import LabkitError, NothingFits
 from ..machine import check_limit, device
 from ..show import tables
-from ..sizes import format_size
+from ..sizes import MIB, format_size
 from .estimation import Estimate, Estimating
 
 PATIENCE = 2  # seconds for which TensorFlow may wait for memory before a trial counts as not fitting
@@ -109,7 +109,7 @@ class Searching:
         self._estimating = Estimating(train, at, over, show, memory_limit=self.limit, **options)
         self._series = self._estimating.series
         _check(self._estimating.at, maximum, multiple_of, powers_of_two, margin)
-        self._free = check_limit(int(self.limit * (1 - margin)), device())
+        self._free = _whole_mib(self.limit * (1 - margin))
         self._maximum, self._multiple_of, self._powers = maximum, multiple_of, powers_of_two
         self.estimate, self.history = None, []
 
@@ -158,7 +158,7 @@ class Searching:
         correction = outcome.peak_bytes / self.estimate.peak_bytes(value, self._free)
         limit = self._free
         if abs(correction - 1) > CLOSE:
-            limit = min(int(limit / correction), device().memory_bytes)
+            limit = min(_whole_mib(limit / correction), device().memory_bytes)
         larger = self._allowed(round(CAUTION * (self.estimate.largest(limit) or 0)))
         return larger if larger > WORTHWHILE * value else None
 
@@ -169,7 +169,9 @@ class Searching:
         if len(self.history) > 1:  # `train` takes more than the small trials could show
             return self._allowed(value // 2)
         less = int(value * BACK_OFF)
-        return self._allowed(min(less, self.estimate.largest(int(self._free * BACK_OFF), sure=True) or less))
+        return self._allowed(
+            min(less, self.estimate.largest(_whole_mib(self._free * BACK_OFF), sure=True) or less)
+        )
 
     def _try(self, value):
         """Run a real trial at that value and add it to the history."""
@@ -193,6 +195,11 @@ class Searching:
         )
 
 
+def _whole_mib(size):
+    """The size in bytes rounded down to MiB, as TensorFlow takes a limit, and at least one."""
+    return max(MIB, int(size) // MIB * MIB)
+
+
 def _check(at, maximum, multiple_of, powers_of_two, margin):
     if powers_of_two and multiple_of != 1:
         raise LabkitError("Give multiple_of or powers_of_two, not both.")
@@ -202,9 +209,10 @@ def _check(at, maximum, multiple_of, powers_of_two, margin):
         raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r} leave no value to try.")
     if not 0 <= margin < 0.9:
         raise LabkitError(f"margin={margin!r}: give the fraction of the limit to keep free, such as 0.05.")
+    if maximum == 1:
+        raise LabkitError("maximum=1 leaves nothing to search: labkit.run() shows whether 1 fits.")
     if maximum < max(at):
-        example = f", such as at=({maximum // 2}, {maximum})" if maximum > 1 else ""
         raise LabkitError(
             f"maximum={maximum!r} is less than the values that the prediction is made from: give two values "
-            f"up to it{example}."
+            f"up to it, such as at=({maximum // 2}, {maximum})."
         )

@@ -10,25 +10,33 @@ from .stacks import headline
 
 
 def outcomes(outcomes, title=""):
-    """Peak memory of each outcome against its limit, with its samples per second alongside.
+    """Peak memory of each outcome against its limit; with samples per second beside it if two have some.
 
     outcomes: a dict of label -> Outcome, drawn from top to bottom.
     """
     figure = Figure(figsize=(WIDTH, 1.1 + 0.45 * len(outcomes)), layout="constrained")
-    memory, speed = figure.subplots(1, 2, width_ratios=(3, 2), sharey=True)
+    speeds = [outcome.samples_per_second for outcome in outcomes.values()]
+    if sum(speed is not None for speed in speeds) < 2:  # nothing to compare
+        memory = figure.add_subplot()
+    else:
+        memory, speed = figure.subplots(1, 2, width_ratios=(3, 2), sharey=True)
+        _speed_bars(speed, speeds)
     _peak_bars(memory, outcomes)
-    speeds = [outcome.samples_per_second or 0 for outcome in outcomes.values()]
-    speed.barh(range(len(outcomes)), speeds, height=0.6, color=GREEN)
-    for row, rate in enumerate(speeds):
-        speed.annotate(f"{rate:,.0f}" if rate else "none", (rate, row), xytext=(4, 0),
-                       textcoords="offset points", va="center", fontsize=9)  # fmt: skip
-    speed.set_xlim(0, 1.3 * (max(speeds) or 1))
-    speed.set_xlabel("samples per second")
-    speed.xaxis.set_major_locator(MaxNLocator(4))
-    speed.tick_params(labelleft=False)
-    plain(speed)
     memory.set_title(title, loc="left", pad=16)
     return figure
+
+
+def _speed_bars(axes, speeds):
+    """Samples per second of each outcome, None where they could not be counted."""
+    for row, speed in enumerate(speeds):
+        axes.barh(row, speed or 0, height=0.6, color=GREEN)
+        axes.annotate("unknown" if speed is None else f"{speed:,.0f}", (speed or 0, row), xytext=(4, 0),
+                      textcoords="offset points", va="center", fontsize=9)  # fmt: skip
+    axes.set_xlim(0, 1.3 * max(speed or 0 for speed in speeds))
+    axes.set_xlabel("samples per second")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(labelleft=False)
+    plain(axes)
 
 
 def _peak_bars(axes, outcomes):
