@@ -4,7 +4,6 @@ Nothing else should run meanwhile: what a lesson measures is saved in it. A less
 outputs. Times of cells and states of widgets are left out: they differ at every run.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -28,7 +27,7 @@ def save(path: Path) -> float:
     ).execute()
     seconds = time.monotonic() - start
     notebook.metadata.pop("widgets", None)
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    nbformat.write(notebook, path)
     return seconds
 
 

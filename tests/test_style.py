@@ -136,6 +136,12 @@ def test_lesson_has_the_shape_of_a_lesson(path):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_file_is_written_as_jupyter_writes_it(path):
+    """A line of source is a line of the file, so that a diff shows only what changed."""
+    assert path.read_text() == nbformat.writes(nbformat.read(path, as_version=4)) + "\n"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_links_between_lessons_lead_somewhere(path):
     text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
     links = re.findall(r"\]\(([^):]+\.ipynb)\)", text)
