@@ -1,7 +1,8 @@
 """Runs lessons from top to bottom and saves them with their outputs: make lessons.
 
 Nothing else should run meanwhile: what a lesson measures is saved in it. A lesson that fails keeps its old
-outputs. Times of cells and states of widgets are left out: they differ at every run.
+outputs. Times of cells are left out, which differ at every run, and widgets, which are dead in a saved
+notebook: what they say in words is there instead.
 """
 
 import sys
@@ -11,6 +12,15 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def without_widgets(notebook):
+    notebook.metadata.pop("widgets", None)
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+    for output in outputs:
+        output.get("data", {}).pop(WIDGET, None)
 
 
 def save(path: Path) -> float:
@@ -26,7 +36,7 @@ def save(path: Path) -> float:
         resources={"metadata": {"path": path.parent}},
     ).execute()
     seconds = time.monotonic() - start
-    notebook.metadata.pop("widgets", None)
+    without_widgets(notebook)
     nbformat.write(notebook, path)
     return seconds
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
 TAGS = {"nbval-check-output", "nbval-ignore-output", "raises-exception"}
 TRIAL = re.compile(r"%%trial|labkit\.(run|sweep|estimate|find_batch_size)\(|\blab\.run\(|\.resume\(")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 SECTIONS = ["## Predict", "## Exercise", "## Take home"]
 
 
@@ -98,6 +99,8 @@ def code_problems(cell):
         yield "nbval-check-output, but no output to check"
     if "nbval-check-output" in tags and TRIAL.search(cell.source):
         yield "checked, but it runs a trial, whose progress may stay in the output"
+    if any(WIDGET in output.get("data", {}) for output in cell.outputs):
+        yield "a widget is saved, which shows as an error when the notebook is opened again"
     failed = any(output.output_type == "error" for output in cell.outputs)
     if failed and "raises-exception" not in tags:
         yield "saved with an error, without the tag raises-exception"
@@ -244,6 +247,7 @@ WAYS_TO_SPOIL = [
     ("no execution count", in_cell(2, execution_count=None)),
     ("not run in order", in_cell(2, execution_count=9)),
     ("metadata.execution", in_cell(2, metadata={"execution": {"iopub.execute_input": "2025-01-01"}})),
+    ("a widget is saved", in_cell(2, outputs=[new_output("display_data", {WIDGET: {"model_id": "1"}})])),
     ("no output to check", in_cell(4, outputs=[])),
     ("runs a trial", replace(4, "print(1 + 1)", "labkit.run(train)")),
     ("runs a trial", replace(4, "print", "%%trial\nprint")),
