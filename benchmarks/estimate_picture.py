@@ -5,7 +5,7 @@ from pathlib import Path
 from trainings import train, unet
 
 import labkit
-from labkit.show.points import prediction
+from labkit.show.sweeps import prediction
 
 FIGURE = Path(__file__).parent.parent / "docs" / "images" / "estimate.png"
 LIMIT = "256 MiB"

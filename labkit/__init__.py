@@ -5,7 +5,7 @@ import sys
 
 from .errors import LabkitError
 from .explain.diagnosis import Diagnosis
-from .explain.reading import diagnose
+from .explain.sources import diagnose
 from .machine import Device, device
 from .outcome import Outcome
 from .predict.estimation import Estimate, estimate

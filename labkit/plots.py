@@ -2,6 +2,6 @@
 
 from .show.bars import memory_map, peak_by_layer
 from .show.figure import Figure
-from .show.stacks import timelines
+from .show.timelines import timelines
 
 __all__ = ["Figure", "memory_map", "peak_by_layer", "timelines"]

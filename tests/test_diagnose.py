@@ -13,7 +13,7 @@ from labkit import plots
 from labkit.__main__ import main
 from labkit.explain import advice, causes
 from labkit.explain.diagnosis import explain
-from labkit.explain.reading import of_trial
+from labkit.explain.sources import of_trial
 from labkit.logs import reader
 from labkit.logs.failure import Failure
 

@@ -14,7 +14,7 @@ from labkit import plots
 from labkit.categories import CATEGORIES
 from labkit.record.record import Record
 from labkit.show.palette import CATEGORY_COLOURS, curve_colours
-from labkit.show.stacks import headline
+from labkit.show.timelines import headline
 
 MIB = 2**20
 

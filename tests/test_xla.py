@@ -8,7 +8,7 @@ import pytest
 from nets import dense, lstm
 
 import labkit
-from labkit.explain.reading import with_timeline
+from labkit.explain.sources import with_timeline
 from labkit.predict import replay
 from labkit.record import xla_blocks
 from labkit.record.xla_blocks import IDLE

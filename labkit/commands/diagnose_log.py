@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from ..explain.reading import diagnose, of_blocks, read_blocks
+from ..explain.sources import diagnose, of_blocks, read_blocks
 
 
 def add(add_command):

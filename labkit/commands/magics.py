@@ -8,9 +8,9 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class
 
 from ..errors import LabkitError
-from ..process.frames import cell_name
+from ..process.traceback_frames import cell_name
 from ..trials.trial import Trial
-from .training import parameter
+from .predict_memory import parameter
 
 
 class _Parser(argparse.ArgumentParser):

@@ -51,7 +51,7 @@ def estimate(train, *, at=(4, 8), over="batch_size", timeout=120, seed=0, **para
 class Estimating:
     """The trials of an estimate, which can be watched and stopped from outside; estimate() is the short form.
 
-    show           a labkit.process.show.ShowOfSeveral
+    show           a labkit.process.progress.ShowOfSeveral
     memory_limit   the most that a trial may take, in whatever form labkit.run takes it; in any case a trial
                    gets at most half of the host memory that is free
     options        those of labkit.Trial: timeout, seed, params
@@ -235,13 +235,14 @@ class Estimate:
                 return value
         return round(largest * (1 - SPREAD))
 
-    def breakdown(self, value):
-        """{"category": {...}, "layer": {...}}: the bytes of each at the predicted peak."""
+    def breakdown(self, value, memory_limit=None):
+        """{"category": {...}, "layer": {...}}: the bytes of each at the peak that peak_bytes() predicts."""
         schedule = self._schedule(value)
         from ..record.timeline import CATEGORIES
 
         by_category, by_layer = dict.fromkeys(CATEGORIES, 0), collections.Counter()
-        for i, size in schedule.at_peak(value):
+        limit = {"limit": parse_size(memory_limit) // MIB * MIB} if memory_limit else {}
+        for i, size in schedule.at_peak(value, **limit):
             start = 0.0
             for row, share in schedule.timeline.parts(i):
                 part, start = round(size * (start + share)) - round(size * start), start + share
@@ -251,9 +252,9 @@ class Estimate:
 
     def plot(self, memory_limit=None, title=""):
         """The figure: the predicted peak by category, with the limit and the largest value that fits it."""
-        from ..show import points
+        from ..show import sweeps
 
-        return points.prediction(self, memory_limit and check_limit(memory_limit, device()), title)
+        return sweeps.prediction(self, memory_limit and check_limit(memory_limit, device()), title)
 
     def __repr__(self):
         low, high = self.at

@@ -160,10 +160,13 @@ class Schedule:
             return Replay(False, peak, peak_at)
         return Replay(True, peak, peak_at)
 
-    def at_peak(self, value):
-        """(index, bytes) of each allocation in use at the peak."""
-        until, held = self.replay(value).place + 1, {}
-        for _ in self._play(value, bfc.Allocator(UNLIMITED), self.orders[0][:until], held):
+    def at_peak(self, value, limit=UNLIMITED):
+        """(index, bytes) of each allocation in use at the peak; without the limit where it does not fit."""
+        replay = self.replay(value, limit)
+        if not replay.fits:
+            replay, limit = self.replay(value), UNLIMITED
+        held = {}
+        for _ in self._play(value, bfc.Allocator(limit), self.orders[0][: replay.place + 1], held):
             pass
         return [(i, chunk.size) for i, chunk in held.items()]
 

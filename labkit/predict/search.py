@@ -43,9 +43,9 @@ class BatchSizeSearch:
 
     def plot(self, title=""):
         """The figure: the predicted peak with the limit and the trials."""
-        from ..show import points
+        from ..show import sweeps
 
-        return points.prediction(self.estimate, self.limit_bytes, title, self.history)
+        return sweeps.prediction(self.estimate, self.limit_bytes, title, self.history)
 
     def __repr__(self):
         lines = [self._headline(), *(f"  {self.over}={v}: {outcome.headline}" for v, outcome in self.history)]

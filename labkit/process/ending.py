@@ -7,12 +7,12 @@ import sys
 import time
 
 from .. import machine
-from ..explain.reading import of_trial, with_timeline
+from ..explain.sources import of_trial, with_timeline
 from ..logs import dumpfile
 from ..logs.failure import Failure
 from ..outcome import Outcome, TrialError
 from ..sizes import format_size
-from . import frames
+from . import traceback_frames
 
 FAILED = 70  # exit status of a process in which labkit's own code failed
 LAST_WORDS = 4000  # characters of the log
@@ -80,7 +80,7 @@ def _status(watch):
     code = watch.exit["code"] if watch.exit else -signal.SIGKILL
     if code == FAILED and watch.folder.failure.exists():
         return "error", _failed_itself(watch.folder.failure.read_text())
-    where = frames.traceback_at_end(watch.folder.faults)
+    where = traceback_frames.traceback_at_end(watch.folder.faults)
     if watch.starved:
         return "oom", TrialError("HostMemory", _starved(watch.starved), where)
     if code >= 0:
@@ -120,7 +120,7 @@ def _last_words(log):
 
 
 def _ended(watch):
-    where = frames.traceback_at_end(watch.folder.faults)
+    where = traceback_frames.traceback_at_end(watch.folder.faults)
     if watch.ending == "timeout":
         message = (
             f"Not finished after {watch.trial.timeout:g} s. Allow more time with `timeout=`, "
@@ -171,7 +171,7 @@ def _out_of_memory(trial, watch, error, log, facts):
 
 
 def _reported(error):
-    return TrialError(error["type"], error["message"], frames.format_traceback(error["frames"]))
+    return TrialError(error["type"], error["message"], traceback_frames.format_traceback(error["frames"]))
 
 
 class _Unpickler(pickle.Unpickler):

@@ -179,9 +179,9 @@ class Timeline:
 
     def plot(self, by="category", title=""):
         """A figure of the memory in use, stacked by category or by layer, with the peak marked."""
-        from ..show import stacks
+        from ..show import timelines
 
-        return stacks.timeline(self, by=by, title=title)
+        return timelines.timeline(self, by=by, title=title)
 
     def __repr__(self):
         sizes = {category: size for category, size in self.by_category().items() if size}

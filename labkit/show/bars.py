@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 from ..sizes import MIB, format_size
 from .figure import WIDTH, Figure, legend, plain
 from .palette import BLUE, CATEGORY_COLOURS, GREEN, GREY, VERMILION
-from .stacks import headline
+from .timelines import headline
 
 
 def outcomes(outcomes, title=""):

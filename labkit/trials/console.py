@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 
-from ..process.show import memory_text, waiting_text
+from ..process.progress import memory_text, waiting_text
 
 SHOWN_CHARACTERS = 100_000
 QUIET_SECONDS = 1.0  # no progress is shown for a shorter trial
@@ -15,7 +15,7 @@ UPDATE_SECONDS = 0.25
 class Console:
     """Shows one trial: its output as it arrives, and a progress line that disappears at the end.
 
-    The methods are those of labkit.process.show.Show.
+    The methods are those of labkit.process.progress.Show.
     """
 
     def __init__(self):

@@ -9,7 +9,7 @@ class Series:
     """Runs the trials one at a time and reports to a `show`; stop() ends the series from any thread.
 
     train, over   the function, and the parameter whose values are tried
-    show          a labkit.process.show.ShowOfSeveral
+    show          a labkit.process.progress.ShowOfSeveral
     options       those of labkit.Trial: timeout, seed, params
     """
 

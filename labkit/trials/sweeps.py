@@ -118,10 +118,10 @@ class Sweep(Sequence):
 
     def plot(self, title=""):
         """The figure: peak against the parameter with the limit, and samples per second alongside."""
-        from ..show import points
+        from ..show import sweeps
 
         summary = "nothing fits" if self.frontier is None else f"{self.over} {self.frontier} fits"
-        return points.sweeps({"": self}, f"{title}: {summary}" if title else summary)
+        return sweeps.sweeps({"": self}, f"{title}: {summary}" if title else summary)
 
     def __len__(self):
         return len(self.tried)

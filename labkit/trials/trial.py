@@ -47,7 +47,7 @@ def run(train, *, memory_limit=None, timeout=120, profile=False, seed=0, **param
 class Trial:
     """One trial that can be watched and stopped from outside; `run()` is the short form.
 
-    show              a labkit.process.show.Show, told of output, progress and waiting; None for a Console
+    show              a labkit.process.progress.Show, told of output, progress and waiting; None for a Console
     patience          seconds that TensorFlow may keep retrying one refused allocation before the trial ends
     end_after_steps   end the trial, with the status "ok", after that many training steps
     filename, echo    for source text: its name in tracebacks, and whether to print its last expression

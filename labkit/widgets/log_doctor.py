@@ -8,7 +8,7 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from ..errors import LabkitError
-from ..explain.reading import diagnose
+from ..explain.sources import diagnose
 from .parts.frame import SETTLE_SECONDS, Box, button
 from .parts.saved import LIVE, Saved, replace_earlier
 

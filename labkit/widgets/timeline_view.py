@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import LabkitError
 from ..record.timeline import Timeline
 from ..show.palette import curve_colours
-from ..show.stacks import axis_of
+from ..show.timelines import axis_of
 from ..sizes import MIB, format_size
 from .parts.frame import Box
 from .parts.saved import LIVE, Saved, replace_earlier
@@ -56,9 +56,9 @@ class TimelineView:
 
     def plot(self):
         """The timelines as a figure."""
-        from ..show import stacks
+        from ..show import timelines
 
-        return stacks.timelines(self.timelines, by=self._by.value)
+        return timelines.timelines(self.timelines, by=self._by.value)
 
     def table(self):
         """What is in use at the position of each slider, as HTML tables."""

@@ -5,7 +5,7 @@ import threading
 import time
 
 from ... import machine
-from ...process.show import memory_text, waiting_text
+from ...process.progress import memory_text, waiting_text
 from ...sizes import format_size
 from ...trials.console import SHOWN_CHARACTERS
 
@@ -29,7 +29,7 @@ class TrialProgress:
     gpu       the GPU's memory in bytes if trials run on one; its total use is then shown as well
     .printed  what the trials have printed
 
-    The methods are those of labkit.process.show.ShowOfSeveral.
+    The methods are those of labkit.process.progress.ShowOfSeveral.
     """
 
     def __init__(self, draw, begun, gpu=None):

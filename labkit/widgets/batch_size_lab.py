@@ -299,13 +299,15 @@ class BatchSizeLab:
 
     def plot(self):
         """The chart of the runs as a figure; None before the first run."""
-        from ..show import points
+        from ..show import sweeps
 
         if not self.series:
             return None
         labelled = {f"run {number}: {run.label}": run for number, run in enumerate(self.series, 1)}
-        sweeps = {label: run.sweep for label, run in labelled.items()}
-        return points.sweeps(sweeps, predicted={label: run.predicted for label, run in labelled.items()})
+        return sweeps.sweeps(
+            {label: run.sweep for label, run in labelled.items()},
+            predicted={label: run.predicted for label, run in labelled.items()},
+        )
 
     def table(self):
         """The trials as an HTML table."""

@@ -107,7 +107,7 @@ def prediction(estimate, limit=None, title="", tried=()):
     largest = estimate.largest(limit) if limit else None
     end = max(2 * large, 1.3 * (largest or 0)) if limit else 32 * large
     values = np.unique(np.linspace(small, end, 24).round().astype(int))
-    breakdowns = [estimate.breakdown(int(value))["category"] for value in values]
+    breakdowns = [estimate.breakdown(int(value), limit)["category"] for value in values]
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.add_subplot()
     categories = [c for c in CATEGORY_COLOURS if any(sizes[c] for sizes in breakdowns)]

@@ -8,6 +8,7 @@ from .palette import DARK, GREY, curve_colours
 
 # How many points of a long curve are drawn, more than a screen has pixels across: each is the largest of
 # those that it replaces.
+LAST, REFUSAL = 0.01, 0.04  # of the axis: how wide the last state is drawn
 POINTS = 1500
 
 
@@ -57,15 +58,16 @@ def headline(timeline, title=""):
 def _stack(axes, timeline, by):
     curves = timeline.curves(by)
     axis, places = axis_of(timeline)
+    drawn = np.append(places, places[-1])  # what is in use at the end has a width too: in a crash, the peak
     axes.stackplot(
-        axis[places],
-        [curve[places] / MIB for curve in curves.values()],
+        np.append(axis[places], _end(timeline, axis)),
+        [curve[drawn] / MIB for curve in curves.values()],
         labels=list(curves),
         colors=curve_colours(curves, by).values(),
         step="post",
         linewidth=0,
     )
-    axes.set_xlim(0, max(1, axis[-1]))
+    axes.set_xlim(0, _end(timeline, axis))
     axes.set_xlabel("larger allocations and deallocations, in order")
     for number, place in enumerate(timeline.steps, 2):
         x = axis[min(place, len(axis) - 1)]
@@ -76,6 +78,11 @@ def _stack(axes, timeline, by):
             axes.annotate(f"step {number}", (x, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
                           textcoords="offset points", fontsize=8, color=DARK)  # fmt: skip
     plain(axes, "xy")
+
+
+def _end(timeline, axis):
+    """Where the figure ends: a little behind the last event, and more where a refusal is drawn there."""
+    return axis[-1] + max(1, (REFUSAL if timeline.refused_bytes else LAST) * axis[-1])
 
 
 def axis_of(timeline, points=POINTS):
@@ -93,13 +100,13 @@ def axis_of(timeline, points=POINTS):
 
 def _mark_peak(axes, timeline):
     axis, _ = axis_of(timeline)
-    peak, limit, end = timeline.peak_bytes / MIB, timeline.limit_bytes, axis[-1]
+    peak, limit, end = timeline.peak_bytes / MIB, timeline.limit_bytes, _end(timeline, axis)
     axes.plot([axis[timeline.peak_at]], [peak], marker="v", color="black", clip_on=False)
     top = peak
     if timeline.refused_bytes:
         refused, in_use = timeline.refused_bytes / MIB, timeline.total()[-1] / MIB
-        axes.bar(end * 0.985, refused, bottom=in_use, width=end * 0.03, color="none", hatch="//",
-                 edgecolor="black")  # fmt: skip
+        axes.bar(axis[-1], refused, bottom=in_use, width=end - axis[-1], align="edge", color="none",
+                 hatch="//", edgecolor="black")  # fmt: skip
         axes.annotate(f"refused: {format_size(timeline.refused_bytes)}", (end, in_use + refused),
                       xytext=(0, 4), textcoords="offset points", ha="right", fontsize=9)  # fmt: skip
         top = max(top, in_use + refused)
