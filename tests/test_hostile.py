@@ -271,6 +271,21 @@ def test_a_temporary_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch
         labkit.run("1")
 
 
+def test_a_temporary_folder_without_room_is_told(tmp_path, monkeypatch):
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", tmp_path], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("a small disk can be mounted by root alone")
+    try:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with pytest.raises(labkit.LabkitError, match="No space left on device.*set TMPDIR"):
+            labkit.run("len(data)", data=bytes(2**20))
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
 @pytest.mark.parametrize(
     "call",
     [

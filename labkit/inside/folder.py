@@ -1,6 +1,7 @@
 """The folder through which the kernel and one trial exchange files."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -45,7 +46,8 @@ def trial_folder():
         path = tempfile.mkdtemp(prefix=f"labkit-{os.getpid()}-")
         yield TrialFolder(path)
     except OSError as e:
-        if path is not None and not str(e.filename or "").startswith(path):
+        full = e.errno in (errno.ENOSPC, errno.EDQUOT)
+        if path and not full and not str(e.filename or "").startswith(path):
             raise
         raise LabkitError(
             f"The trial's files cannot be written to {tempfile.gettempdir()} ({e.strerror}): free some space "
