@@ -37,7 +37,8 @@ def cell_name(filename):
     """IPython's name for a file that is really a cell, such as "Cell In[3]"; None for any other file."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    named = shell.compile.format_code_name(filename) if hasattr(shell, "compile") else None
+    format_code_name = getattr(getattr(shell, "compile", None), "format_code_name", None)  # from IPython 8 on
+    named = format_code_name(filename) if format_code_name else None
     return " ".join(named) if named else None
 
 
