@@ -9,6 +9,10 @@ from ..sizes import format_size
 from . import advice, causes, evidence
 
 
+def _of_failure(name):
+    return property(lambda diagnosis: getattr(diagnosis.failure, name), doc=f"`failure.{name}`")
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """Why memory ran out, as far as can be told. Sizes in bytes; None where nothing says.
@@ -30,41 +34,15 @@ class Diagnosis:
     fixes: list = field(default_factory=list)
     others: list = field(default_factory=list)
 
-    @property
-    def layer(self):
-        return self.failure.layer
+    layer, shape, dtype = map(_of_failure, ("layer", "shape", "dtype"))
+    requested_bytes, in_use_bytes = map(_of_failure, ("requested_bytes", "in_use_bytes"))
+    limit_bytes, largest_free_bytes = map(_of_failure, ("limit_bytes", "largest_free_bytes"))
+    memory_map = _of_failure("memory_map")
 
     @property
     def op(self):
+        """The op that failed: its path, or else its type."""
         return self.failure.op or self.failure.op_type
-
-    @property
-    def shape(self):
-        return self.failure.shape
-
-    @property
-    def dtype(self):
-        return self.failure.dtype
-
-    @property
-    def requested_bytes(self):
-        return self.failure.requested_bytes
-
-    @property
-    def in_use_bytes(self):
-        return self.failure.in_use_bytes
-
-    @property
-    def limit_bytes(self):
-        return self.failure.limit_bytes
-
-    @property
-    def largest_free_bytes(self):
-        return self.failure.largest_free_bytes
-
-    @property
-    def memory_map(self):
-        return self.failure.memory_map
 
     @property
     def found(self):
