@@ -148,6 +148,12 @@ def test_a_process_that_exits_by_itself_leaves_its_last_words():
     assert "exit status 3" in outcome.error.message and "no such flag" in outcome.error.message
 
 
+def test_a_flag_that_tensorflow_does_not_know_is_told(monkeypatch):
+    monkeypatch.setenv("TF_XLA_FLAGS", "--no_such_flag=1")
+    outcome = labkit.run("import keras; keras.ops.zeros(3)")
+    assert outcome.status == "crashed" and "--no_such_flag" in outcome.error.message
+
+
 def test_a_progress_bar_on_stderr_is_seen_as_it_runs():
     seen = []
 
