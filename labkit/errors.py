@@ -11,3 +11,7 @@ class Stopped(LabkitError):
 
 class NothingFits(LabkitError):
     """None of the values that may be tried fits the memory limit."""
+
+
+class TrialDidNotFit(NothingFits):
+    """A small trial ran out of memory, so that nothing can be predicted from it."""

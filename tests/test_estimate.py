@@ -268,6 +268,16 @@ def test_what_cannot_be_searched_is_refused():
             search(**options)
 
 
+def test_where_the_small_trials_do_not_fit_smaller_ones_are_made():
+    limit = -(-labkit.run(train, batch_size=32).peak_bytes // MIB) * MIB
+    found = labkit.find_batch_size(train, memory_limit=limit, at=(256, 512))
+    assert found.batch_size >= 24
+    assert found.estimate.at[1] < 512 and found.ooms == found.trials - len(found.history) - 2 > 0
+    assert all(outcome.limit_bytes <= limit for _, outcome in found.history)
+    with pytest.raises(labkit.LabkitError, match="Not even batch_size=1 fits"):
+        Estimating(train, (4, 8), "batch_size", memory_limit="2 MiB", params={}).run()
+
+
 def test_a_train_that_fails_at_the_candidate_is_named():
     def picky(batch_size):
         assert batch_size < 16, "no more than 16"

@@ -171,7 +171,7 @@ def test_small_trials_get_the_readers_limit_and_at_most_half_of_what_is_free(mon
         model.compile("sgd", "mse")
         model.fit(np.zeros((8, length, 4)), np.zeros(8), verbose=0)
 
-    with pytest.raises(labkit.LabkitError, match="500 MiB, the most that it may take here"):
+    with pytest.raises(labkit.LabkitError, match="500 MiB, the most that a small trial may take"):
         labkit.estimate(train, over="length", at=(4, 30_000_000))
 
 

@@ -16,7 +16,7 @@ import collections
 import functools
 import numbers
 
-from ..errors import LabkitError, Stopped
+from ..errors import LabkitError, Stopped, TrialDidNotFit
 from ..machine import check_limit, device, spare_memory
 from ..sizes import MIB, format_size, parse_size
 from ..trials.console import Progress
@@ -24,6 +24,7 @@ from ..trials.series import Series
 
 # The first step also builds the model, and at its end the optimizer creates its slots; two more are like all
 # later ones.
+PATIENCE = 2  # seconds of waiting for memory after which a trial is taken not to fit
 STEPS = 3
 MAXIMUM = 2**24  # the largest value considered
 DIP_PERCENT = 15  # how far below a value that fits a smaller one may not fit
@@ -61,14 +62,16 @@ class Estimating:
 
     def __init__(self, train, at, over, show=None, *, memory_limit=None, **options):
         self.over, self.at, self._limit = over, _two_values(at), memory_limit
+        self._ooms = 0
         self.series = Series(train, over, show or Progress(over), **options)
         self.series.check(self.at[0])
 
     def run(self):
         """Run the trials; returns the Estimate. Raises Stopped if it was stopped at any point."""
         try:
-            probes = [self._probe(done, value) for done, value in enumerate(self.at)]
+            probes = self._probes()
             estimate = Estimate(self.over, self.at, probes)
+            estimate.ooms, estimate.trials = self._ooms, self._ooms + len(probes)
             if estimate.further is not None:
                 self._look_further(estimate)
             return estimate
@@ -78,6 +81,17 @@ class Estimating:
     def stop(self):
         """End it, from any thread."""
         self.series.stop()
+
+    def _probes(self):
+        """The outcomes of the small trials; of smaller ones where those asked for do not fit."""
+        while True:
+            try:
+                return [self._probe(done, value) for done, value in enumerate(self.at)]
+            except TrialDidNotFit:
+                self._ooms += 1
+                if not (isinstance(self.at[0], int) and self.at[0] > 1):
+                    raise
+                self.at = tuple(max(least, value // 2) for least, value in zip((1, 2), self.at, strict=True))
 
     def _look_further(self, estimate):
         estimate.trials += 1
@@ -93,7 +107,7 @@ class Estimating:
         total = max(len(self.at), done + 1)
         outcome = self.series.run(
             value, done, total, "estimating",
-            profile=STEPS, end_after_steps=STEPS, memory_limit=trial_limit(self._limit),
+            profile=STEPS, end_after_steps=STEPS, memory_limit=trial_limit(self._limit), patience=PATIENCE,
         )  # fmt: skip
         _check(outcome, f"{self.over}={value}")
         return outcome
@@ -121,9 +135,9 @@ def _two_values(at):
 def _check(outcome, where):
     """Refuse an outcome from which nothing can be predicted."""
     if outcome.status == "oom" and outcome.limit_bytes:
-        raise LabkitError(
-            f"The trial at {where} did not fit {format_size(outcome.limit_bytes)}, the most that it may take "
-            f"here, so nothing can be predicted from it:\n{outcome}"
+        raise TrialDidNotFit(
+            f"Not even {where} fits {format_size(outcome.limit_bytes)}, the most that a small trial may take "
+            f"here, so nothing can be predicted:\n{outcome}"
         )
     if not outcome.ok:
         raise LabkitError(f"The trial at {where} failed, so nothing can be predicted:\n{outcome}")
@@ -142,6 +156,7 @@ class Estimate:
     over, at   the parameter, and the two values that were run
     measured   {value: peak in bytes} of the trials that the prediction is made from
     trials     how many trials were run
+    ooms       how many of them ran out of memory: those of smaller values were then made instead
     seconds    how long they took
     notes      sentences on what makes this prediction doubtful; empty if nothing does
     further    a larger value at which another trial would show what small ones cannot; or None
@@ -149,7 +164,8 @@ class Estimate:
 
     def __init__(self, over, at, probes):
         self.over, self.at = over, at
-        self.trials, self.seconds = len(probes), sum(probe.wall_seconds for probe in probes)
+        self.ooms, self.trials = 0, len(probes)
+        self.seconds = sum(probe.wall_seconds for probe in probes)
         self.measured = {value: probe.peak_bytes for value, probe in zip(at, probes, strict=True)}
         from .replay import schedules  # it imports NumPy, which would slow down importing labkit
 

@@ -8,9 +8,8 @@ from ..errors import LabkitError, NothingFits
 from ..machine import check_limit, device
 from ..show import tables
 from ..sizes import MIB, format_size
-from .estimation import Estimate, Estimating
+from .estimation import PATIENCE, Estimate, Estimating
 
-PATIENCE = 2  # seconds for which TensorFlow may wait for memory before a trial counts as not fitting
 CAUTION = 0.98  # times the corrected prediction: the size returned must fit again and again
 CLOSE = 0.01  # a relative error this small is not corrected: another limit would fragment memory differently
 WORTHWHILE = 1.02  # times a size that fits: a candidate beyond is worth another trial
@@ -189,7 +188,7 @@ class Searching:
                 f"No allowed value of {self.over} fits {format_size(self._free)} (tried: {tried})."
             )
         trials = self.estimate.trials + len(self.history)
-        ooms = sum(not outcome.ok for _, outcome in self.history)
+        ooms = self.estimate.ooms + sum(not outcome.ok for _, outcome in self.history)
         return BatchSizeSearch(
             self.over, self.limit, self._fitting, trials, ooms, seconds, self.history, self.estimate
         )

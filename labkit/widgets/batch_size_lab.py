@@ -257,7 +257,8 @@ class BatchSizeLab:
             memory_limit=self._limit.value or None, profile=self._timelines.value, **options,
         )  # fmt: skip
         smallest = max(2, self._range.value[0])  # a batch of 1 may be broadcast, and is not representative
-        return sweep, Estimating(train, (smallest, 2 * smallest), self.over, **options)
+        limit = self._limit.value or None
+        return sweep, Estimating(train, (smallest, 2 * smallest), self.over, memory_limit=limit, **options)
 
     def _estimate(self, estimating):
         """Draw the estimate of what the sweep will find."""
