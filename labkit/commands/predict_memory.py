@@ -62,7 +62,11 @@ def _with_common(command):
 def _estimate(arguments):
     limit = arguments.memory_limit and check_limit(arguments.memory_limit, device())
     train, options = _trial_options(arguments)
-    facts = _facts(Estimating(train, arguments.at, arguments.over, **options).run(), limit)
+    try:
+        estimate = Estimating(train, arguments.at, arguments.over, memory_limit=limit, **options).run()
+    except NothingFits as e:
+        return _nothing_fits(arguments, {"memory_limit": limit, "largest": None}, e)
+    facts = _facts(estimate, limit)
     print(json.dumps(facts, indent=2) if arguments.json else _table(facts, arguments.over))
     return 1 if limit and facts["largest"] is None else 0
 
@@ -75,14 +79,18 @@ def _find_batch_size(arguments):
     try:
         result = Searching(train, arguments.memory_limit, arguments.over, **options).run()
     except NothingFits as e:
-        print(json.dumps({arguments.over: None, "why": str(e)}, indent=2) if arguments.json else e)
-        return 1
+        return _nothing_fits(arguments, {arguments.over: None}, e)
     tried = [
         {arguments.over: value, "status": o.status, "peak_bytes": o.peak_bytes} for value, o in result.history
     ]
     facts = {arguments.over: result.batch_size, "trials": result.trials, "ooms": result.ooms, "tried": tried}
     print(json.dumps(facts | {"seconds": result.seconds}, indent=2) if arguments.json else result)
     return 0
+
+
+def _nothing_fits(arguments, facts, error):
+    print(json.dumps(facts | {"why": str(error)}, indent=2) if arguments.json else error)
+    return 1
 
 
 def _trial_options(arguments):
