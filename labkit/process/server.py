@@ -92,7 +92,7 @@ class Server:
         available = machine.host_memory().available
         self.pause = min(max(SHORTEST, (available - self.floor) / GROWS_BY), LONGEST)
         if available < self.floor or self.holds_too_much():
-            self.lines.send({"event": "starved", "available": available, "held": self.held()})
+            self.tell("starved", available=available, held=self.held())
             self.floor = None
             self.kill_trial(0.01)
 
@@ -175,8 +175,12 @@ class Server:
 
     def report(self, code, maxrss):
         host_peak = maxrss if sys.platform == "darwin" else maxrss * 1024
+        self.tell("exit", code=code, host_peak_bytes=host_peak)
+
+    def tell(self, event, **facts):
+        """Send an event to the kernel, which may be gone: what is left to do here is done all the same."""
         with contextlib.suppress(OSError):
-            self.lines.send({"event": "exit", "code": code, "host_peak_bytes": host_peak})
+            self.lines.send({"event": event, **facts})
 
     def descendants(self):
         """The trial and every living process that it started, in whatever session; not the spare."""
