@@ -117,8 +117,18 @@ def spare_memory():
 
 def trial_memory():
     """Bytes of host memory that the environment variable LABKIT_TRIAL_MEMORY leaves a trial, or None."""
-    most = os.environ.get("LABKIT_TRIAL_MEMORY")
-    return parse_size(most) if most else None
+    return memory_setting("LABKIT_TRIAL_MEMORY")
+
+
+def memory_setting(name):
+    """Bytes that an environment variable sets; None if it is not set.
+
+    Raises LabkitError, which names the variable, if it is not a size.
+    """
+    try:
+        return parse_size(os.environ[name]) if os.environ.get(name) else None
+    except LabkitError as e:
+        raise LabkitError(f"The environment variable {name} must be a size. {e}") from None
 
 
 def reserve(host):

@@ -17,6 +17,15 @@ from labkit.predict.estimation import trial_limit
 
 MIB = 2**20
 GROWS = "import numpy as np\nkept = []\nwhile True: kept.append(np.ones(2**21))"
+INTO_THE_RESERVE = """
+import time
+import numpy as np
+from labkit.machine import host_memory, reserve
+kept, least = [], 0.75 * reserve(host_memory())
+while host_memory().available > least:
+    kept.append(np.ones(2**20))
+time.sleep(5)
+"""
 IN_WORKERS = """
     import multiprocessing, time
     import numpy as np
@@ -110,6 +119,23 @@ def test_a_container_is_seen_as_the_machine(container):
             assert "1.46 GiB" in str(e) and "container" in str(e), e
         else:
             raise AssertionError("a limit above the container's was taken")
+        """,
+    )
+
+
+def test_the_one_that_takes_more_than_it_reserved_is_ended_and_its_neighbour_is_not(container):
+    container(
+        2500,
+        f"""
+        import subprocess, sys, labkit
+        holds = "import numpy as np, time; X = np.ones(2**25); print('holds', flush=True); time.sleep(20); X[0]"
+        code = f"import labkit; o = labkit.run({{holds!r}}, memory_limit='128 MiB'); print(o); assert o.ok"
+        neighbour = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert neighbour.stdout.readline() == "holds\\n"
+        outcome = labkit.run({INTO_THE_RESERVE!r}, memory_limit="128 MiB")
+        assert (outcome.status, outcome.diagnosis.cause) == ("oom", "host_memory"), outcome
+        told, _ = neighbour.communicate()
+        assert neighbour.returncode == 0, told
         """,
     )
 

@@ -35,7 +35,7 @@ class Server:
     def __init__(self, lines, fork):
         self.lines, self.fork = lines, fork
         self.parent = os.getppid()
-        self.trial = self.spare = self.floor = None
+        self.trial = self.spare = self.reserve = self.reserved = None
         self.pause, self.looked_at = LONGEST, 0.0
         self.woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
@@ -76,7 +76,8 @@ class Server:
         messages, fds = self.lines.receive()
         for message in messages or ():
             if message["do"] == "run":
-                self.floor, self.pause = message["floor"], SHORTEST
+                self.reserve, self.reserved = message["reserve"], message["reserved"]
+                self.pause = SHORTEST
                 self.run(message["folder"], fds)
             elif self.trial:
                 self.kill_trial(0.1)
@@ -85,16 +86,21 @@ class Server:
     def guard(self):
         """End the trial before it takes more than a site allows, or the machine's memory is full.
 
-        `floor` is what must stay free of the machine's memory, or of its container's.
+        Half of the reserve stays free of the machine's memory, or of its container's; all of it as long as
+        the trial holds more than it has reserved, so that a neighbour that does not is spared.
         """
-        if not self.trial or not self.floor:
+        if not self.trial or not self.reserve:
             return
         available = machine.host_memory().available
-        self.pause = min(max(SHORTEST, (available - self.floor) / GROWS_BY), LONGEST)
-        if available < self.floor or self.holds_too_much():
+        self.pause = min(max(SHORTEST, (available - self.reserve) / GROWS_BY), LONGEST)
+        full = available < self.reserve // 2 or available < self.reserve and self.borrows()
+        if full or self.holds_too_much():
             self.tell("starved", available=available, held=self.held())
-            self.floor = None
+            self.reserve = None
             self.kill_trial(0.01)
+
+    def borrows(self):
+        return self.reserved is not None and self.held() > self.reserved
 
     def holds_too_much(self):
         """Whether it holds more than a site allows; looked at four times a second, for it takes longer."""

@@ -55,8 +55,12 @@ class Watch:
         pipes = [os.pipe() for _ in range(3)]
         self._ends = [read for read, _ in pipes]
         try:
-            floor = machine.reserve(machine.host_memory()) // 2
-            request = {"do": "run", "folder": str(self.folder.path), "floor": floor}
+            request = {
+                "do": "run",
+                "folder": str(self.folder.path),
+                "reserve": machine.reserve(machine.host_memory()),
+                "reserved": self.trial.reserved,
+            }
             self.launcher.send(request, [write for _, write in pipes])
         except LauncherGone:
             self.lost = True

@@ -1,1 +1,1 @@
-"""Run one trial or several, show their progress, and compare their outcomes."""
+"""Run one trial or several, take turns with others on the machine, show progress, compare outcomes."""

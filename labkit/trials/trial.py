@@ -10,7 +10,7 @@ import threading
 import time
 
 from .. import machine
-from ..errors import LabkitError
+from ..errors import LabkitError, Stopped
 from ..inside.folder import trial_folder
 from ..outcome import Outcome
 from ..process import ending
@@ -18,6 +18,7 @@ from ..process.launcher import ENVIRONMENT, Launcher, LauncherGone
 from ..process.watch import POLL_SECONDS, Watch
 from .code import PackedCode, pickled
 from .console import Console
+from .turns import turn
 
 _launcher = Launcher()  # one per kernel, started by the first trial
 
@@ -72,7 +73,7 @@ class Trial:
         self._code = train if isinstance(train, PackedCode) else PackedCode(train, filename)
         self._code.check(self.params)
         self._params = pickled(self.params)
-        self._show, self.spare = show, None
+        self._show, self.spare, self.reserved = show, None, None
         self.stop_asked = threading.Event()
 
     def stop(self):
@@ -87,9 +88,8 @@ class Trial:
                 _interrupts(self.stop),
                 trial_folder() as folder,
                 self._launcher(show) as launcher,
+                turn(self, launcher.pid, show) as self.reserved,
             ):
-                if launcher is None:
-                    return Outcome("stopped", self.params, self.device.kind, limit_bytes=self.limit)
                 self._write(folder)
                 watch = Watch(launcher, folder, show, self)
                 watch.follow()
@@ -97,15 +97,15 @@ class Trial:
                     watch = Watch(self._warm(show), folder, show, self)
                     watch.follow()
                 return ending.outcome(self, watch, self._code.note)
+        except Stopped:
+            return Outcome("stopped", self.params, self.device.kind, limit_bytes=self.limit)
         finally:
             show.close()
 
     @contextlib.contextmanager
     def _launcher(self, show):
-        """The started launcher, locked for this trial; None if stopped while waiting for it."""
-        if not self._acquire(show):
-            yield None
-            return
+        """The started launcher, locked for this trial. Raises Stopped if stopped while waiting for it."""
+        self._acquire(show)
         try:
             yield self._warm(show)
         finally:
@@ -114,20 +114,21 @@ class Trial:
     def _acquire(self, show):
         while not _launcher.lock.acquire(timeout=POLL_SECONDS):
             show.status("waiting for another trial in this kernel to end")
-            if self.stop_asked.is_set():
-                return False
-        return True
+            self._check_stopped()
+
+    def _check_stopped(self):
+        if self.stop_asked.is_set():
+            raise Stopped("Stopped before the trial began.")
 
     def _warm(self, show):
-        """Start TensorFlow in the launcher unless it is running; None if stopped meanwhile."""
+        """Start TensorFlow in the launcher unless it is running. Raises Stopped if stopped meanwhile."""
         _launcher.start(_forks(self.device.kind))
         start = time.monotonic()
         try:
             while not _launcher.ready:
                 if time.monotonic() - start > 1:
                     show.status("starting TensorFlow: a few seconds, once per kernel")
-                if self.stop_asked.is_set():
-                    return None
+                self._check_stopped()
                 if select.select([_launcher], [], [], POLL_SECONDS)[0]:
                     _launcher.receive()
         except LauncherGone as e:
@@ -137,6 +138,7 @@ class Trial:
     def _write(self, folder):
         self.spare = machine.spare_memory()
         batch_size = self.params.get("batch_size")
+        environ = {k: v for k, v in os.environ.items() if k not in ENVIRONMENT}
         request = {
             "limit": self.limit,
             "device": self.device.kind,
@@ -149,7 +151,7 @@ class Trial:
             "spare": self.spare,
             "cwd": _working_directory(),
             "path": sys.path,
-            "environ": {k: v for k, v in os.environ.items() if k not in ENVIRONMENT},
+            "environ": environ | {"LABKIT_TURNS": "off"},  # a trial within it would wait for its end
             "unset": [name for name in _launcher.environ if name not in os.environ],
         }
         folder.code.write_bytes(self._code.bytes)

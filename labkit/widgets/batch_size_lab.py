@@ -9,7 +9,7 @@ from .. import machine
 from ..errors import LabkitError, Stopped
 from ..predict.estimation import Estimating
 from ..sizes import format_size
-from ..trials.precision import WithPrecision
+from ..trials.code import WithPrecision
 from ..trials.sweeps import Sweep
 from .parts import controls, runs
 from .parts.chart import chart
