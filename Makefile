@@ -7,6 +7,7 @@ LOCK := $(if $(filter 1,$(GPU)),requirements-gpu.lock,requirements.lock)
 STAMP := .venv/.installed
 INSTALLED := $(shell cat $(STAMP) 2>/dev/null)
 TEST_STAMP := .venv/.installed-for-tests
+PROXY := .venv/bin/configurable-http-proxy
 LESSONS := $(sort $(wildcard notebooks/*.ipynb))
 SANITIZE := $(wildcard tests/nbval_sanitize.cfg)
 
@@ -49,7 +50,7 @@ INSTALLER = \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab test lint test-code test-notebooks lessons gpu-check lock clean FORCE
+.PHONY: help install lab hub test lint test-code test-notebooks lessons gpu-check lock clean FORCE
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +61,9 @@ install: $(STAMP)  ## Install the course into .venv, at the locked versions
 lab: $(STAMP)  ## Open JupyterLab on the first lesson (ARGS=--no-browser only starts the server)
 	@$(VENV_PATH) .venv/bin/python scripts/lab.py $(ARGS)
 
+hub: $(TEST_STAMP) $(PROXY)  ## Try a class on this machine: JupyterHub, on the loopback address only
+	@$(VENV_PATH) .venv/bin/python scripts/hub.py
+
 test: $(TEST_STAMP)  ## Run every check; one that fails does not hide the others
 	@$(MAKE) --no-print-directory -k lint test-code test-notebooks
 
@@ -68,7 +72,7 @@ lint: $(TEST_STAMP)  ## Check style and format of code and notebooks, and that r
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports --no-cache --no-logo
 
-test-code: $(TEST_STAMP)  ## Run the tests in tests/
+test-code: $(TEST_STAMP) $(if $(shell command -v npm),$(PROXY))  ## Run the tests in tests/
 	$(VENV_PATH) .venv/bin/pytest tests
 
 test-notebooks: $(TEST_STAMP)  ## Run the lessons and compare their checked cells
@@ -91,6 +95,10 @@ lock: | .venv/bin/pip  ## Write the locks after a change of pyproject.toml (ARGS
 	$(COMPILE) --extra tf -o requirements.lock pyproject.toml; \
 	$(COMPILE) --extra gpu -c requirements.lock -o requirements-gpu.lock pyproject.toml; \
 	$(COMPILE) --extra test -c requirements.lock -o requirements-test.lock pyproject.toml
+
+$(PROXY): | $(STAMP)
+	@command -v npm >/dev/null || { echo "JupyterHub's proxy needs Node.js: install npm, then run this again."; exit 1; }
+	npm install --global --prefix .venv --silent configurable-http-proxy@5
 
 clean:  ## Remove .venv and everything else that make made
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
