@@ -6,6 +6,8 @@ import sys
 from .errors import LabkitError
 from .explain.diagnosis import Diagnosis
 from .explain.sources import diagnose
+from .fixes.table import FixTrials
+from .fixes.trying import try_fixes
 from .machine import Device, device
 from .outcome import Outcome
 from .predict.estimation import Estimate, estimate
@@ -21,6 +23,7 @@ __all__ = [
     "Device",
     "Diagnosis",
     "Estimate",
+    "FixTrials",
     "LabkitError",
     "MemoryMeter",
     "Outcome",
@@ -36,6 +39,7 @@ __all__ = [
     "parse_size",
     "run",
     "sweep",
+    "try_fixes",
 ]
 __version__ = "0.1.0"
 

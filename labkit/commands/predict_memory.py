@@ -61,7 +61,7 @@ def _with_common(command):
 
 def _estimate(arguments):
     limit = arguments.memory_limit and check_limit(arguments.memory_limit, device())
-    train, options = _trial_options(arguments)
+    train, options = trial_options(arguments)
     try:
         estimate = Estimating(train, arguments.at, arguments.over, memory_limit=limit, **options).run()
     except NothingFits as e:
@@ -72,7 +72,7 @@ def _estimate(arguments):
 
 
 def _find_batch_size(arguments):
-    train, options = _trial_options(arguments)
+    train, options = trial_options(arguments)
     options |= {
         name: getattr(arguments, name) for name in ("at", "maximum", "multiple_of", "powers_of_two", "margin")
     }
@@ -93,10 +93,10 @@ def _nothing_fits(arguments, facts, error):
     return 1
 
 
-def _trial_options(arguments):
+def trial_options(arguments):
     """(train, options) of the trials: their source text, and the other arguments."""
     params = dict(map(parameter, arguments.parameters))
-    names = ", ".join(f"{name}={name}" for name in (arguments.over, *params))
+    names = ", ".join(f"{name}={name}" for name in dict.fromkeys([arguments.over, *params]))
     module, function = _locate(arguments.train)
     train = f"from {module} import {function} as labkit_train\nlabkit_train({names})\n"
     return train, {

@@ -1,0 +1,137 @@
+"""The reader's own calls of compile, fit, evaluate and predict, as text, with their arguments changed."""
+
+import ast
+import linecache
+import sys
+
+ORDER = {
+    "compile": ["optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly"],
+    "fit": [
+        "x", "y", "batch_size", "epochs", "verbose", "callbacks", "validation_split", "validation_data",
+        "shuffle", "class_weight", "sample_weight", "initial_epoch", "steps_per_epoch", "validation_steps",
+        "validation_batch_size", "validation_freq",
+    ],
+    "evaluate": ["x", "y", "batch_size", "verbose", "sample_weight", "steps"],
+    "predict": ["x", "batch_size", "verbose", "steps"],
+}  # fmt: skip
+USUAL = {
+    "fit": "model.fit(X, y, batch_size=batch_size)",
+    "compile": "model.compile(optimizer, loss)",
+    "evaluate": "model.evaluate(X, y, batch_size=batch_size)",
+    "predict": "model.predict(X, batch_size=batch_size)",
+}
+
+
+def call_text(method):
+    """The text of the reader's call of a method that is running now; "" if its source is not to be had."""
+    frame = sys._getframe(1)
+    while frame and not _is_the_readers(frame, method):
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    call = _call_at(frame, method)
+    return ast.unparse(call) if call else ""
+
+
+def _is_the_readers(frame, method):
+    return f".{method}(" in "".join(_lines_around(frame)) and _call_at(frame, method) is not None
+
+
+def _lines_around(frame):
+    lines = linecache.getlines(frame.f_code.co_filename, frame.f_globals)
+    return lines[max(0, frame.f_lineno - 40) : frame.f_lineno]
+
+
+def _call_at(frame, method):
+    """The innermost call of the method that spans the line at which the frame is."""
+    if "/keras/" in frame.f_code.co_filename or "/labkit/fixes/" in frame.f_code.co_filename:
+        return None
+    try:
+        tree = ast.parse("".join(linecache.getlines(frame.f_code.co_filename, frame.f_globals)))
+    except SyntaxError:
+        return None
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == method
+        and node.lineno <= frame.f_lineno <= node.end_lineno
+    ]
+    return min(calls, key=lambda call: call.end_lineno - call.lineno, default=None)
+
+
+class Call:
+    """A call of fit, compile, evaluate or predict whose arguments can be read and changed, all as text.
+
+    >>> call = Call("model.fit(X, y, 32)", "fit")
+    >>> call["batch_size"] = "16"
+    >>> str(call)
+    'model.fit(X, y, batch_size=16)'
+    """
+
+    def __init__(self, text, method):
+        node = ast.parse(text or USUAL[method], mode="eval").body
+        self._order, self._function = ORDER[method], ast.unparse(node.func)
+        self._stars = [ast.unparse(arg) for arg in node.args if isinstance(arg, ast.Starred)]
+        plain = [arg for arg in node.args if not isinstance(arg, ast.Starred)]
+        self._arguments = dict(zip(self._order, map(ast.unparse, plain), strict=False))
+        for keyword in node.keywords:
+            self._arguments[keyword.arg or "**"] = ast.unparse(keyword.value)
+
+    def __contains__(self, name):
+        return name in self._arguments
+
+    def __getitem__(self, name):
+        return self._arguments[name]
+
+    def __setitem__(self, name, text):
+        self._arguments[name] = text
+
+    def get(self, name, default=None):
+        return self._arguments.get(name, default)
+
+    def pop(self, name, default=None):
+        """Remove an argument; returns its text."""
+        return self._arguments.pop(name, default)
+
+    def __str__(self):
+        positional, named = list(self._stars), []
+        for place, name in enumerate(self._order[:2]):
+            if name in self._arguments and place == len(positional):
+                positional.append(self._arguments[name])
+        for name, text in self._arguments.items():
+            if name == "**":
+                named.append(f"**{text}")
+            elif name not in self._order[: len(positional) - len(self._stars)]:
+                named.append(f"{name}={text}")
+        return f"{self._function}({', '.join([*positional, *named])})"
+
+
+def parts(text):
+    """The elements of a tuple or list that is written out, as text; else one text that unpacks it.
+
+    >>> parts("(X[:64], y[:64])")
+    ['X[:64]', 'y[:64]']
+    """
+    node = ast.parse(text, mode="eval").body
+    if isinstance(node, ast.Tuple | ast.List):
+        return [ast.unparse(each) for each in node.elts]
+    return [f"*{text}"]
+
+
+class Code:
+    """What to change in the reader's program: lines to add, and calls with other arguments."""
+
+    def __init__(self, program):
+        self._program, self._calls, self.lines = program, {}, []
+
+    def call(self, method):
+        """The Call of that method, to be changed."""
+        if method not in self._calls:
+            facts = self._program.first(method)
+            self._calls[method] = Call(facts and facts["call"], method)
+        return self._calls[method]
+
+    def __str__(self):
+        return "\n".join([*self.lines, *(str(self._calls[each]) for each in ORDER if each in self._calls)])

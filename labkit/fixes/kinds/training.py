@@ -1,0 +1,237 @@
+"""Fixes to how a model is made and trained: its precision, batch, optimizer, compilation."""
+
+import functools
+
+from .fix import OWN_LOOP, Fix, no_compile
+
+SCALE = 128.0
+SLOTS = {
+    "sgd": 0, "adafactor": 0.1, "lion": 1, "rmsprop": 1, "adagrad": 1, "adam": 2, "adamw": 2, "nadam": 2,
+    "adamax": 2, "adadelta": 2, "ftrl": 2, "lamb": 2, "muon": 1,
+}  # fmt: skip
+CLASSES = {
+    "sgd": "SGD", "adafactor": "Adafactor", "lion": "Lion", "rmsprop": "RMSprop", "adagrad": "Adagrad",
+    "adam": "Adam", "adamw": "AdamW", "nadam": "Nadam", "adamax": "Adamax", "adadelta": "Adadelta",
+    "ftrl": "Ftrl",
+}  # fmt: skip
+
+
+class Precision(Fix):
+    """Computes in 16 bits, with weights of 32.
+
+    Keras begins with a loss scale of 32,768, and skips updates until it has halved it often enough. So that
+    the first few steps can be compared, the trial begins with SCALE.
+    """
+
+    group, lesson = "precision", "08"
+
+    def __init__(self, policy, tolerance):
+        self.policy, self.name, self.tolerance = policy, policy, tolerance
+
+    def begin(self):
+        import keras
+
+        keras.config.set_dtype_policy(self.policy)
+        scaling = keras.optimizers.LossScaleOptimizer
+        scaling.__init__ = functools.partialmethod(scaling.__init__, initial_scale=SCALE)
+
+    def why_not(self, program):
+        if program.fit is None and self.policy == "mixed_float16":
+            return OWN_LOOP.format("the loss scaling that fit brings: it needs a LossScaleOptimizer")
+        if program.fit and self._dtype in program.fit["compute_dtypes"]:
+            return f"The model computes in {self._dtype} already."
+        return ""
+
+    def failed(self, program):
+        if program.fit and self._dtype not in program.fit["compute_dtypes"]:
+            return "The layers have their dtype already: built outside `train`, or with a dtype of their own."
+        return ""
+
+    @property
+    def _dtype(self):
+        return self.policy.removeprefix("mixed_")
+
+    def write(self, code, program):
+        code.lines.append(f'keras.config.set_dtype_policy("{self.policy}")  # before the model is built')
+
+
+class SmallerBatch(Fix):
+    """A batch of a fraction of the size, which is another training: it has more updates."""
+
+    group, lesson, tolerance = "batch", "09", None
+
+    def __init__(self, divides, name):
+        self.divides, self.name = divides, name
+
+    def why_not(self, program):
+        return "" if program.value % self.divides == 0 else _too_small(program, self.divides)
+
+    def write(self, code, program):
+        code.lines.append(f"{program.over} = {program.value // self.divides}")
+
+
+def _too_small(program, divides):
+    return f"{program.over}={program.value} cannot be divided by {divides}."
+
+
+class Accumulated(Fix):
+    """The same effective batch, from the gradients of several smaller ones."""
+
+    group, lesson = "batch", "09"
+
+    def __init__(self, divides):
+        self.divides, self.name = divides, f"{divides} smaller batches, accumulated"
+
+    def begin(self):
+        import keras
+
+        base, steps = keras.optimizers.Optimizer, self.divides
+        original = base.__init__
+
+        def created(optimizer, *args, **kwargs):
+            original(optimizer, *args, **kwargs)
+            if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+                optimizer.gradient_accumulation_steps = steps
+
+        base.__init__ = created
+
+    def why_not(self, program):
+        if program.value % self.divides:
+            return _too_small(program, self.divides)
+        if program.fit and program.compile is None:
+            return "The model is compiled outside `train`: compile it inside."
+        return ""
+
+    def write(self, code, program):
+        code.lines.append(f"{program.over} = {program.value // self.divides}")
+        argument = f"gradient_accumulation_steps={self.divides}"
+        if program.compile:
+            code.call("compile")["optimizer"] = _optimizer_with(code.call("compile"), argument)
+        else:
+            code.lines.append(f"optimizer = keras.optimizers.Adam({argument})  # or whichever you use")
+
+
+def _optimizer_with(call, argument):
+    """The text of the optimizer with another argument."""
+    text = call.get("optimizer", "'rmsprop'")
+    if text.endswith(")"):
+        return text[:-1] + (", " if not text.endswith("()") else "") + argument + ")"
+    if text[0] in "\"'":
+        return f"keras.optimizers.{CLASSES.get(text[1:-1].lower(), text[1:-1])}({argument})"
+    return f"{text}  # created with {argument}"
+
+
+class Compiled(Fix):
+    """XLA on or off."""
+
+    group, lesson, tolerance = "xla", "09", 0.01
+
+    def __init__(self, on):
+        self.on, self.name = on, f"XLA {'on' if on else 'off'}"
+
+    def compile(self, model, given):
+        return given | {"jit_compile": self.on}
+
+    def why_not(self, program):
+        if program.compile is None:
+            return no_compile(program)
+        if program.compile["run_eagerly"]:
+            return "XLA compiles graphs, and the model runs eagerly."
+        if program.fit and program.fit["jit"] == self.on:
+            return f"XLA is {'on' if self.on else 'off'} already."
+        return ""
+
+    def write(self, code, program):
+        code.call("compile")["jit_compile"] = str(self.on)
+
+
+class AsGraph(Fix):
+    """run_eagerly, left on by mistake, off."""
+
+    name, group, lesson, tolerance = "run_eagerly off", "eager", "02", 0.01
+
+    def compile(self, model, given):
+        return {name: value for name, value in given.items() if name != "run_eagerly"}
+
+    def why_not(self, program):
+        if program.compile is None:
+            return no_compile(program)
+        return "" if program.compile["run_eagerly"] else "The model does not run eagerly."
+
+    def write(self, code, program):
+        code.call("compile").pop("run_eagerly")
+
+
+class Optimizer(Fix):
+    """An optimizer with less state, which is another training."""
+
+    group, lesson, tolerance = "optimizer", "09", None
+
+    def __init__(self, kind, name, **arguments):
+        self.kind, self.name, self.arguments = kind, name, arguments
+
+    def compile(self, model, given):
+        import keras
+
+        return given | {"optimizer": getattr(keras.optimizers, CLASSES[self.kind])(**self.arguments)}
+
+    def why_not(self, program):
+        if program.compile is None:
+            return no_compile(program)
+        theirs = program.compile["optimizer"]
+        if SLOTS.get(theirs.lower(), 2) <= self._slots:
+            return f"{theirs} keeps no more for each weight."
+        return ""
+
+    @property
+    def _slots(self):
+        return SLOTS[self.kind] + bool(self.arguments.get("momentum"))
+
+    def write(self, code, program):
+        arguments = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        code.call("compile")["optimizer"] = f"keras.optimizers.{CLASSES[self.kind]}({arguments})"
+
+
+class Recomputed(Fix):
+    """The inside of each repeated block is computed again in the backward pass, instead of being kept."""
+
+    name, group, lesson = "recomputation of blocks", "remat", "09"
+    blocks = ()
+
+    def begin(self):
+        import keras
+
+        original, blocks = keras.Layer.__call__, self.blocks
+
+        def called(layer, *args, **kwargs):
+            if layer.name in blocks and not hasattr(layer, "_labkit_recomputed"):
+                layer._labkit_recomputed = True
+                inside = layer.call
+                layer.call = lambda *xs, **options: keras.remat(lambda *ys: inside(*ys, **options))(*xs)
+            return original(layer, *args, **kwargs)
+
+        keras.Layer.__call__ = called
+
+    def of(self, program):
+        fix = Recomputed()
+        fix.blocks = tuple(program.fit["blocks"])
+        return fix
+
+    def why_not(self, program):
+        if program.fit is None:
+            return OWN_LOOP.format("fit, in which the model can be seen")
+        if program.fit["run_eagerly"]:
+            return "The model runs eagerly."
+        if not program.fit["blocks"]:
+            return "The model has no block, a layer or model of layers, that comes twice or more."
+        if program.fit["random_in_blocks"]:
+            return (
+                "Dropout in the blocks would drop others the second time, and the gradients would be wrong."
+            )
+        if program.fit["normalized_in_blocks"]:
+            return "BatchNormalization in the blocks would count each batch twice."
+        return ""
+
+    def write(self, code, program):
+        comment = "# in the block's `call`; `forward` does what `call` did"
+        code.lines.append(f"return keras.remat(self.forward)(x)  {comment}")

@@ -1,0 +1,205 @@
+"""`train` as it runs in a trial of try_fixes(): with fixes applied from outside, and its calls written down.
+
+Nothing here is imported into the kernel but the class: Keras is there in the trial only.
+"""
+
+import functools
+import inspect
+import json
+
+from .kinds import rewrite
+
+METHODS = ("compile", "fit", "evaluate", "predict")
+
+
+class Observed:
+    """`train` under fixes; it leaves what it saw in a file, a line of JSON for each thing.
+
+    fixes   labkit.fixes.catalog.Fix objects, applied in this order
+    path    of the file
+    """
+
+    def __init__(self, train, fixes, path):
+        self._train = Written(train) if isinstance(train, str) else train
+        self._fixes, self._path = fixes, str(path)
+        functools.update_wrapper(self, self._train)
+
+    def __call__(self, **params):
+        import keras
+
+        for fix in self._fixes:
+            fix.begin()
+        for method in METHODS:
+            self._wrap(keras.Model, method)
+        return self._train(**params)
+
+    def note(self, kind, **facts):
+        with open(self._path, "a") as file:
+            file.write(json.dumps({"kind": kind, **facts}) + "\n")
+
+    def _wrap(self, owner, method):
+        original = getattr(owner, method)
+        signature = inspect.signature(original)
+
+        @functools.wraps(original)
+        def wrapper(model, *args, **kwargs):
+            if getattr(wrapper, "inside", False):  # fit evaluates through the same method
+                return original(model, *args, **kwargs)
+            wrapper.inside = True
+            try:
+                given = dict(signature.bind(model, *args, **kwargs).arguments)
+                given |= given.pop("kwargs", {})
+                model = given.pop("self")
+                self.note(method, call=rewrite.call_text(method), **facts_of(method, model, given))
+                for fix in self._fixes:
+                    given = getattr(fix, method)(model, given)
+                if method == "fit":
+                    given = self._watched(given)
+                return original(model, **given)
+            finally:
+                wrapper.inside = False
+
+        setattr(owner, method, wrapper)
+
+    def _watched(self, given):
+        """The arguments of fit with a callback that notes the loss, and without shuffling of arrays, so that
+        all trials see the same samples in the same order."""
+        import keras
+
+        note = self.note
+
+        class Losses(keras.callbacks.Callback):
+            epoch = 0
+
+            def on_epoch_begin(self, epoch, logs=None):
+                self.epoch = epoch
+
+            def on_train_batch_end(self, batch, logs=None):
+                if self.epoch == 0 and logs and "loss" in logs:
+                    note("loss", batch=batch + 1, loss=float(logs["loss"]))
+
+        callbacks = given.get("callbacks") or []
+        if isinstance(callbacks, list | tuple):
+            given["callbacks"] = [*callbacks, Losses()]
+        if isinstance(given.get("shuffle", True), bool):
+            given["shuffle"] = False
+        return given
+
+
+class Written:
+    """Source text as a function of the variables in it."""
+
+    __name__ = "train"
+
+    def __init__(self, text):
+        self.text = text
+
+    def __call__(self, **params):
+        exec(compile(self.text, "<train>", "exec"), dict(params))
+
+
+def facts_of(method, model, given):
+    """What a call tells of the program, as far as fixes depend on it."""
+    if method == "compile":
+        return {
+            "optimizer": _name(given.get("optimizer", "rmsprop")),
+            "loss": _loss(given.get("loss")),
+            "metrics": repr(given.get("metrics")),
+            "run_eagerly": bool(given.get("run_eagerly", False)),
+            "jit_compile": given.get("jit_compile", "auto"),
+        }
+    from .kinds.streams import is_one_hot
+
+    facts = {"x": _data(given.get("x")), "batch_size": given.get("batch_size")}
+    if method == "fit":
+        validation = given.get("validation_data")
+        facts |= {
+            "y": _data(given.get("y")),
+            "one_hot": is_one_hot(given.get("y")),
+            "class_weight": given.get("class_weight") is not None,
+            "validation": _data(validation[0]) if isinstance(validation, list | tuple) else _data(validation),
+            "validation_batch_size": given.get("validation_batch_size"),
+            **_facts_of_model(model),
+        }
+    return facts
+
+
+def _facts_of_model(model):
+    import keras
+
+    layers = list(model._flatten_layers(include_self=False))
+    blocks = _blocks(layers)
+    return {
+        "compute_dtypes": sorted({each.compute_dtype for each in layers if each.weights or not each.built}),
+        "policy": keras.config.dtype_policy().name,
+        "run_eagerly": bool(model.run_eagerly),
+        "jit": bool(model.jit_compile),
+        "blocks": [block.name for block in blocks],
+        "random_in_blocks": any(getattr(each, "rate", 0) for each in _inside(blocks)),
+        "normalized_in_blocks": any(type(each).__name__ == "BatchNormalization" for each in _inside(blocks)),
+    }
+
+
+def _blocks(layers):
+    """The layers made of layers, none of Keras's own, of a kind that comes twice or more."""
+    import keras
+
+    composed = [
+        layer
+        for layer in layers
+        if _inside([layer])
+        and (isinstance(layer, keras.Model) or not type(layer).__module__.startswith("keras."))
+    ]
+    kinds = [_kind(layer) for layer in composed]
+    return [layer for layer, kind in zip(composed, kinds, strict=True) if kinds.count(kind) > 1]
+
+
+def _kind(layer):
+    return [type(each).__name__ for each in (layer, *_inside([layer]))]
+
+
+def _inside(layers):
+    return [each for layer in layers for each in layer._flatten_layers(include_self=False)]
+
+
+def _name(optimizer):
+    if isinstance(optimizer, str):
+        return optimizer
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return type(inner).__name__ if not isinstance(optimizer, dict) else optimizer.get("class_name", "")
+
+
+def _loss(loss):
+    """The name of the loss and its label smoothing; "" for neither a name nor one of Keras's losses."""
+    if isinstance(loss, str):
+        return {"name": loss}
+    config = loss.get_config() if hasattr(loss, "get_config") else {}
+    smoothing = config.get("label_smoothing", 0)
+    return {"name": getattr(loss, "name", "") or "", "label_smoothing": smoothing, "is_object": True}
+
+
+def _data(x):
+    """{"kind": ...} of what is given as data: for arrays with their shapes, dtypes and bytes."""
+    import numpy as np
+    import tensorflow as tf
+
+    if x is None:
+        return {"kind": "nothing"}
+    leaves = [leaf for leaf in tf.nest.flatten(x) if leaf is not None] if not _has_batches(x) else []
+    if leaves and all(isinstance(leaf, np.ndarray) for leaf in leaves):
+        return {
+            "kind": "arrays",
+            "shapes": [list(leaf.shape) for leaf in leaves],
+            "dtypes": [str(leaf.dtype) for leaf in leaves],
+            "bytes": sum(leaf.nbytes for leaf in leaves),
+        }
+    if leaves and all(tf.is_tensor(leaf) for leaf in leaves):
+        return {"kind": "tensors"}
+    return {"kind": type(x).__name__}
+
+
+def _has_batches(x):
+    import keras
+    import tensorflow as tf
+
+    return isinstance(x, tf.data.Dataset | keras.utils.PyDataset) or inspect.isgenerator(x)

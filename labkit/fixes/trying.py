@@ -1,0 +1,190 @@
+"""try_fixes(): the code as it is, then with each fix that can be applied from outside, in real trials."""
+
+import math
+import tempfile
+import time
+from pathlib import Path
+
+from ..errors import LabkitError, Stopped
+from ..machine import check_limit, device
+from ..predict.estimation import PATIENCE, Estimate, trial_limit
+from ..trials.console import Progress
+from ..trials.series import Series
+from .kinds import all_fixes
+from .kinds.rewrite import Code
+from .observed import Observed
+from .program import Program
+from .table import AS_IT_IS, FixTrials, Row
+
+STEPS = 4  # of the code as it is; of a batch that is divided, as many samples
+SAVES = 0.02  # of the peak: less is not worth combining
+COMBINED = 3  # fixes at most
+
+
+def try_fixes(train, *, memory_limit=None, fixes=None, over="batch_size", timeout=120, seed=0, **params):
+    """Try the fixes of the course on `train`, unchanged, each in real trials; returns the FixTrials.
+
+    train         a function that builds, compiles and trains a model, or source text, as for run()
+    memory_limit  what it should fit; None to see only what each fix saves
+    fixes         names of the fixes to try; None for all
+    over          the parameter that is the batch size; give it a value in `params`
+
+    Each trial makes four training steps, or as many samples in smaller batches; arrays are not shuffled in
+    it, so that all see the same samples. Raises LabkitError if `train` makes no training step.
+
+    >>> labkit.try_fixes(train, memory_limit="2 GiB", batch_size=64)
+    """
+    return TryingFixes(
+        train, memory_limit=memory_limit, fixes=fixes, over=over, timeout=timeout, seed=seed, params=params
+    ).run()
+
+
+class TryingFixes:
+    """The trials of try_fixes(), which can be watched and stopped from outside.
+
+    show   a labkit.process.progress.ShowOfSeveral
+    """
+
+    def __init__(
+        self, train, *, memory_limit=None, fixes=None, over="batch_size", timeout=120, seed=0, params=None,
+        show=None,
+    ):  # fmt: skip
+        if not (callable(train) or isinstance(train, str)):
+            raise LabkitError("try_fixes() takes a function that builds, compiles and trains a model.")
+        params = dict(params or {})
+        self.value = params.pop(over, None)
+        if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < 1:
+            raise LabkitError(f"Say at which batch size to try: labkit.try_fixes(train, ..., {over}=64).")
+        self.limit = None if memory_limit is None else check_limit(memory_limit, device())
+        self.fixes = _chosen(fixes)
+        self.train, self.over, self.show = train, over, show or Progress(over)
+        self._options = {"timeout": timeout, "seed": seed, "params": params}
+        self._stopped, self._series, self._done = False, None, 0
+        self._total = None
+        Series(Observed(train, [], ""), over, self.show, **self._options).check(self.value)
+
+    def run(self):
+        """Run the trials; returns the FixTrials. Raises Stopped if it was stopped before the first ended."""
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="labkit-fixes-") as folder:
+            self._folder = Path(folder)
+            try:
+                rows = self._rows()
+            finally:
+                self.show.end()
+        return FixTrials(rows, self.over, self.value, self.limit, time.monotonic() - start)
+
+    def stop(self):
+        """End it, from any thread: what was measured until then is returned."""
+        self._stopped = True
+        if self._series:
+            self._series.stop()
+
+    def _rows(self):
+        first = self._measured(AS_IT_IS, [])
+        program = first.program
+        if program.fit is None and not first.outcome.step_seconds and first.peak_bytes is None:
+            raise LabkitError(f"Nothing could be tried, for the code as it is failed:\n{first.outcome}")
+        rows = [first]
+        reasons = {fix: fix.why_not(program) for fix in self.fixes}
+        self._total = 1 + sum(not reason for reason in reasons.values())
+        try:
+            for fix in self.fixes:
+                rows.append(self._row(fix, reasons[fix], program))
+            for row in rows[1:]:
+                row.compare_with(first)
+            for combination in self._combinations(rows[1:]):
+                rows.append(self._together(combination, program))
+            if self.limit:
+                self._find_largest(rows)
+        except Stopped:
+            pass
+        for row in rows[1:]:
+            row.compare_with(first)
+        return rows
+
+    def _row(self, fix, reason, program):
+        if reason:
+            return Row(fix.name, [fix], why_not=reason)
+        fix = fix.of(program)
+        row = self._measured(fix.name, [fix])
+        row.code = _code([fix], program)
+        row.why_not = row.failure() or fix.failed(row.program)
+        return row
+
+    def _together(self, rows, program):
+        fixes = sorted((row.fixes[0] for row in rows), key=lambda fix: fix.group == "input")
+        row = self._measured(" + ".join(fix.name for fix in fixes), fixes)
+        row.code = _code(fixes, program)
+        row.why_not = row.failure()
+        return row
+
+    def _combinations(self, rows):
+        """The best of each group that saves and keeps the result: two, three and so on together."""
+        best = {}
+        for row in sorted(rows, key=lambda row: row.peak_bytes or 0):
+            if row.applies and row.same_result and self._saves(row):
+                best.setdefault(row.fixes[0].group, row)
+        chosen = list(best.values())[:COMBINED]
+        combined = [chosen[:count] for count in range(2, len(chosen) + 1)]
+        self._total += len(combined)
+        return combined
+
+    def _saves(self, row):
+        return bool(row.peak_bytes) and row.peak_bytes < (1 - SAVES) * self._first_peak
+
+    def _measured(self, name, fixes):
+        """A Row of one trial, recorded."""
+        path = self._folder / f"{self._done}.jsonl"
+        outcome = self._run(name, fixes, self.value, path)
+        row = Row(name, fixes, outcome, Program(path, self.over, self.value))
+        if not fixes:
+            self._first_peak = row.peak_bytes or 0
+        return row
+
+    def _find_largest(self, rows):
+        """The largest batch under the limit, predicted from its trial and one of half the size.
+
+        For the code as it is, and for fixes that save memory and keep the result.
+        """
+        wanted = [row for row in rows[1:] if row.applies and self._saves(row) and row.tolerance is not None]
+        wanted = [row for row in [rows[0], *wanted] if row.peak_bytes and self.value // row.divides > 1]
+        self._total = self._done + len(wanted)
+        for row in wanted:
+            doing = f"the largest batch with {row.name}" if row.fixes else "the largest batch"
+            half = self._run(doing, row.fixes, self.value // 2, self._folder / "half.jsonl")
+            if half.timeline is not None and row.outcome.timeline is not None:
+                values = half.params[self.over], row.outcome.params[self.over]
+                row.find_largest(Estimate(self.over, values, [half, row.outcome]), self.limit)
+
+    def _run(self, doing, fixes, value, path):
+        """The Outcome of a trial at that batch, or at several smaller ones with as many samples."""
+        if self._stopped:
+            raise Stopped("Stopped.")
+        divides = math.prod(fix.divides for fix in fixes)
+        self._series = Series(Observed(self.train, fixes, path), self.over, self.show, **self._options)
+        done, self._done = self._done, self._done + 1
+        return self._series.run(
+            value // divides, done, self._total, doing,
+            profile=STEPS * divides, end_after_steps=STEPS * divides, memory_limit=trial_limit(None),
+            patience=PATIENCE,
+        )  # fmt: skip
+
+
+def _code(fixes, program):
+    code = Code(program)
+    for fix in fixes:
+        fix.write(code, program)
+    return str(code)
+
+
+def _chosen(names):
+    """The fixes of these names, all if None. Raises LabkitError for a name that there is not."""
+    known = {fix.name: fix for fix in all_fixes()}
+    if names is None:
+        return list(known.values())
+    names = [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise LabkitError(f"There is no fix {unknown[0]!r}. There are: {', '.join(map(repr, known))}.")
+    return [known[name] for name in names]

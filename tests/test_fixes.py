@@ -1,0 +1,237 @@
+"""try_fixes(): a fix applied from outside has the effect of the same fix written into the code by hand."""
+
+import inspect
+import json
+import textwrap
+
+import pytest
+import trainings
+
+import labkit
+from labkit import LabkitError
+from labkit.fixes.kinds import all_fixes
+from labkit.fixes.kinds.rewrite import Call, parts
+from labkit.fixes.trying import TryingFixes
+
+PYDATASET, GENERATOR, DATASET = "batches from a PyDataset", "batches from a generator", "batches from tf.data"
+
+
+def by_hand(train, changes, before=""):
+    """The source of a training with texts replaced in it, and lines put before."""
+    text = inspect.getsource(train)
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return f"{before}\n{text}\n{train.__name__}(batch_size=batch_size)"
+
+
+STREAM = """
+import keras
+class Stream(keras.utils.PyDataset):
+    def __init__(self, *arrays, size):
+        super().__init__()
+        self.arrays, self.size = arrays, size
+    def __len__(self):
+        return -(-len(self.arrays[0]) // self.size)
+    def __getitem__(self, i):
+        return tuple(a[i * self.size : (i + 1) * self.size] for a in self.arrays)
+def stream(*arrays, size):
+    while True:
+        for i in range(0, len(arrays[0]), size):
+            yield tuple(a[i : i + size] for a in arrays)
+"""
+FIT_IMAGES = "model.fit(X, y, batch_size=batch_size, sample_weight=weights, validation_data=held, verbose=0)"
+FIT_SEQUENCES = "model.fit(X, y, batch_size=batch_size, verbose=0)"
+REMAT = """def call(self, x):
+            return keras.remat(self.forward)(x)
+
+        def forward(self, x):"""
+INTEGERS = "rng.integers(0, 10, 8192)"
+POLICY = "    import keras\n\n    keras.config.set_dtype_policy('mixed_bfloat16')"
+HALF = "batch_size=64):\n    size = batch_size // 2"
+BY_HAND = [
+    (
+        trainings.images,
+        PYDATASET,
+        {FIT_IMAGES: "model.fit(Stream(X, y, weights, size=batch_size), verbose=0)"},
+    ),
+    (
+        trainings.sequences,
+        GENERATOR,
+        {FIT_SEQUENCES: "model.fit(stream(X, y, size=batch_size), steps_per_epoch=16, verbose=0)"},
+    ),
+    (
+        trainings.arrays,
+        "integers as targets",
+        {'"categorical_': '"sparse_categorical_', "np.eye(10)[rng.integers(0, 10, 8192)]": INTEGERS},
+    ),
+    (trainings.arrays, "SGD", {'model.compile("adam"': 'model.compile("sgd"'}),
+    (
+        trainings.inputs_by_name,
+        "XLA on",
+        {'"binary_crossentropy")': '"binary_crossentropy", jit_compile=True)'},
+    ),
+    (trainings.sequences, "mixed_bfloat16", {'    """An LSTM."""': POLICY}),
+    (
+        trainings.own_loop,
+        "2 smaller batches, accumulated",
+        {"Adam()": "Adam(gradient_accumulation_steps=2)", "batch_size": "size", "size=64):": HALF},
+    ),
+    (trainings.blocks, "recomputation of blocks", {"def call(self, x):": REMAT}),
+    (trainings.eager, "run_eagerly off", {", run_eagerly=True": ""}),
+]
+
+
+@pytest.mark.parametrize(("train", "name", "changes"), BY_HAND, ids=[row[1] for row in BY_HAND])
+def test_a_fix_has_the_effect_that_it_has_by_hand(train, name, changes):
+    outside = labkit.try_fixes(train, fixes=[name], batch_size=64)
+    written = labkit.try_fixes(by_hand(train, changes, STREAM), fixes=[], batch_size=64).rows[0]
+    row = outside[name]
+    assert row.applies, row.why_not
+    assert row.peak_bytes == pytest.approx(written.peak_bytes, rel=0.02)
+    common = set(row.program.losses) & set(written.program.losses)
+    assert common or row.program.fit is None
+    for batches in common:
+        assert row.program.losses[batches] == pytest.approx(written.program.losses[batches], rel=1e-3)
+    assert row.saved_bytes == outside.rows[0].peak_bytes - row.peak_bytes
+
+
+@pytest.fixture(scope="module")
+def images():
+    return labkit.try_fixes(
+        trainings.images,
+        batch_size=32,
+        memory_limit="32 MiB",
+        fixes=[PYDATASET, DATASET, "SGD", "half the batch"],
+    )
+
+
+def test_the_rows_say_what_each_saves_and_whether_the_result_stays(images):
+    first, stream, sgd = images.rows[0], images[PYDATASET], images["SGD"]
+    assert stream.saved_bytes > 2**20 and stream.same_result and stream.samples == 4 * 32
+    assert images[DATASET].peak_bytes == pytest.approx(stream.peak_bytes, rel=0.02)
+    assert sgd.same_result is None and sgd.saved_bytes == first.peak_bytes - sgd.peak_bytes
+    applied = [row.peak_bytes for row in images.rows[1:] if row.applies]
+    assert applied == sorted(applied)
+    assert stream.lesson == "06-sequence-and-pydataset.ipynb"
+    assert json.loads(json.dumps(images.to_dict()))["rows"][0]["name"] == "the code as it is"
+
+
+@pytest.mark.parametrize("name", [PYDATASET, GENERATOR, DATASET])
+def test_its_code_put_in_the_place_of_the_call_has_its_effect(name):
+    row = labkit.try_fixes(trainings.images, batch_size=32, fixes=[name])[name]
+    code = textwrap.indent(row.code, "    ").lstrip()
+    written = by_hand(trainings.images, {FIT_IMAGES: code}, "import keras\nimport tensorflow as tf")
+    same = labkit.try_fixes(written, batch_size=32, fixes=[]).rows[0]
+    assert same.peak_bytes == pytest.approx(row.peak_bytes, rel=0.02)
+    assert same.program.losses[4] == pytest.approx(row.program.losses[4], rel=1e-3)
+
+
+def test_the_largest_batch_is_larger_where_memory_is_saved(images):
+    first, stream = images.rows[0], images[PYDATASET]
+    assert 0 < first.largest <= stream.largest
+    assert labkit.run(trainings.images, batch_size=stream.largest // 2, memory_limit="32 MiB").ok
+
+
+def test_the_best_meets_the_limit_and_keeps_the_result():
+    tried = labkit.try_fixes(
+        trainings.arrays, batch_size=64, memory_limit="24 MiB", fixes=["SGD", PYDATASET, "half the batch"]
+    )
+    assert not tried.fits and tried.best().name == PYDATASET
+    text = repr(tried)
+    assert "does not fit 24.0 MiB" in text and "class Batches(keras.utils.PyDataset)" in text
+    figure = tried.plot()
+    bars = [patch.get_width() * 2**20 for patch in figure.axes[0].patches]
+    assert bars == pytest.approx([row.peak_bytes for row in tried.rows if row.applies])
+
+
+REFUSED = [
+    (trainings.own_loop, PYDATASET, "a loop of its own"),
+    (trainings.own_loop, "mixed_float16", "LossScaleOptimizer"),
+    (trainings.own_loop, "SGD", "without compile"),
+    (trainings.streamed, GENERATOR, "a stream already"),
+    (trainings.inputs_by_name, GENERATOR, "no class_weight with a generator"),
+    (trainings.images, "integers as targets", "not one-hot"),
+    (trainings.images, "recomputation of blocks", "no block"),
+    (trainings.images, "run_eagerly off", "does not run eagerly"),
+    (trainings.images, "float64 inputs as float32", "float64"),
+    (trainings.eager, "XLA on", "runs eagerly"),
+    (trainings.eager, "SGD with momentum", ""),
+]
+
+
+@pytest.mark.parametrize("train", {row[0] for row in REFUSED}, ids=lambda train: train.__name__)
+def test_what_cannot_be_applied_says_why(train):
+    wanted = {name: reason for each, name, reason in REFUSED if each is train}
+    tried = labkit.try_fixes(train, batch_size=64, fixes=list(wanted))
+    for name, reason in wanted.items():
+        assert tried[name].applies == (not reason) and reason in tried[name].why_not
+
+
+def test_layers_with_a_dtype_already_are_told():
+    dtypes = {"lstm(64": "lstm(64, dtype='float32'", "Dense(1)": "Dense(1, dtype='float32')"}
+    train = by_hand(trainings.sequences, dtypes)
+    tried = labkit.try_fixes(train, batch_size=64, fixes=["mixed_float16"])
+    assert "have their dtype already" in tried["mixed_float16"].why_not
+
+
+def test_a_policy_that_is_set_too_late_is_told():
+    tried = labkit.try_fixes(trainings.eager, batch_size=64, fixes=[])
+    assert "after the model is built" in repr(tried)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: labkit.try_fixes(trainings.arrays), "batch_size=64"),
+        (lambda: labkit.try_fixes(trainings.arrays, batch_size="64"), "batch_size=64"),
+        (lambda: labkit.try_fixes(trainings.arrays, batch_size=64, fixes="magic"), "no fix 'magic'"),
+        (
+            lambda: labkit.try_fixes(trainings.arrays, batch_size=64, memory_limit="1 EB"),
+            "not a size|more than",
+        ),
+        (lambda: labkit.try_fixes(None, batch_size=64), "takes a function"),
+        (lambda: labkit.try_fixes(trainings.arrays, batch_size=64, colour="red"), "colour"),
+        (lambda: labkit.try_fixes("raise ValueError('my mistake')", batch_size=1), "my mistake"),
+    ],
+)
+def test_bad_input_has_its_sentence(call, words):
+    with pytest.raises(LabkitError, match=words):
+        call()
+
+
+def test_stopped_it_returns_what_was_measured():
+    class Stopping:
+        def begin(self, value, done, total, doing=""):
+            if done == 1:
+                trying.stop()
+
+        def __getattr__(self, name):
+            return lambda *args, **kwargs: None
+
+    trying = TryingFixes(trainings.arrays, params={"batch_size": 64}, show=Stopping())
+    assert [row.name for row in trying.run().rows] == ["the code as it is"]
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ("model.fit(X, y, 32)", "model.fit(X, y, batch_size=16)"),
+        ("net.fit(x=X, y=y, batch_size=b, epochs=3)", "net.fit(X, y, batch_size=16, epochs=3)"),
+        ("self.model.fit(*data, verbose=0)", "self.model.fit(*data, verbose=0, batch_size=16)"),
+        ("model.fit(X, y, **options)", "model.fit(X, y, **options, batch_size=16)"),
+    ],
+)
+def test_a_call_is_rewritten_with_its_other_arguments_kept(text, changed):
+    call = Call(text, "fit")
+    call["batch_size"] = "16"
+    assert str(call) == changed
+
+
+def test_parts_of_a_tuple():
+    assert parts("(X[:3], y)") == ["X[:3]", "y"] and parts("held") == ["*held"]
+
+
+def test_every_fix_has_a_name_of_its_own_and_a_lesson():
+    fixes = all_fixes()
+    assert len({fix.name for fix in fixes}) == len(fixes) and all(fix.lesson for fix in fixes)
