@@ -46,6 +46,7 @@ REMAT = """def call(self, x):
             return keras.remat(self.forward)(x)
 
         def forward(self, x):"""
+STREAMED = "model.fit(Stream(X, y, weights, size=batch_size), verbose=0)"
 INTEGERS = "rng.integers(0, 10, 8192)"
 POLICY = "    import keras\n\n    keras.config.set_dtype_policy('mixed_bfloat16')"
 HALF = "batch_size=64):\n    size = batch_size // 2"
