@@ -30,15 +30,8 @@ def images(batch_size=32):
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss)
-    model.fit(
-        X,
-        y,
-        batch_size=batch_size,
-        sample_weight=weights,
-        validation_data=(X[:64], y[:64]),
-        epochs=1,
-        verbose=0,
-    )
+    held = (X[:64], y[:64])
+    model.fit(X, y, batch_size=batch_size, sample_weight=weights, validation_data=held, verbose=0)
 
 
 def sequences(batch_size=64):
@@ -138,8 +131,8 @@ def eager(batch_size=64):
     import keras
     import numpy as np
 
-    X, y = np.ones((512, 256), "float32"), np.ones((512, 1), "float32")
-    model = keras.Sequential([keras.layers.Dense(512, activation="relu"), keras.layers.Dense(1)])
+    X, y = np.ones((512, 1024), "float32"), np.ones((512, 1), "float32")
+    model = keras.Sequential([keras.layers.Dense(1024, activation="relu"), keras.layers.Dense(1)])
     model.compile("adam", "mse", run_eagerly=True)
     keras.config.set_dtype_policy("mixed_float16")
     model.fit(X, y, batch_size=batch_size, verbose=0)

@@ -73,7 +73,7 @@ class Row:
         """Predict the largest batch under the limit, from an Estimate of its trials."""
         self.estimate = estimate
         with contextlib.suppress(NothingFits):
-            self.largest = estimate.largest(limit) * self.divides
+            self.largest = (estimate.largest(limit) or 0) * self.divides
 
     def to_dict(self):
         """For JSON."""

@@ -103,7 +103,8 @@ class Streamed(Fix):
         if held:
             call["validation_data"] = self.call(held, size_of_held or size)
             if self.endless:
-                call["validation_steps"] = f"-(-len({held[0]}) // {size_of_held or size})"
+                first = f"{held[0][1:]}[0]" if held[0].startswith("*") else held[0]
+                call["validation_steps"] = f"-(-len({first}) // {size_of_held or size})"
 
 
 def _filled(data):
