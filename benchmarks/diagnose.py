@@ -17,7 +17,7 @@ from report import Report
 import labkit
 
 CORPUS = Path(__file__).parent.parent / "tests" / "corpus"
-NOTES = ("source", "held_out", "at_first_sight", "missed")
+NOTES = ("source", "held_out", "at_first_sight", "missed", "helps")
 LONG_BYTES = 200 * 10**6
 READ = """
 import resource, sys, time

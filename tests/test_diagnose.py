@@ -19,7 +19,7 @@ from labkit.logs.failure import Failure
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPECTED = json.loads((CORPUS / "expected.json").read_text())
-NOTES = ("source", "held_out", "at_first_sight", "missed")
+NOTES = ("source", "held_out", "at_first_sight", "missed", "helps")
 ACTIVATIONS = CORPUS / "real" / "activations_a.txt"
 GPU = "/job:localhost/replica:0/task:0/device:GPU:0"
 

@@ -32,6 +32,13 @@ SMALLER_EVALUATION = Advice(
     "02",
     applies=lambda failure: bool(failure.marks & forms.EVALUATES),
 )
+SMALLER_PREDICTION = Advice(
+    "Predict in smaller batches, or on parts of a large sample: predict() has a batch size of its own.",
+    "model.predict(X, batch_size=8)",
+    "02",
+    of_request(0.5),
+    lambda failure: bool(failure.marks & forms.PREDICTS) and several_samples(failure),
+)
 BATCH_PER_GPU = Advice(
     "Count the batch for each GPU: with several, fit() divides its batch among them, and NCCL needs memory "
     "too.",
@@ -127,6 +134,7 @@ ACCUMULATE = Advice(
 )
 LESS_ACTIVATIONS = (
     SMALLER_EVALUATION,
+    SMALLER_PREDICTION,
     SMALLER_BATCH,
     BATCH_PER_GPU,
     ACCUMULATE,
@@ -222,11 +230,18 @@ ADVICE = {
     "weights_or_optimizer while building": (NARROW_LAYER, GLOBAL_POOLING, WHO_HOLDS_IT),
     "weights_or_optimizer on a full device": (
         WHO_HOLDS_IT,
-        FREE_EARLIER,
         SMALLER_BATCH,
+        FREE_EARLIER,
         TAKE_LESS,
         LESS_STATE,
         FREEZE,
+    ),
+    "weights_or_optimizer before any batch": (
+        WHO_HOLDS_IT,
+        FREE_EARLIER,
+        TAKE_LESS,
+        SMALLER_BATCH,
+        LESS_STATE,
     ),
     "weights_or_optimizer after other models": (
         FREE_EARLIER,
@@ -447,13 +462,13 @@ ADVICE = {
     "host_memory on the CPU for weights": (NARROW_LAYER, GLOBAL_POOLING, LESS_STATE, MORE_ROOM),
     "host_memory without a word": (
         READ_AS_NEEDED,
+        SMALLER_BATCH,
         Advice(
             "Find out: run it as a script, and read how it ends (137 or Killed is the host's memory), or "
             "watch its "
             "memory as it runs.",
             "jupyter nbconvert --to script notebook.ipynb\npython notebook.py; echo $?",
         ),
-        SMALLER_BATCH,
         SMALLER_BUFFERS,
         MORE_ROOM,
     ),
@@ -502,8 +517,14 @@ def _of_activations(failure):
 def _of_weights(failure):
     if failure.is_in_loop:
         return "in a loop"
-    if tensors.is_tiny(failure) and not failure.needed_by_category:
-        return "after other models" if tensors.earlier_models(failure) else "on a full device"
+    if (tensors.is_tiny(failure) or failure.kind == "copy") and not failure.needed_by_category:
+        if tensors.earlier_models(failure):
+            return "after other models"
+        return (
+            "before any batch"
+            if "/" not in (failure.op or "/") or failure.is_building
+            else "on a full device"
+        )
     if tensors.looks_flattened(failure):
         return "behind Flatten"
     return "while building" if tensors.creates(failure) else ""

@@ -12,6 +12,8 @@ CERTAIN, LIKELY, GUESS = "certain", "likely", "a guess"
 _HOST_ALLOCATORS = {"cpu", "mklcpu", "cuda_host_bfc", "gpu_host_bfc", "gpu_host_allocator", "device_host_bfc"}
 _NO_SMALLER_PART = "A smaller batch will not help with that part: it does not depend on the batch."
 _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on the batch."
+_OWN_CONTEXT = 1536 * MIB  # of a device: CUDA's own data, and perhaps a screen's
+_MOSTLY = "Most of what a step holds on the device are activations, which grow with the batch."
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _memory_taken_before_start(failure):
         return LIKELY, [f"The driver itself refused{refused}"]
     if failure.others_bytes and limit and failure.others_bytes > 0.25 * limit:
         return CERTAIN, [f"Other processes hold {format_size(failure.others_bytes)} of the device."]
-    if failure.kind == "torch" and limit and failure.rest_bytes > 0.25 * limit:
+    if failure.kind == "torch" and limit and failure.rest_bytes > 0.15 * limit + _OWN_CONTEXT:
         said = (
             f"PyTorch counts {format_size(failure.rest_bytes)} of the device neither as its own nor as free"
         )
@@ -132,7 +134,7 @@ def _array_copied_to_device(failure):
             'stand-in that copy crashes; on a GPU it raises "Dst tensor is not initialized".'
         ]
     if failure.kind == "copy":
-        if tensors.is_of_weights(failure) or failure.marks & forms.IN_BATCHES:
+        if tensors.is_of_weights(failure) or tensors.comes_in_batches(failure):
             return None
         said = ["It failed while an array was copied from the host to the device."]
         if largest > 0.5 * (limit or largest + 1):
@@ -247,7 +249,7 @@ def _fragmentation(failure):
     requested, free = failure.requested_bytes, failure.free_bytes
     if failure.framework == "torch":
         unused = failure.unused_bytes or (failure.pool_bytes or 0) - (failure.in_use_bytes or 0)
-        if requested and unused >= 1.2 * requested:
+        if requested and unused >= 1.2 * requested and unused > 0.2 * (failure.limit_bytes or unused):
             said = f"PyTorch holds {format_size(unused)} of the device that it does not use"
             return LIKELY, [f"{said}, more than the {format_size(requested)} asked for: not in one piece."]
         return None
@@ -290,6 +292,8 @@ def _weights_or_optimizer(failure):
     why = list(evidence.of_weights(failure))
     if tensors.is_tiny(failure):
         return GUESS, [*evidence.tiny(failure), *why]
+    if failure.kind == "copy":
+        return GUESS, [*why, "All else had filled the device: the text does not say with what."]
     return LIKELY, [*why, _NO_SMALLER_BATCH]
 
 
@@ -318,7 +322,8 @@ def _activations(failure):
         named = "/" in (failure.op or "") and not tensors.is_of_weights(failure)
         if named:
             return GUESS, [*small, "The op belongs to a layer, not to the optimizer."]
-        return _of_the_process(failure) or ((GUESS, small) if small and failure.kind != "refused" else None)
+        known = failure.requested_bytes or failure.shape is not None
+        return _of_the_process(failure) or ((GUESS, [*small, _MOSTLY]) if known else None)
     said = [*small, evidence.first_dimension(failure)]
     if tensors.is_of_weights(failure):
         return GUESS, said
@@ -332,15 +337,13 @@ def _of_the_process(failure):
     limit, used = failure.limit_bytes, failure.in_use_bytes
     if not (limit and used) or used < 0.5 * limit or tensors.is_of_weights(failure):
         return None
-    said = f"This process itself holds {100 * used / limit:.0f} % of its limit; most of what a step holds are"
-    return GUESS, [f"{said} activations, which grow with the batch."]
+    return GUESS, [f"This process itself holds {100 * used / limit:.0f} % of its limit.", _MOSTLY]
 
 
 def _on_another_framework(failure):
     if tensors.in_optimizer(failure) or failure.marks & {"load_weights"}:
         return None
-    said = "Most of what a step holds on the device are activations, which grow with the batch."
-    return (LIKELY if failure.shape and failure.layer else GUESS), [said]
+    return (LIKELY if failure.shape and failure.layer else GUESS), [_MOSTLY]
 
 
 CAUSES = (  # in the order in which they are tried

@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 
-from ..logs.forms import MAKES_SLOTS, MAKES_WEIGHTS
+from ..logs.forms import IN_BATCHES, MAKES_SLOTS, MAKES_WEIGHTS, SPLITS
 from ..record.opnames import FORWARD_TYPES, GRADIENT, WEIGHT_GRADIENT, of_optimizer
 from ..sizes import MIB
 
@@ -14,6 +14,9 @@ _CREATED = re.compile(
     r"(?:\w{0,30}kernel|bias|gamma|beta|embeddings|moving_\w{4,8}|weights?)/(?:read|Assign|Const|zeros|ReadVariableOp|"
     r"\w{0,12}[Ii]nitial\w{0,12}(?:/.*)?))(?:_\d+)?$"
 )
+_BARE = re.compile(
+    r"(?:zeros|ones|Variable|random_\w{1,12}|truncated_normal)(?:_\d+)?(?:/|$)"
+)  # TensorFlow 1
 _RANDOM = (
     "RandomUniform",
     "StatelessRandomUniform",
@@ -60,7 +63,7 @@ _COUNTED = re.compile(
     r"(?:^|/)(?:training|adam|sgd|rmsprop|model|sequential|functional|Adam|RMSprop|SGD)_(\d{1,4})(?=/)",
     re.IGNORECASE,
 )
-TINY = 4 * MIB  # where no limit is told: less than this does not fill a device
+TINY = 8 * MIB  # where no limit is told: less than this does not fill a device
 FEW = 12  # chunks
 
 
@@ -96,6 +99,8 @@ def creates(failure):
     op = failure.op or ""
     if GRADIENT.search(op) or "dropout" in op.lower():
         return False
+    if _BARE.match(op):
+        return True
     if "/" in op:
         return _CREATED.search(op) is not None and not _optimizer_made(op)
     made = failure.last_part.startswith(_RANDOM) or failure.kernel in _MAKING_FILES
@@ -229,7 +234,13 @@ def is_whole_array(failure):
         or not last.lower().startswith(("gather", "_eagerconst", "expanddims", "strided_slice"))
     ):
         return False
-    return shape[0] >= 2048 or failure.has_words("validation_split")
+    return shape[0] >= 2048 or bool(failure.marks & SPLITS)
+
+
+def comes_in_batches(failure):
+    """Whether what was copied to the device is a batch, not a whole array."""
+    batched = re.search(r"IteratorGetNext|^(?:loss|training|metrics)/", failure.op or "")
+    return bool(batched or failure.marks & IN_BATCHES)
 
 
 def is_tiny(failure):
@@ -237,7 +248,7 @@ def is_tiny(failure):
     requested, limit = failure.requested_bytes, failure.limit_bytes
     if requested is None:
         return failure.shape == ()
-    return requested < (0.01 * limit if limit else TINY)
+    return requested <= (0.01 * limit if limit else TINY)
 
 
 def earlier_models(failure):

@@ -58,10 +58,10 @@ FORMS = (
     ),
     (
         "full",
-        "on device ordinal|bytes of device memory|llocated so far|kIOGPUCommandBuffer|"
+        "cuda runtime error|on device ordinal|bytes of device memory|llocated so far|kIOGPUCommandBuffer|"
         "bad_alloc: out_of_memory",
         r"allocate request for (?P<size>[\d.]{1,20} ?[KMGTPE]?i?B) \((?P<bytes>\d{1,20})B\) on device ordinal"
-        r"|Error allocating (?P<same>\d{1,20}) bytes of device memory"
+        r"|cuda runtime error \(2\) ?: out of memory|Error allocating (?P<same>\d{1,20}) bytes of device memory"
         r"|ut of memory allocating (?P<more>[\d,]{1,26}) bytes "
         r"\(allocated so far: (?P<used>[\d,]{1,26}) bytes"
         r"|kIOGPUCommandBufferCallbackErrorOutOfMemory|bad_alloc: out_of_memory: (?:CUDA|RMM)",
@@ -303,8 +303,16 @@ MAKES_SLOTS = {
     "torch/optim",
 }
 PREDICTS = {"in predict", "def predict", ".predict("}
-EVALUATES = {"in evaluate", "def evaluate", ".evaluate(", "test_function", "test_step", "test_on_batch"}
-SPLITS = {"validation_split", "train_validation_split"}
+EVALUATES = {
+    "in evaluate",
+    "def evaluate",
+    ".evaluate(",
+    "test_function",
+    "test_step",
+    ".eval(",
+    "test_on_batch",
+}
+SPLITS = {"validation_split=", "train_validation_split"}
 ONE_HOT = {"to_categorical", "one_hot", "get_dummies", "np.eye", "OneHotEncoder", "onehot"}
 FOLDS = {"KFold", "kf.split", "kfold", "n_splits", "cross_val", "GridSearch", " fold "}
 IN_BATCHES = {
@@ -314,7 +322,7 @@ IN_BATCHES = {
     "evaluate_generator",
     "training_generator",
 }
-WORKERS = {"use_multiprocessing", "multiprocessing", "num_workers", "DataLoader", "workers="}
+WORKERS = {"use_multiprocessing=True", "multiprocessing/", "multiprocessing\\", "num_workers=", "DataLoader"}
 MARKS = (
     *sorted(PREDICTS | EVALUATES | SPLITS | ONE_HOT | FOLDS | IN_BATCHES | WORKERS),
     "optimizer",

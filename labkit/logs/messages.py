@@ -36,7 +36,7 @@ _MORE = (  # what stands beside the size that was asked for: PyTorch's and Thean
     ("unused_bytes", r"; ([\d.]{1,12} ?[KMGT]i?B) cached"),
     ("others_bytes", r"Process \d{1,9} has ([\d.]{1,12} ?[KMGT]i?B) memory in use"),
 )
-_NEVER = 2**50  # bytes, a million GiB: no memory has that, the size itself is wrong
+_NEVER = 2**44  # bytes, 16 TiB: no device has that, the size itself is wrong
 
 _CHATTER = re.compile(
     r"(?:\d{4}-\d\d-\d\d [\d:.]+: [IWEF] |[IWEF]\d{4} \S+\s+\d+ \S+:\d+\] )"

@@ -39,7 +39,7 @@ _OP_TYPE = re.compile(
 )
 _EPOCH = re.compile(r"Epoch (\d{1,7})(?:/(\d{1,7}))?\b")
 _DONE = re.compile(r"(?:^|\s)(\d{1,7})/\1 (?:- \d{1,7}s|\[=|\S{0,4}━)")
-_BATCH = re.compile(r"[Bb]atch[_ ]size\W{1,4}(\d{1,7})\b")
+_BATCH = re.compile(r"[Bb]atch[-_ ]size\W{1,4}(\d{1,7})\b")
 _GIVEN = re.compile(r"with (\d{1,9}) MB memory")
 _TOTAL = re.compile(r"[Tt]otal ?[Mm]emory: ([\d.]{1,12}[MG]iB)(?: freeMemory: ([\d.]{1,12}[KMG]iB))?")
 _FREE_OF = re.compile(r"Free memory/Total memory: (\d{1,18})/(\d{1,18})")
@@ -79,7 +79,7 @@ _CONTEXT = (
     *_WORDS,
     *(needle for needles, _, _ in NO_MEMORY for needle in needles),
     *("{{node", "[[Node", "[[node", *_TRACEBACK, "[Op:", "__wrapped__", "Epoch ", "/step", "retracing"),
-    *("atch_size", "atch size", " MB memory", "otalMemory", "otal memory", *MARKS, *_JAX),
+    *("atch_size", "atch size", "atch-size", " MB memory", "otalMemory", "otal memory", *MARKS, *_JAX),
     *("when calling", "Tensor(shape=", "Free memory/Total memory", "Error", "Exception"),
 )
 _NEEDLES = tuple(
@@ -303,6 +303,9 @@ class _Reader:
         node = node and next(filter(None, node.groups()))
         op_type = op_type and next(filter(None, op_type.groups()))
         near = self._near(number)
+        edge = node and re.fullmatch(r"([^_].*)/_\d+", node)  # a copy of that op's output between devices
+        if edge and self._near(number) and self._near(number).kind == "copy":
+            node = edge[1]
         if node and not re.search(r"(?:^|/)_\d*", node):
             self._node = self._node or node
             if near and near.op is None:
@@ -334,7 +337,7 @@ class _Reader:
         marks = {mark for mark in MARKS if mark in text} if _FRAME.match(text) else set()
         if marks:
             self._marks, self._marks_at = self._marks | marks, number
-        if marks and (near := self._near(number)) and self._traceback_at > near.line:
+        if marks and (near := self._near(number)) and not 0 <= self._traceback_at <= near.line:
             near.marks |= marks
         log.errors += _ERROR.match(text) is not None
         log.retraced += "retracing" in text
@@ -410,6 +413,8 @@ def _same(old, new):
         return refused is None or failed is None or abs(refused - failed) <= max(256, 0.01 * refused)
     if old.kind != new.kind or old.kind == "refused":
         return False
+    if old.kind == "host" and old.shape is None and new.shape is not None:
+        return new.line - old.last_line < 10  # VS Code shows the error's type on a line of its own
     if old.kind == "driver":  # after a refusal CUDA is asked for less and less
         return new.line - old.last_line < 30
     if old.kind == "xla" and old.requested_bytes and new.requested_bytes:
