@@ -456,7 +456,23 @@ ADVICE = {
         READ_AS_NEEDED,
     ),
     "host_memory of workers": (FEWER_WORKERS, READ_AS_NEEDED, SMALLER_BUFFERS, MORE_ROOM),
-    "host_memory of workers by /dev/shm": (FEWER_WORKERS, MORE_ROOM),
+    "host_memory shared by workers": (
+        Advice("Give the container more shared memory.", "docker run --shm-size=2g ..."),
+        FEWER_WORKERS,
+        SMALLER_BATCH,
+    ),
+    "host_memory that grows": (
+        Advice(
+            "Keep Python numbers, not tensors, between iterations, and do not collect batches or "
+            "predictions in lists.",
+            "losses.append(float(loss))",
+            "10",
+        ),
+        LESS_AT_ONCE,
+        SMALLER_BUFFERS,
+        FEWER_WORKERS,
+        MORE_ROOM,
+    ),
     "host_memory pinned": (SMALLER_BUFFERS, SMALLER_BATCH, READ_AS_NEEDED, MORE_ROOM),
     "host_memory on the CPU": (SMALLER_BATCH, HALF_THE_BITS, READ_AS_NEEDED, MORE_ROOM),
     "host_memory on the CPU for weights": (NARROW_LAYER, GLOBAL_POOLING, LESS_STATE, MORE_ROOM),
@@ -547,13 +563,21 @@ def _of_taken(failure):
 def _of_host(failure):
     if failure.marks & forms.ONE_HOT:
         return "for one-hot targets"
-    if failure.kind in ("paging", "pinned", "died"):
-        return {"paging": "on Windows", "pinned": "pinned", "died": "without a word"}[failure.kind]
+    if failure.kind in _HOST_KINDS:
+        return _HOST_KINDS[failure.kind]
     if failure.allocator in ("cpu", "mklcpu") and not tensors.is_whole_array(failure):
         return "on the CPU for weights" if tensors.is_of_weights(failure) else "on the CPU"
+    if (failure.epoch or 0) >= 3 or failure.done >= 2:
+        return "that grows"
     return "of workers" if failure.marks & forms.WORKERS else ""
 
 
+_HOST_KINDS = {
+    "paging": "on Windows",
+    "pinned": "pinned",
+    "died": "without a word",
+    "shared": "shared by workers",
+}
 _SPECIAL = {
     "activations": _of_activations,
     "weights_or_optimizer": _of_weights,

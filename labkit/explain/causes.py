@@ -1,5 +1,6 @@
 """The causes of running out of memory: what each means, and the rule by which a failure is recognized."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from . import evidence, tensors
 
 CERTAIN, LIKELY, GUESS = "certain", "likely", "a guess"
 _HOST_ALLOCATORS = {"cpu", "mklcpu", "cuda_host_bfc", "gpu_host_bfc", "gpu_host_allocator", "device_host_bfc"}
+_VAGUE = re.compile(r"[Ff]ailed to call|No algorithm|DNN library|CUDNN_STATUS_[IN]|CUBLAS_STATUS_N")
 _NO_SMALLER_PART = "A smaller batch will not help with that part: it does not depend on the batch."
 _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on the batch."
 _OWN_CONTEXT = 1536 * MIB  # of a device: CUDA's own data, and perhaps a screen's
@@ -54,6 +56,10 @@ def _host_memory(failure):
             f"used: "
             "each worker process counts with all its libraries."
         ]
+    if failure.kind == "shared":
+        return LIKELY, [
+            f"{said} It was the part that processes share, /dev/shm, which a container keeps small."
+        ]
     if failure.kind == "pinned":
         return LIKELY, [
             "What CUDA refused is memory of the host: TensorFlow wanted to pin it for copies to the GPU."
@@ -84,7 +90,7 @@ def _memory_taken_before_start(failure):
             "does."
         ]
     if failure.kind == "library":
-        sure = GUESS if "ThenRnn" in failure.quote and not failure.is_nearly_full else LIKELY
+        sure = GUESS if _VAGUE.match(failure.quote) and not failure.is_nearly_full else LIKELY
         return sure, [
             "A CUDA library could not be set up on the device, usually because no memory is left for it."
         ]

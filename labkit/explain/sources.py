@@ -244,7 +244,10 @@ def _of_no_failure(log):
     if log.no_memory:
         line, words, reason = log.no_memory
         said = [f'Line {line:,}: "{_short(words)}"', reason]
-        return without_cause("not_oom", [*said, "No memory ran out here, whatever it calls itself."])
+        sure = causes.LIKELY if "usually" in reason else causes.CERTAIN
+        return without_cause(
+            "not_oom", [*said, "No memory ran out here, whatever it calls itself."], sure=sure
+        )
     if log.wording:
         line, words = log.wording
         said = "It speaks of memory that ran out, but in no form known here: cut off, or another program's."

@@ -61,7 +61,8 @@ FORMS = (
         "cuda runtime error|on device ordinal|bytes of device memory|llocated so far|kIOGPUCommandBuffer|"
         "bad_alloc: out_of_memory",
         r"allocate request for (?P<size>[\d.]{1,20} ?[KMGTPE]?i?B) \((?P<bytes>\d{1,20})B\) on device ordinal"
-        r"|cuda runtime error \(2\) ?: out of memory|Error allocating (?P<same>\d{1,20}) bytes of device memory"
+        r"|cuda runtime error \(2\) ?: out of memory"
+        r"|Error allocating (?P<same>\d{1,20}) bytes of device memory"
         r"|ut of memory allocating (?P<more>[\d,]{1,26}) bytes "
         r"\(allocated so far: (?P<used>[\d,]{1,26}) bytes"
         r"|kIOGPUCommandBufferCallbackErrorOutOfMemory|bad_alloc: out_of_memory: (?:CUDA|RMM)",
@@ -115,12 +116,22 @@ FORMS = (
     (
         "library",
         "cudnn handle|cublas handle|cuDNN failed to initialize|launch failed|cusolver|cuSolver|"
-        "_STATUS_ALLOC|CUFFT_ALLOC_FAILED|ThenRnn|cuFFT batched plan|MIOpen handle|rocblas handle",
+        "_STATUS_ALLOC|No algorithm worked|DNN library|_STATUS_INTERNAL_ERROR|_STATUS_NOT_INIT|"
+        "CUFFT_ALLOC_FAILED|ThenRnn|cuFFT batched plan|MIOpen handle|rocblas handle",
         r"(?:[Cc]ould not create|[Ff]ailed to create) (?:cudnn|cublas|cusolver|cuSolver|MIOpen"
         r"|rocblas)\w* handle"
         r"|cuDNN failed to initialize|Blas \w{4,10} launch failed|(?i:cusolver)\S{0,40} (?:call )?failed"
         r"|(?:CUDNN|CUBLAS|CUSOLVER|CUSPARSE)_STATUS_ALLOC_FAILED|CUFFT_ALLOC_FAILED"
-        r"|[Ff]ailed to call ThenRnn\w{4,12}|[Ff]ailed to create cuFFT batched plan",
+        r"|No algorithm worked|DNN library (?:is not|was not|initialization)"
+        r"|CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED)"
+        r"|CUBLAS_STATUS_NOT_INITIALIZED|[Ff]ailed to call ThenRnn\w{4,12}"
+        r"|[Ff]ailed to create cuFFT batched plan",
+    ),
+    (
+        "shared",
+        "out of shared memory|/dev/shm|hared memory object",
+        r"out of shared memory|(?:/dev/shm|[Ss]hared memory object).{0,80}(?:[Nn]o space|allocate)"
+        r"|[Nn]o space.{0,80}/dev/shm",
     ),
     (
         "numpy",
@@ -153,23 +164,32 @@ FORMS = (
     (
         "host",
         "WinError 8]|emory resources|heap|C error: out of memory|nsufficient memory|array is too big|"
-        "0xC0000017|rray buffer allocation",
+        "0xC0000017|0xc0000017|rray buffer allocation",
         r"WinError 8\]|[Nn]ot enough memory resources|OutOfMemoryError: (?:Java heap|GC overhead)"
         r"|heap out of memory|Reached heap limit|C error: out of memory|Insufficient memory\b"
-        r"|array is too big; `arr|0xC0000017|Array buffer allocation failed",
+        r"|array is too big; `arr|0x[Cc]0000017|Array buffer allocation failed",
     ),
     (
         "session",
         "available RAM|than is available|memory limit|emory than|out-of-memory|TERM_MEMLIMIT|"
-        "low on resource: memory|memory quota exceeded|OUT_OF_MEMORY|used too much memory|"
+        "low on resource: memory|emory quota|job killed: |OUT_OF_MEMORY|used too much memory|"
         "physical memory used",
         r"(?i:crashed after using all (?:of the )?available RAM"
         r"|tried to allocate more memory than is available"
         r"|used (?:more|too much) memory(?: than)?|exceeded (?:job |step |its "
         r"|the )?(?:virtual )?memory limit"
         r"|exceeding memory limits?|TERM_MEMLIMIT|ran out-of-memory and exited|low on resource: memory"
-        r"|memory quota exceeded|(?:State|Reason)\W{1,4}OUT_OF_ME\w{0,6}|of physical memory used"
+        r"|memory quota exceeded|exceeded its memory quota|job killed: \w{0,2}mem|(?:State"
+        r"|Reason)\W{1,4}OUT_OF_ME\w{0,6}|of physical memory used"
         r"|memory limit exceeded|over memory limit)",
+    ),
+    (
+        "full",
+        "ut of memory|UT OF MEMORY|VRAM|GPU memory|gpu memory|显存|0x8007000",
+        r"(?i:\b(?:cuda\w{0,30}|gpu\w{0,30}|cudnn|hip|vram|webgl|metal|directml|dml)\b.{0,120}out of memory"
+        r"|out of memory.{0,60}\b(?:gpu|device|cuda|vram)\b|(?:insufficient|not enough) (?:gpu memory|vram)"
+        r"|amount of gpu memory .{0,60}could not be allocated|status: internal: out of memory)|显存(?:不足"
+        r"|溢出)",
     ),
     (
         "proto",
@@ -188,7 +208,7 @@ FORMS = (
     (
         "killed",
         _KILLED_IN.replace("\\", ""),
-        rf"(?:^|[\s\d.:\]])(?:{_KILLED_IN})(?:\s{{2,20}}\S.*)?\s*$|killed by signal: Killed",
+        rf"(?:^|[\s\d.:\]])(?:{_KILLED_IN})(?:\s{{2,20}}\S.*)?\s*$|killed by signal: Killed|^Killed: 9",
     ),
     (
         "killed",
@@ -198,19 +218,24 @@ FORMS = (
     ),
     (
         "died",
-        "ernel |ernelRestarter|DeadKernel|session crashed|notebook crashed|内核似乎挂掉|0xC0000409|"
-        "-1073740791|ernel\n|Kernel|kernel|Canceled future|R Session|session aborted",
+        "ernel |ernelRestarter|DeadKernel|ession crashed|otebook crashed|内核似乎|カーネル|oyau |дро |"
+        "0xC0000409|-1073740791|Canceled future|R Session|ession aborted",
         r"(?i:\bkernel\b.{0,80}?\b(?:appears to have died|(?:has |have |just |unexpectedly )?died\b"
         r"|(?:has )?crashed"
         r"|is dead\b|was (?:killed|terminated)|is unresponsive)|dead kernel"
         r"|unexpected(?:ly)? (?:kernel )?restart"
         r"|KernelRestarter: restarting kernel|DeadKernelError|your (?:session|notebook) (?:has )?crashed"
-        r"|Canceled future for execute_request|session aborted|0xC0000409|-1073740791)|内核似乎挂掉",
+        r"|Canceled future for execute_request|session aborted|0xC0000409|-1073740791)"
+        r"|内核似乎挂掉|カーネルが(?:停止|クラッシュ)|(?i:kernel scheint (?:abgestürzt|gestorben)"
+        r"|kernel (?:sembra essere morto|parece (?:haber muerto|ter morrido))"
+        r"|noyau (?:semble être|est) mort|ядро (?:умерло|упало|аварийно))",
     ),
     (
         "crashed",
-        "egmentation fault|code 139|status 139|SIGSEGV|status -11|code -11|code: -11",
-        rf"(?i:Segmentation fault|SIGSEGV|{_CODES}(?:139|-11)\b)",
+        "egmentation fault|code 139|status 139|SIGSEGV|status -11|code -11|code: -11|0xC0000005|-1073741819|"
+        "core dumped|Speicherzugriffsfehler|rreur de segmentation|段错误|Bus error|(139)",
+        rf"(?i:Segmentation fault|SIGSEGV|{_CODES}(?:139|-11)\b|0xC0000005|-1073741819|core dumped)"
+        r"|Speicherzugriffsfehler|rreur de segmentation|段错误|Bus error",
     ),
 )
 FORMS = tuple((kind, needles.split("|"), pattern) for kind, needles, pattern in FORMS)
@@ -251,7 +276,9 @@ NO_MEMORY = (
     (
         "can't start new thread|pthread_create|Resource temporarily unavailable",
         r"can't start new thread|pthread_create (?:failed|\w{0,20}).{0,20}|Resource temporarily unavailable",
-        "No more threads or processes may be started: use fewer workers, or raise the limit (ulimit -u).",
+        "No more threads or processes may be started, usually for a limit on their number: use fewer "
+        "workers, or "
+        "raise it (ulimit -u).",
     ),
 )
 NO_MEMORY = tuple((needles.split("|"), pattern, reason) for needles, pattern, reason in NO_MEMORY)
@@ -268,6 +295,7 @@ WORDING = (
     r"|r[au]n(?:ning)? out of (?:\w{1,12} )?(?:memory|RAM|VRAM)|unable to (?:re)?allocate|bad_alloc"
     r"|ENOMEM"
     r"|(?:failed|failure|fails|could not|couldn't|cannot|can't|unable) (?:to )?(?:re)?(?:m|c)?alloc"
+    r"|could not be allocated|insufficient system resources|exceed\w{0,3} (?:\w{1,12} ){0,2}memory"
     r"|using all (?:of the )?available (?:RAM|memory)|内存不足|显存不足|記憶體不足|メモリ不足|メモリが不足"
     r"|메모리 ?부족"
     r"|(?:нехватк|недостаточно|не хватает|не хватило) (?:\w{1,12} )?памят|m[ée]moire insuffisante"
@@ -278,62 +306,42 @@ WORDING = (
 )
 NO_WORDING = r"illegal memory access|memory leak|out of memory error handling"
 
-MAKES_WEIGHTS = {
-    "add_weight",
-    "/initializers/",
-    "init_ops",
-    "in build",
-    "build_wrapper",
-    "self.add(layer)",
-    "load_weights",
-    "batch_set_value",
-    "variables_initializer",
-    "assign_op.h",
-    "variable_ops.cc",
-    "init_scope",
-}
-MAKES_SLOTS = {
-    "_resource_apply",
-    "get_updates",
-    "_create_slots",
-    "add_variable_from_reference",
-    "add_slot",
-    "_create_all_weights",
-    "optimizer.step",
-    "torch/optim",
-}
-PREDICTS = {"in predict", "def predict", ".predict("}
-EVALUATES = {
-    "in evaluate",
-    "def evaluate",
-    ".evaluate(",
-    "test_function",
-    "test_step",
-    ".eval(",
-    "test_on_batch",
-}
-SPLITS = {"validation_split=", "train_validation_split"}
-ONE_HOT = {"to_categorical", "one_hot", "get_dummies", "np.eye", "OneHotEncoder", "onehot"}
-FOLDS = {"KFold", "kf.split", "kfold", "n_splits", "cross_val", "GridSearch", " fold "}
-IN_BATCHES = {
-    "fit_generator",
-    "train_on_batch",
-    "predict_generator",
-    "evaluate_generator",
-    "training_generator",
-}
-WORKERS = {"use_multiprocessing=True", "multiprocessing/", "multiprocessing\\", "num_workers=", "DataLoader"}
-MARKS = (
-    *sorted(PREDICTS | EVALUATES | SPLITS | ONE_HOT | FOLDS | IN_BATCHES | WORKERS),
-    "optimizer",
-    *sorted(MAKES_SLOTS | MAKES_WEIGHTS),
-    "from_tensor_slices",
-    "convert_to_tensor",
-    "mbedding",
-    "ttention",
-    "random_op.cc",
-    "backward()",
-    "in call",
-    "model.save",
-    "saved_model",
+
+def _words(words):
+    return set(words.split("|"))
+
+
+# Pieces of tracebacks that distinguish the causes.
+MAKES_WEIGHTS = _words(
+    "add_weight|/initializers/|init_ops|in build|build_wrapper|self.add(layer)|load_weights|batch_set_value|"
+    "variables_initializer|assign_op.h|variable_ops.cc|init_scope"
+)
+MAKES_SLOTS = _words(
+    "_resource_apply|get_updates|_create_slots|add_variable_from_reference|add_slot|_create_all_weights|"
+    "optimizer.step|torch/optim"
+)
+PREDICTS = _words("in predict|def predict|.predict(")
+EVALUATES = _words("in evaluate|def evaluate|.evaluate(|test_function|test_step|.eval(|test_on_batch")
+SPLITS = _words("validation_split=|train_validation_split")
+ONE_HOT = _words("to_categorical|one_hot|get_dummies|np.eye|OneHotEncoder|onehot")
+FOLDS = _words("KFold|kf.split|kfold|n_splits|cross_val|GridSearch| fold ")
+IN_BATCHES = _words(
+    "fit_generator|train_on_batch|predict_generator|evaluate_generator|training_generator|predict_on_batch"
+)
+WORKERS = _words("use_multiprocessing=True|multiprocessing/|multiprocessing\\|num_workers=|DataLoader")
+OTHER_MARKS = _words(
+    "optimizer|from_tensor_slices|convert_to_tensor|mbedding|ttention|random_op.cc|backward()|in call|"
+    "model.save|saved_model"
+)
+MARKS = sorted(
+    MAKES_WEIGHTS
+    | MAKES_SLOTS
+    | PREDICTS
+    | EVALUATES
+    | SPLITS
+    | ONE_HOT
+    | FOLDS
+    | IN_BATCHES
+    | WORKERS
+    | OTHER_MARKS
 )

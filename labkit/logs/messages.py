@@ -54,8 +54,8 @@ def compiled_forms():
 
 
 @functools.cache
-def _compiled(pattern):
-    return re.compile(pattern)
+def _compiled(pattern, flags=0):
+    return re.compile(pattern, flags)
 
 
 def failure(number, text):
@@ -78,6 +78,8 @@ def is_cut_off(failure):
 
 def no_memory(text):
     """What a line speaks of that calls itself exhausted but is no memory; None if nothing of the kind."""
+    if "quota" in text and "emory" in text:
+        return None
     for needles, pattern, reason in NO_MEMORY:
         if any(needle in text for needle in needles) and _compiled(pattern).search(text):
             return reason
@@ -86,7 +88,7 @@ def no_memory(text):
 
 def speaks_of_memory(text):
     """Whether a line says in any words that memory ran out."""
-    return bool(_compiled(WORDING).search(text)) and not _compiled(NO_WORDING).search(text)
+    return bool(_compiled(WORDING, re.IGNORECASE).search(text)) and not _compiled(NO_WORDING).search(text)
 
 
 def _kind(kind, text, groups):
@@ -94,8 +96,10 @@ def _kind(kind, text, groups):
         return "warning"
     if kind == "xla" and ("rofiling failure" in text or "scratch" in text):
         return "refused"  # a workspace that an algorithm was tried with, not a compiled step
-    if kind == "host" and re.search(r"(?i:\bdevice memory|cudaError|cuda_error)", text):
+    if kind == "host" and re.search(r"(?i:\bdevice memory|cudaerror|cuda_error|\bdml\b|directml)", text):
         return "full"
+    if kind == "xla" and "Attempting to allocate" in text and "loading program" not in text:
+        return "full"  # a buffer, not a compiled step
     return "host" if kind == "numpy" else kind
 
 

@@ -70,7 +70,7 @@ _WORDS = (
         "émoire",
         "moire insuf",
         "peicher",
-        "memória",
+        "emori",
         "bellek",
         "EXHAUSTED",
     ),
