@@ -161,13 +161,15 @@ def _arrays_in_use(failure):
     if (failure.requested_bytes or 0) >= 0.5 * largest or failure.held_by_category:
         return None
     on_weights = tensors.is_of_weights(failure)
+    large = tensors.large_chunks(failure)
+    if large and (large[1] or not on_weights):
+        return LIKELY if large[1] or not failure.is_alone else GUESS, [
+            evidence.of_large_chunks(failure, *large)
+        ]
     if limit and largest > (0.9 if on_weights else 0.6) * limit:
         sure = GUESS if "/" in (failure.op or "") and largest < 0.9 * limit else LIKELY
         return sure, [evidence.one_chunk(failure)]
-    found = tensors.large_chunks(failure)
-    if found is None or on_weights and found[1] is None:
-        return None
-    return LIKELY if found[1] or not failure.is_alone else GUESS, [evidence.of_large_chunks(failure, *found)]
+    return None
 
 
 def _predict_output(failure):

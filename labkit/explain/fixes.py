@@ -46,8 +46,7 @@ class Advice:
 
     def fix(self, failure, fits=None):
         """The Fix for one failure."""
-        saves = None if tensors.is_tiny(failure) else self.saves(failure)
-        return Fix(self.sentence, self.code, LESSONS.get(self.lesson, ""), saves or None)
+        return Fix(self.sentence, self.code, LESSONS.get(self.lesson, ""), self.saves(failure) or None)
 
 
 class SmallerBatch(Advice):
@@ -93,8 +92,8 @@ def may_be_wide(failure):
 
 
 def of_request(share):
-    """Saves this share of what was asked for."""
-    return lambda failure: failure.requested_bytes and int(share * failure.requested_bytes)
+    """Saves this share of what was asked for, if that counts at all."""
+    return lambda failure: 0 if tensors.is_tiny(failure) else int(share * (failure.requested_bytes or 0))
 
 
 def of_array(share):
@@ -121,7 +120,7 @@ def optimizer_state(failure):
 def half_of_activations(failure):
     """Saves half of the activations, or of the tensor."""
     kept = (failure.needed_by_category or {}).get("activations")
-    return (kept or failure.requested_bytes or 0) // 2
+    return kept // 2 if kept else of_request(0.5)(failure)
 
 
 def of_one_hot(failure):

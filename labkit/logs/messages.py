@@ -72,6 +72,8 @@ def failure(number, text):
 
 def is_cut_off(failure):
     """Whether the line seems to end in the middle of what the Failure should say."""
+    if failure.kind == "oom" and failure.shape is not None:
+        return failure.tensor_bytes is None
     said = failure.shape is not None or failure.requested_bytes is not None
     return failure.kind in ("oom", "refused", "xla", "torch", "driver", "numpy") and not said
 

@@ -80,7 +80,7 @@ _CONTEXT = (
     *(needle for needles, _, _ in NO_MEMORY for needle in needles),
     *("{{node", "[[Node", "[[node", *_TRACEBACK, "[Op:", "__wrapped__", "Epoch ", "/step", "retracing"),
     *("atch_size", "atch size", "atch-size", " MB memory", "otalMemory", "otal memory", *MARKS, *_JAX),
-    *("when calling", "Tensor(shape=", "Free memory/Total memory", "Error", "Exception"),
+    *(TRIED, "when calling", "Tensor(shape=", "Free memory/Total memory", "Error", "Exception"),
 )
 _NEEDLES = tuple(
     needle.encode()
@@ -220,8 +220,9 @@ class _Reader:
                 if needle == CONSTANT.encode():  # the shape is in the lines that follow
                     end = max(end, block.find(b"\n}", at, at + LINE_CHARACTERS // 3))
                 elif needle == TRIED.encode():  # PyTorch's long line is often broken
-                    for _ in range(6):
-                        end = max(end, block.find(b"\n", end + 1, at + LINE_CHARACTERS // 3))
+                    end = max(
+                        end, at + len(b"\n".join(block[at : at + LINE_CHARACTERS // 3].split(b"\n")[:7]))
+                    )
                 if end - start > LINE_CHARACTERS:
                     start = max(start, at - LINE_CHARACTERS // 3)
                     end = min(end, start + LINE_CHARACTERS)
@@ -247,8 +248,7 @@ class _Reader:
         self._read_context(number, text)
         new = failure(number, text)
         if new and is_cut_off(new) and following:
-            whole = failure(number, _joined(text, following.decode("utf-8", "replace")))
-            new = whole if whole and whole.kind == new.kind and not is_cut_off(whole) else new
+            new = _whole(new, text, following.decode("utf-8", "replace"))
         if new is None:
             self._read_names(number, text)
             self._read_words(number, text)
@@ -314,7 +314,7 @@ class _Reader:
             self._op_type = self._op_type or op_type
             if near and near.op_type is None:
                 near.op_type = op_type
-        if near and len(near.arguments) < 20 and number > near.line:
+        if near and len(near.arguments) < 20 and number >= near.line:
             near.arguments += [
                 (tuple(map(int, re.findall(r"\d+", shape))), dtype)
                 for shape, dtype in _ARGUMENT.findall(text)
@@ -397,13 +397,19 @@ def _line(data):
     return " ".join(text.split()) if "\n" in text else text
 
 
-def _joined(text, following):
-    """A line and those after it as one: without a space where a number or a shape was broken."""
-    for line in following.strip("\r\n").splitlines()[:3]:
-        text, line = text.rstrip(), line.strip(" \t>|#")
-        tight = text[-1:] in "0123456789,.[" and line[:1] in "0123456789,.]"
-        text += line if tight else f" {line}"
-    return text
+def _whole(cut, text, following):
+    """The Failure of a line that is broken in the middle of its message, from it and the next lines."""
+    following = [line.strip(" \t>|#") for line in following.strip("\r\n").splitlines()[:3]]
+    digits = "0123456789,.["
+    for words in (" ", ""):  # broken between words, or in the middle of one
+        joined = text.rstrip()
+        for line in following:
+            inside = joined[-1:] in digits and line[:1] in digits.replace("[", "]")
+            joined += line if inside else f"{words}{line}"
+        found = failure(cut.line, joined)
+        if found and found.kind == cut.kind and not is_cut_off(found):
+            return found
+    return cut
 
 
 def _same(old, new):
