@@ -36,6 +36,13 @@ def test_the_corpus(name):
     assert bool(differences(name)) == ("missed" in EXPECTED[name]), differences(name)
 
 
+@pytest.mark.parametrize("name", [name for name, entry in EXPECTED.items() if entry["helps"]])
+def test_a_fix_that_helps_stands_first_or_second(name):
+    """`helps`: words of fixes that would have helped, by what the thread says or by the arithmetic."""
+    first = [fix.sentence.lower() for fix in labkit.diagnose(CORPUS / name).fixes[:2]]
+    assert any(words.lower() in sentence for words in EXPECTED[name]["helps"] for sentence in first), first
+
+
 def test_every_file_of_the_corpus_is_expected_and_has_a_source():
     files = {str(path.relative_to(CORPUS)) for path in CORPUS.glob("*/*.txt")}
     assert files == set(EXPECTED)

@@ -1,4 +1,4 @@
-"""diagnose() on families of texts: other versions, op names, units, shapes, line breaks and cuts of one kind."""
+"""diagnose() on families of texts: other versions, op names, units, shapes, line breaks of one kind."""
 
 import math
 
