@@ -16,6 +16,7 @@ from .fixes import (
     on_tensorflow,
     optimizer_state,
     several_samples,
+    trains_on_several,
 )
 
 SIXTEEN_BITS = 'keras.mixed_precision.set_global_policy("mixed_float16")'
@@ -24,7 +25,7 @@ SMALLER_BATCH = SmallerBatch(
     "model.fit(X, y, batch_size=...)",
     "02",
     of_request(0.5),
-    several_samples,
+    lambda failure: several_samples(failure) and not failure.marks & forms.PREDICTS,
 )
 SMALLER_EVALUATION = Advice(
     "Evaluate in smaller batches too: evaluate() and validation_data have a batch size of their own.",
@@ -39,6 +40,7 @@ SMALLER_PREDICTION = Advice(
     of_request(0.5),
     lambda failure: bool(failure.marks & forms.PREDICTS) and several_samples(failure),
 )
+FEWER_AT_ONCE = (SMALLER_EVALUATION, SMALLER_PREDICTION, SMALLER_BATCH)
 BATCH_PER_GPU = Advice(
     "Count the batch for each GPU: with several, fit() divides its batch among them, and NCCL needs memory "
     "too.",
@@ -125,17 +127,23 @@ RECOMPUTE = Advice(
     "Keep fewer activations, and recompute them in the backward pass (gradient checkpointing).",
     "return keras.remat(self.block)(x)  # in a layer of your own",
     "09",
+    applies=lambda failure: not failure.marks & (forms.PREDICTS | forms.EVALUATES),
 )
 ACCUMULATE = Advice(
     "To keep the effect of the large batch, accumulate the gradients of several small ones.",
     'model.compile(keras.optimizers.Adam(gradient_accumulation_steps=4), loss="mse")',
     "09",
-    applies=several_samples,
+    applies=trains_on_several,
+)
+EMBED = Advice(
+    "Feed integers into an Embedding instead of one-hot rows, which are as long as there are words.",
+    "keras.layers.Embedding(words, 64)",
+    "02",
+    applies=lambda failure: failure.has_words("one_hot", "onehot"),
 )
 LESS_ACTIVATIONS = (
-    SMALLER_EVALUATION,
-    SMALLER_PREDICTION,
-    SMALLER_BATCH,
+    EMBED,
+    *FEWER_AT_ONCE,
     BATCH_PER_GPU,
     ACCUMULATE,
     XLA_OFF,
@@ -178,21 +186,27 @@ SMALLER_TYPE = Advice(
     "Use float32 or uint8: float64 takes two and eight times as much.",
     'X = X.astype("float32")',
     "01",
-    lambda failure: failure.dtype == "float64" and (failure.requested_bytes or 0) // 2,
-    may_be_wide,
+    applies=lambda failure: failure.dtype is None,
 )
 MORE_ROOM = Advice(
     "Give it more room: shut down the kernels of other notebooks, or raise the container's limit.",
     "docker run --memory=8g ...",
 )
-ON_THE_HOST = (READ_AS_NEEDED, SMALLER_BUFFERS, SMALLER_TYPE, MORE_ROOM)
+WIDE_TYPE = Advice(
+    "Use float32 or uint8 from the start: float64 takes two and eight times as much.",
+    'X = np.zeros(shape, "float32")',
+    "01",
+    of_request(0.5),
+    lambda failure: failure.dtype in ("float64", "int64", "complex128"),
+)
+ON_THE_HOST = (READ_AS_NEEDED, WIDE_TYPE, SMALLER_BUFFERS, SMALLER_TYPE, MORE_ROOM)
 LESS_AT_ONCE = Advice(
     "Measure what an iteration adds.", "model.fit(X, y, callbacks=[labkit.MemoryMeter()])", "10"
 )
 
 ADVICE = {
     "tensor_exceeds_limit": (
-        SMALLER_BATCH,
+        *FEWER_AT_ONCE,
         Advice("Make the layer narrower, or its input smaller: this one tensor has to shrink.", lesson="04"),
         Advice("Compute in 16 bits: the tensor takes half the memory.", SIXTEEN_BITS, "08", of_request(0.5)),
     ),
@@ -215,8 +229,7 @@ ADVICE = {
         WHO_HOLDS_IT,
     ),
     "activations on a full device": (
-        SMALLER_EVALUATION,
-        SMALLER_BATCH,
+        *FEWER_AT_ONCE,
         WHO_HOLDS_IT,
         BATCH_PER_GPU,
         FREE_EARLIER,
@@ -226,11 +239,12 @@ ADVICE = {
     ),
     "activations in a loop": (WITHOUT_XLA, *LESS_ACTIVATIONS),
     "weights_or_optimizer": (LESS_STATE, FREEZE, NARROW_LAYER, GLOBAL_POOLING),
+    "weights_or_optimizer in a step": (LESS_STATE, *FEWER_AT_ONCE, FREEZE, NARROW_LAYER, BATCH_PER_GPU),
     "weights_or_optimizer behind Flatten": (GLOBAL_POOLING, LESS_STATE, NARROW_LAYER, FREEZE),
     "weights_or_optimizer while building": (NARROW_LAYER, GLOBAL_POOLING, WHO_HOLDS_IT),
     "weights_or_optimizer on a full device": (
         WHO_HOLDS_IT,
-        SMALLER_BATCH,
+        *FEWER_AT_ONCE,
         FREE_EARLIER,
         TAKE_LESS,
         LESS_STATE,
@@ -240,13 +254,13 @@ ADVICE = {
         WHO_HOLDS_IT,
         FREE_EARLIER,
         TAKE_LESS,
-        SMALLER_BATCH,
+        *FEWER_AT_ONCE,
         LESS_STATE,
     ),
     "weights_or_optimizer after other models": (
         FREE_EARLIER,
         WHO_HOLDS_IT,
-        SMALLER_BATCH,
+        *FEWER_AT_ONCE,
         LESS_STATE,
         FREEZE,
     ),
@@ -288,7 +302,7 @@ ADVICE = {
     ),
     "attention": (
         SHORTER,
-        SMALLER_BATCH,
+        *FEWER_AT_ONCE,
         FLASH,
         Advice("Compute in 16 bits: the scores take half the memory.", SIXTEEN_BITS, "08", of_request(0.5)),
     ),
@@ -367,7 +381,7 @@ ADVICE = {
         WHO_HOLDS_IT,
         TAKE_LESS_JAX,
         BATCH_PER_GPU,
-        SMALLER_BATCH,
+        *FEWER_AT_ONCE,
     ),
     "memory_taken_before_start for code": (
         Advice(
@@ -445,6 +459,29 @@ ADVICE = {
         SMALLER_TYPE,
         MORE_ROOM,
     ),
+    "host_memory for a sparse matrix": (
+        Advice(
+            "Keep the matrix sparse, and make only each batch dense.",
+            "X[i : i + 32].toarray()  # in __getitem__ of a PyDataset",
+            "06",
+            of_request(1),
+        ),
+        Advice("Use fewer columns: the most frequent words alone.", "TfidfVectorizer(max_features=10_000)"),
+        WIDE_TYPE,
+        MORE_ROOM,
+    ),
+    "host_memory for padded sequences": (
+        Advice(
+            "Pad to a shorter length, or pad each batch to its own longest sequence: one long sequence "
+            "sets the "
+            "length of all.",
+            "keras.utils.pad_sequences(X, maxlen=200)",
+            "03",
+        ),
+        READ_AS_NEEDED,
+        WIDE_TYPE,
+        MORE_ROOM,
+    ),
     "host_memory on Windows": (
         FEWER_WORKERS,
         Advice(
@@ -459,7 +496,7 @@ ADVICE = {
     "host_memory shared by workers": (
         Advice("Give the container more shared memory.", "docker run --shm-size=2g ..."),
         FEWER_WORKERS,
-        SMALLER_BATCH,
+        *FEWER_AT_ONCE,
     ),
     "host_memory that grows": (
         Advice(
@@ -473,12 +510,12 @@ ADVICE = {
         FEWER_WORKERS,
         MORE_ROOM,
     ),
-    "host_memory pinned": (SMALLER_BUFFERS, SMALLER_BATCH, READ_AS_NEEDED, MORE_ROOM),
-    "host_memory on the CPU": (SMALLER_BATCH, HALF_THE_BITS, READ_AS_NEEDED, MORE_ROOM),
+    "host_memory pinned": (SMALLER_BUFFERS, *FEWER_AT_ONCE, READ_AS_NEEDED, MORE_ROOM),
+    "host_memory on the CPU": (*FEWER_AT_ONCE, HALF_THE_BITS, READ_AS_NEEDED, MORE_ROOM),
     "host_memory on the CPU for weights": (NARROW_LAYER, GLOBAL_POOLING, LESS_STATE, MORE_ROOM),
     "host_memory without a word": (
         READ_AS_NEEDED,
-        SMALLER_BATCH,
+        *FEWER_AT_ONCE,
         Advice(
             "Find out: run it as a script, and read how it ends (137 or Killed is the host's memory), or "
             "watch its "
@@ -543,6 +580,8 @@ def _of_weights(failure):
         )
     if tensors.looks_flattened(failure):
         return "behind Flatten"
+    if tensors.is_in_step(failure):
+        return "in a step"
     return "while building" if tensors.creates(failure) else ""
 
 
@@ -563,6 +602,10 @@ def _of_taken(failure):
 def _of_host(failure):
     if failure.marks & forms.ONE_HOT:
         return "for one-hot targets"
+    if failure.marks & forms.DENSE:
+        return "for a sparse matrix"
+    if failure.marks & forms.PADDED:
+        return "for padded sequences"
     if failure.kind in _HOST_KINDS:
         return _HOST_KINDS[failure.kind]
     if failure.allocator in ("cpu", "mklcpu") and not tensors.is_whole_array(failure):

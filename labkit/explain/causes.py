@@ -11,7 +11,7 @@ from . import evidence, tensors
 
 CERTAIN, LIKELY, GUESS = "certain", "likely", "a guess"
 _HOST_ALLOCATORS = {"cpu", "mklcpu", "cuda_host_bfc", "gpu_host_bfc", "gpu_host_allocator", "device_host_bfc"}
-_VAGUE = re.compile(r"[Ff]ailed to call|No algorithm|DNN library|CUDNN_STATUS_[IN]|CUBLAS_STATUS_N")
+_VAGUE = re.compile(r"[Ff]ailed to call|GPU sync|No algorithm|DNN library|CUDNN_STATUS_[IN]|CUBLAS_STATUS_N")
 _NO_SMALLER_PART = "A smaller batch will not help with that part: it does not depend on the batch."
 _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on the batch."
 _OWN_CONTEXT = 1536 * MIB  # of a device: CUDA's own data, and perhaps a screen's
@@ -237,12 +237,14 @@ def _growth(failure):
         return CERTAIN, [f"With each step {format_size(failure.grows_by_bytes)} more stayed in use."]
     if failure.is_alone:
         return None  # a trial that was watched: what does not grow there is not said to grow
-    models = tensors.earlier_models(failure)
-    if models >= 3 and (tensors.is_tiny(failure) or failure.marks & forms.FOLDS):
+    models, tiny = tensors.earlier_models(failure), tensors.is_tiny(failure)
+    if models >= 3 and tiny:
         return LIKELY, [
             f"The op's name counts {models} models or trainings before this one in the same process: "
             "what they had taken may still be held."
         ]
+    if failure.marks & forms.FOLDS and (tiny or tensors.creates(failure)):
+        return LIKELY, ["It failed in a loop over folds: what earlier models had taken may still be held."]
     if (failure.epoch or 0) >= 2:
         return LIKELY, [
             f"It had reached epoch {failure.epoch}: the same step had fitted before. Something grows, or a "
@@ -302,6 +304,8 @@ def _weights_or_optimizer(failure):
         return GUESS, [*evidence.tiny(failure), *why]
     if failure.kind == "copy":
         return GUESS, [*why, "All else had filled the device: the text does not say with what."]
+    if tensors.is_in_step(failure):
+        return LIKELY, [*why, "A smaller batch does not make this tensor smaller, but may leave it room."]
     return LIKELY, [*why, _NO_SMALLER_BATCH]
 
 
@@ -326,6 +330,12 @@ def _activations(failure):
     if failure.kind not in ("oom", "refused", "constant"):
         return None
     small = list(evidence.tiny(failure)) if tensors.is_tiny(failure) else []
+    if tensors.is_workspace(failure):
+        return LIKELY, [
+            "A one-dimensional uint8 tensor of this size is a workspace, or what cuDNN keeps for the "
+            "backward "
+            "pass: it grows with the batch."
+        ]
     if failure.shape is None or len(failure.shape) < 2:
         named = "/" in (failure.op or "") and not tensors.is_of_weights(failure)
         if named:

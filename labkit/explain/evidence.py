@@ -92,6 +92,8 @@ def first_dimension(failure):
         )
     if first == 1 and len(shape) >= 3:
         return "The first dimension is 1: the batch is a single sample, and the sample is too large."
+    if tensors.is_time_major(failure):
+        return f"The first dimension, {first:,}, is the time steps or the batch: recurrent layers swap them."
     if tensors.first_is_doubtful(failure):
         return f"The first dimension, {first:,}, is the batch size, or a multiple of it."
     return f"The first dimension, {first:,}, is probably the batch size: in Keras it comes first."

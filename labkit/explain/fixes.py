@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..logs import forms
 from . import tensors
 
 LESSONS = {
@@ -69,6 +70,11 @@ class SmallerBatch(Advice):
 def several_samples(failure):
     """Whether the batch can be made smaller."""
     return not tensors.is_single_sample(failure)
+
+
+def trains_on_several(failure):
+    """Whether it was training, on a batch that can be made smaller."""
+    return several_samples(failure) and not failure.marks & (forms.PREDICTS | forms.EVALUATES)
 
 
 def on_tensorflow(failure):

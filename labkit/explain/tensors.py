@@ -251,6 +251,26 @@ def is_tiny(failure):
     return requested <= (0.01 * limit if limit else TINY)
 
 
+def is_in_step(failure):
+    """Whether a tensor of weights that is not large was refused in a step, beside its activations."""
+    in_step = GRADIENT.search(failure.op or "") or of_optimizer(failure.op) and not creates(failure)
+    small = (failure.requested_bytes or 0) < 64 * MIB
+    return bool(in_step) and (small or len(failure.shape or ()) >= 4)
+
+
+def is_workspace(failure):
+    """Whether the tensor is nothing but bytes: cuDNN's workspace, or what it keeps for the backward pass."""
+    return failure.dtype == "uint8" and len(failure.shape or ()) == 1 and failure.shape[0] > MIB
+
+
+def is_time_major(failure):
+    """Whether a recurrent layer may have put the time steps first."""
+    last = re.search(
+        r"transpose|tensor_?array|tensor_?list|stack|while|cudnn", failure.last_part, re.IGNORECASE
+    )
+    return bool(last) and failure.has_words("lstm", "gru", "rnn", "bidirectional")
+
+
 def earlier_models(failure):
     """How many models this process had made before, as the numbers in the names of ops count them."""
     return max((int(n) for n in _COUNTED.findall(failure.op or "")), default=0)
@@ -259,6 +279,8 @@ def earlier_models(failure):
 def first_is_doubtful(failure):
     """Whether the first dimension may be a multiple of the batch size, or something else."""
     shape = failure.shape or ()
+    if is_time_major(failure):
+        return True
     many = bool(_MANY_IN_ONE.search(f"{failure.op or ''} {failure.op_type or ''} {failure.kernel or ''}"))
     return many or len(shape) >= 5 and shape[0] > 64 or bool(shape) and shape[0] > 2048
 

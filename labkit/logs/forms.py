@@ -116,13 +116,14 @@ FORMS = (
     (
         "library",
         "cudnn handle|cublas handle|cuDNN failed to initialize|launch failed|cusolver|cuSolver|"
-        "_STATUS_ALLOC|No algorithm worked|DNN library|_STATUS_INTERNAL_ERROR|_STATUS_NOT_INIT|"
+        "_STATUS_ALLOC|No algorithm worked|GPU sync failed|DNN "
+        "library|_STATUS_INTERNAL_ERROR|_STATUS_NOT_INIT|"
         "CUFFT_ALLOC_FAILED|ThenRnn|cuFFT batched plan|MIOpen handle|rocblas handle",
         r"(?:[Cc]ould not create|[Ff]ailed to create) (?:cudnn|cublas|cusolver|cuSolver|MIOpen"
         r"|rocblas)\w* handle"
         r"|cuDNN failed to initialize|Blas \w{4,10} launch failed|(?i:cusolver)\S{0,40} (?:call )?failed"
         r"|(?:CUDNN|CUBLAS|CUSOLVER|CUSPARSE)_STATUS_ALLOC_FAILED|CUFFT_ALLOC_FAILED"
-        r"|No algorithm worked|DNN library (?:is not|was not|initialization)"
+        r"|GPU sync failed|No algorithm worked|DNN library (?:is not|was not|initialization)"
         r"|CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED)"
         r"|CUBLAS_STATUS_NOT_INITIALIZED|[Ff]ailed to call ThenRnn\w{4,12}"
         r"|[Ff]ailed to create cuFFT batched plan",
@@ -171,10 +172,10 @@ FORMS = (
     ),
     (
         "session",
-        "available RAM|than is available|memory limit|emory than|out-of-memory|TERM_MEMLIMIT|"
+        "available RAM|srun: error|than is available|memory limit|emory than|out-of-memory|TERM_MEMLIMIT|"
         "low on resource: memory|emory quota|job killed: |OUT_OF_MEMORY|used too much memory|"
         "physical memory used",
-        r"(?i:crashed after using all (?:of the )?available RAM"
+        r"(?i:srun: error: .{0,80}out of memory|crashed after using all (?:of the )?available RAM"
         r"|tried to allocate more memory than is available"
         r"|used (?:more|too much) memory(?: than)?|exceeded (?:job |step |its "
         r"|the )?(?:virtual )?memory limit"
@@ -324,6 +325,8 @@ PREDICTS = _words("in predict|def predict|.predict(")
 EVALUATES = _words("in evaluate|def evaluate|.evaluate(|test_function|test_step|.eval(|test_on_batch")
 SPLITS = _words("validation_split=|train_validation_split")
 ONE_HOT = _words("to_categorical|one_hot|get_dummies|np.eye|OneHotEncoder|onehot")
+DENSE = _words("toarray|todense|sparse=False|sparse_output=False")
+PADDED = _words("pad_sequences")
 FOLDS = _words("KFold|kf.split|kfold|n_splits|cross_val|GridSearch| fold ")
 IN_BATCHES = _words(
     "fit_generator|train_on_batch|predict_generator|evaluate_generator|training_generator|predict_on_batch"
@@ -334,14 +337,6 @@ OTHER_MARKS = _words(
     "model.save|saved_model"
 )
 MARKS = sorted(
-    MAKES_WEIGHTS
-    | MAKES_SLOTS
-    | PREDICTS
-    | EVALUATES
-    | SPLITS
-    | ONE_HOT
-    | FOLDS
-    | IN_BATCHES
-    | WORKERS
-    | OTHER_MARKS
+    set().union(MAKES_WEIGHTS, MAKES_SLOTS, PREDICTS, EVALUATES, SPLITS, ONE_HOT, DENSE, PADDED, FOLDS)
+    | set().union(IN_BATCHES, WORKERS, OTHER_MARKS)
 )
