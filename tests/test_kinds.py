@@ -457,7 +457,8 @@ def test_whole_arrays_in_a_dump_are_told_whatever_op_failed(samples, batch, form
     side = 512
     sample = side * side * 3 * 4
     arrays = [rows * sample for rows in samples]
-    assume(min(arrays) >= 8 * batch * sample and min(arrays) > 0.04 * sum(arrays))
+    assume(min(samples) > 4 * batch and min(arrays) > 0.04 * sum(arrays))
+    assume(any(rows % batch for rows in samples) or len(samples) == 1)
     text = dump([*arrays, 256, 1024], sum(arrays) + sample, form)
     text += f"{oom((batch, side, side, 3))}\n\t [[{{{{node model/conv2d/Conv2D}}}}]]\n"
     found = labkit.diagnose(text)

@@ -338,6 +338,19 @@ ADVICE = {
             may_be_wide,
         ),
     ),
+    "array_copied_to_device in a buffer": (
+        Advice(
+            "Make the shuffle buffer smaller: it holds as many samples as it is told.",
+            "data.shuffle(256).batch(32).prefetch(1)",
+            "05",
+            lambda failure: failure.most_equal[0] * failure.most_equal[1] // 2,
+        ),
+        Advice(
+            "Shuffle what is small, the names of files or the places of rows, and read only then.",
+            "tf.data.Dataset.from_tensor_slices(files).shuffle(10_000).map(read)",
+            "05",
+        ),
+    ),
     "predict_output": (
         Advice(
             "Bring the outputs to the host batch by batch: predict() joins all of them on the device.",
@@ -621,7 +634,14 @@ _HOST_KINDS = {
     "died": "without a word",
     "shared": "shared by workers",
 }
+
+
+def _of_array(failure):
+    return "in a buffer" if tensors.buffered_samples(failure) else ""
+
+
 _SPECIAL = {
+    "array_copied_to_device": _of_array,
     "activations": _of_activations,
     "weights_or_optimizer": _of_weights,
     "tensor_exceeds_limit": _of_one_tensor,

@@ -158,11 +158,13 @@ def _array_copied_to_device(failure):
 def _arrays_in_use(failure):
     """As a rule: whole arrays among the chunks in use, whatever op failed."""
     limit, largest = failure.limit_bytes, failure.largest_chunk_bytes
+    if samples := tensors.buffered_samples(failure):
+        return LIKELY, [evidence.of_buffer(*samples)]
     if (failure.requested_bytes or 0) >= 0.5 * largest or failure.held_by_category:
         return None
     on_weights = tensors.is_of_weights(failure)
     large = tensors.large_chunks(failure)
-    if large and (large[1] or not on_weights):
+    if large and (large[1] or not on_weights and largest < 0.6 * (limit or largest)):
         return LIKELY if large[1] or not failure.is_alone else GUESS, [
             evidence.of_large_chunks(failure, *large)
         ]

@@ -101,7 +101,8 @@ def explain(failure, first=(), last=()):
     fits = None
     if cause in ("activations", "tensor_exceeds_limit", "attention"):
         fits = evidence.batch_that_may_fit(failure)
-    said = [*first, *evidence.facts(failure), *reasons, *evidence.largest_batch(failure, fits), *last]
+    found = [*evidence.facts(failure), *evidence.near_miss(failure)]
+    said = [*first, *found, *reasons, *evidence.largest_batch(failure, fits), *last]
     said = list(map(evidence.printable, said))
     return Diagnosis(cause, failure, said, confidence, advice.fixes_for(cause, failure, fits))
 

@@ -50,6 +50,24 @@ def of_chunks(failure):
         yield f"The chunks that hold the most: {', '.join(said)}; together {format_size(total)}."
 
 
+def near_miss(failure):
+    """That steps had fitted, and how near to the limit they and the one that failed are."""
+    limit, before = failure.limit_bytes, failure.steps_peak_bytes
+    needed = (failure.in_use_bytes or 0) + (failure.requested_bytes or 0)
+    if (
+        not (limit and before and failure.steps)
+        or failure.grows_by_bytes
+        or not 0.9 * limit < needed < 1.15 * limit
+    ):
+        return
+    yield (
+        f"It is a near miss: the {failure.steps} steps before it took up to {100 * before / limit:.0f} % "
+        f"of the "
+        f"limit, and this one needs {100 * needed / limit:.0f} %, or more. Nothing grows; what a step "
+        f"needs wanders."
+    )
+
+
 def batch_that_may_fit(failure):
     """The largest batch not yet ruled out: what was in use and asked for, scaled down to the limit."""
     batch, limit = tensors.batch_of(failure), failure.limit_bytes
@@ -159,6 +177,15 @@ def of_large_chunks(failure, sizes, sample):
         "typical of whole data sets (from_tensor_slices, validation_split)"
     )
     return f"{said}; each is a multiple of one sample of {format_size(sample)}." if sample else f"{said}."
+
+
+def of_buffer(count, size):
+    """What hundreds of equal chunks are."""
+    return (
+        f"{count:,} chunks of exactly {format_size(size)} fill the memory: single samples that a buffer "
+        f"holds, as "
+        "shuffle(), prefetch() and cache() do. On a CPU they are in the device's own memory."
+    )
 
 
 def of_step(failure):

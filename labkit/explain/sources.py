@@ -89,6 +89,8 @@ def of_trial(error, log, facts, scopes):
         is_alone=True,
         batch=facts.batch,
         steps=facts.steps,
+        steps_peak_bytes=facts.steps_peak_bytes,
+        grows_by_bytes=_growth_per_step(facts.step_bytes, facts.limit_bytes),
         crashed=facts.crashed,
         marks=known.marks | {mark for mark in MARKS if mark in error.traceback},
     )
@@ -105,8 +107,6 @@ def with_timeline(diagnosis, timeline):
         return diagnosis
     total = timeline.total()
     ends = [int(total[min(step, len(total) - 1)]) for step in timeline.steps]
-    more = [after - before for before, after in zip(ends, ends[1:], strict=False)]
-    grows = len(more) >= 2 and min(more) > 0 and sum(more) > 0.05 * (timeline.limit_bytes or ends[-1])
     known = diagnosis.failure
     block = timeline.refused_block() if known.kind == "xla" else None
     known = replace(
@@ -114,10 +114,26 @@ def with_timeline(diagnosis, timeline):
         held_by_category=timeline.by_category(len(total) - 1) if block or known.kind != "xla" else None,
         block=block,
         loop_bytes=_loop_bytes(block, timeline, known.batch) if block else known.loop_bytes,
-        grows_by_bytes=sum(more) // len(more) if grows else None,
+        grows_by_bytes=_growth_per_step(ends, timeline.limit_bytes) or known.grows_by_bytes,
         steps=len(timeline.steps),
     )
     return replace(explain(known), others=diagnosis.others)
+
+
+def _growth_per_step(ends, limit):
+    """By how much memory in use at the ends of steps grows with each; None if it only wanders, or stays.
+
+    What grows is larger in all of the last third of the steps than in any of the first third. The very first
+    step is left out: it creates the optimizer's state.
+    """
+    ends = ends[1:] if len(ends) > 3 else ends
+    third = max(1, len(ends) // 3)
+    first, last = ends[:third], ends[-third:]
+    if len(ends) < 3 or min(last) - max(first) < 0.02 * (limit or max(ends)) or max(ends[:-1]) > max(last):
+        return None
+    if len(ends) < 6 and any(after <= before for before, after in zip(ends, ends[1:], strict=False)):
+        return None
+    return (ends[-1] - ends[0]) // (len(ends) - 1) or None
 
 
 def _loop_bytes(block, timeline, batch):

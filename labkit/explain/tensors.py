@@ -65,6 +65,7 @@ _COUNTED = re.compile(
 )
 TINY = 8 * MIB  # where no limit is told: less than this does not fill a device
 FEW = 12  # chunks
+SMALL_SAMPLE = 2**14  # bytes: what is smaller divides too much by chance
 
 
 def is_kernel(shape):
@@ -141,6 +142,8 @@ def is_of_weights(failure):
 
 def is_weight_gradient(failure):
     """Whether the op computes the gradient of weights: a workspace of the same op is not meant."""
+    if is_recurrent(failure):
+        return True
     if not WEIGHT_GRADIENT.search(failure.op or ""):
         return False
     shape = failure.shape
@@ -151,9 +154,10 @@ def is_weight_gradient(failure):
 
 def is_recurrent(failure):
     """Whether a shape is that of a recurrent layer's kernel: its gates stand side by side."""
-    shape = failure.shape or ()
+    shape, batch = failure.shape or (), failure.batch
     named = failure.has_words("lstm", "gru", "rnn", "while", "recurrent", "tensorlist")
-    return len(shape) == 2 and shape[0] >= 8 and shape[1] in (3 * shape[0], 4 * shape[0]) and named
+    gates = len(shape) == 2 and shape[0] >= 8 and shape[1] in (3 * shape[0], 4 * shape[0])
+    return named and gates and batch is not None and batch != shape[0]
 
 
 def is_table(failure):
@@ -306,21 +310,42 @@ def is_single_sample(failure):
 def large_chunks(failure):
     """(sizes of the few chunks that hold most of what is in use, bytes of one sample or None), else None.
 
-    They count as whole arrays if they are many times as large as what was refused. One sample: the part of
-    the refused tensor for one row, if each of them is a multiple of it.
+    They count as whole arrays if they are many times as large as what was refused. One sample: what a batch,
+    refused or in use, takes for one row, if each of the large chunks is a multiple of it and not of a batch:
+    feature maps are multiples of one another too.
     """
-    in_use = failure.used_bytes
-    rows = batch_of(failure) or 0
-    requested = failure.requested_bytes or 0
-    least = max(8 * requested, 0.03 * in_use, MIB)
-    large = sorted(
-        (s for s, n in failure.sizes.items() for _ in range(min(n, FEW + 1)) if s >= least), reverse=True
-    )
-    if not 0 < len(large) <= FEW or sum(large) < 0.5 * in_use:
+    least = max(4 * (failure.requested_bytes or 0), 0.03 * failure.used_bytes, MIB)
+    large = [
+        size for size, count in failure.sizes.items() for _ in range(min(count, FEW + 1)) if size >= least
+    ]
+    if not 0 < len(large) <= FEW or sum(large) < 0.5 * failure.used_bytes:
         return None
-    sample = requested / rows if rows > 1 and requested else 0
-    is_multiple = sample >= 512 and all(size % sample < 256 or sample - size % sample < 1 for size in large)
-    return large, (sample if is_multiple else None)
+    return sorted(large, reverse=True), _sample_of(failure, large)
+
+
+def _sample_of(failure, large):
+    rows = batch_of(failure) or 32  # Keras's own batch size
+    batches = [failure.requested_bytes or 0, *(size for size in failure.sizes if size < min(large))]
+    for batch in sorted(batches, reverse=True):
+        sample = batch / rows
+        if sample < SMALL_SAMPLE:
+            break
+        counts = [round(size / sample) for size in large]
+        multiples = all(abs(size - count * sample) < 256 for size, count in zip(large, counts, strict=True))
+        if multiples and min(counts) > 4 * rows and any(n % rows for n in counts):
+            return sample
+    return None
+
+
+def buffered_samples(failure):
+    """(count, bytes of each) of the samples that a buffer holds, if hundreds of equal chunks fill the memory.
+
+    A loop over time steps keeps as many alike, but there the op has a path.
+    """
+    count, size = failure.most_equal
+    in_layer = "/" in (failure.op or "") or is_of_weights(failure)
+    full = count >= 200 and count * size > 0.5 * failure.used_bytes
+    return (count, size) if full and not in_layer and not failure.held_by_category else None
 
 
 def equal_chunks(failure):

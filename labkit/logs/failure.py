@@ -39,6 +39,8 @@ class Failure:
     requested_bytes       size of the request
     device, allocator     where; `on_gpu`: whether that is a GPU
     batch, steps          batch size, and training steps completed
+    step_bytes            bytes in use at the end of each of these steps
+    steps_peak_bytes      the most that was in use during them
     is_alone              whether the limit is a trial's own: no other program shares it
 
     Memory at the time of the failure:
@@ -85,6 +87,8 @@ class Failure:
     on_gpu: bool = False
     batch: int | None = None
     steps: int | None = None
+    step_bytes: list = field(default_factory=list)
+    steps_peak_bytes: int | None = None
     is_alone: bool = False
     limit_bytes: int | None = None
     in_use_bytes: int | None = None
