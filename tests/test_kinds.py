@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import labkit
 from labkit.explain import causes
+from labkit.explain.sources import _growth_per_step
 
 QUICK = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
@@ -477,3 +478,26 @@ def test_many_equal_activations_in_a_dump_are_no_arrays(count, batch, form):
     found = labkit.diagnose(text)
     assert found.cause == "activations"
     assert any(f"{count} of " in said for said in found.evidence)
+
+
+# In trials: the memory in use at the ends of all steps
+
+
+@QUICK
+@given(st.integers(10 * MIB, GIB), st.lists(st.integers(0, 100), min_size=3, max_size=60))
+@example(GIB, [96, 101, 98, 97, 100, 99])
+def test_what_wanders_and_comes_back_does_not_grow(base, wander):
+    ends = [base + part * base // 1000 for part in wander]
+    ends += ends[:1] * max(1, len(ends) // 3)  # it comes back to where it began
+    assert _growth_per_step(ends, 2 * base) is None
+
+
+@QUICK
+@given(st.integers(6, 60), st.integers(1, 40), st.integers(0, 3))
+def test_what_is_more_from_step_to_step_grows_though_it_wanders_a_little(steps, more, wander):
+    ends = [100 * MIB + step * more * MIB + (step % 2) * wander * MIB // 8 for step in range(steps)]
+    limit = ends[-1]
+    found = _growth_per_step(ends, limit)
+    assert found is None or abs(found - more * MIB) <= wander * MIB
+    if (steps // 3) * more * MIB > 0.05 * limit:
+        assert found

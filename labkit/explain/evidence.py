@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 
+from ..logs.dumpfile import equal_groups
 from ..logs.forms import MAKES_SLOTS
 from ..sizes import MIB, format_size
 from . import tensors
@@ -42,7 +43,7 @@ def facts(failure):
 
 def of_chunks(failure):
     """What fills the memory, by groups of equal chunks: a log without names has no better list."""
-    groups = [(count, size) for count, size in tensors.equal_chunks(failure)[:4] if size >= MIB]
+    groups = [(count, size) for count, size in equal_groups(failure.sizes)[:4] if size >= MIB]
     total = sum(count * size for count, size in groups)
     if groups and total > 0.25 * failure.used_bytes:
         said = [f"{count} of {format_size(size)}" if count > 1 else f"one of {format_size(size)}"
@@ -53,19 +54,16 @@ def of_chunks(failure):
 def near_miss(failure):
     """That steps had fitted, and how near to the limit they and the one that failed are."""
     limit, before = failure.limit_bytes, failure.steps_peak_bytes
-    needed = (failure.in_use_bytes or 0) + (failure.requested_bytes or 0)
-    if (
-        not (limit and before and failure.steps)
-        or failure.grows_by_bytes
-        or not 0.9 * limit < needed < 1.15 * limit
-    ):
+    if not (limit and before and failure.steps) or failure.grows_by_bytes:
         return
-    yield (
-        f"It is a near miss: the {failure.steps} steps before it took up to {100 * before / limit:.0f} % "
-        f"of the "
-        f"limit, and this one needs {100 * needed / limit:.0f} %, or more. Nothing grows; what a step "
-        f"needs wanders."
-    )
+    needed = (failure.in_use_bytes or 0) + (failure.requested_bytes or 0)
+    if 0.75 * limit < needed < 1.15 * limit:
+        share = f"{100 * needed / limit:.0f} %" + (", and not in one piece" if needed <= limit else "")
+        yield (
+            f"A near miss: the fullest of the {failure.steps} steps before it took "
+            f"{100 * before / limit:.0f} % of "
+            f"the limit, and this one needs at least {share}. Nothing grows; what a step needs wanders."
+        )
 
 
 def batch_that_may_fit(failure):

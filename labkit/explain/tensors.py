@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections import Counter
 
 from ..logs.forms import IN_BATCHES, MAKES_SLOTS, MAKES_WEIGHTS, SPLITS
 from ..record.opnames import FORWARD_TYPES, GRADIENT, WEIGHT_GRADIENT, of_optimizer
@@ -346,12 +345,3 @@ def buffered_samples(failure):
     in_layer = "/" in (failure.op or "") or is_of_weights(failure)
     full = count >= 200 and count * size > 0.5 * failure.used_bytes
     return (count, size) if full and not in_layer and not failure.held_by_category else None
-
-
-def equal_chunks(failure):
-    """[(count, bytes of each)] of the chunks in use, by what they hold together; alike within 1 %."""
-    groups = Counter()
-    for size, count in sorted(failure.sizes.items(), reverse=True):
-        alike = next((other for other in groups if abs(other - size) <= 0.01 * other), size)
-        groups[alike] += count
-    return sorted(((count, size) for size, count in groups.items()), key=lambda g: g[0] * g[1], reverse=True)
