@@ -8,12 +8,15 @@ from .failure import Failure
 from .forms import CONSTANT, FORMS, NO_MEMORY, NO_WORDING, WORDING
 
 _LONG_NAMES = {"float": "float32", "half": "float16", "double": "float64"}
-_SIZES = {  # groups of the patterns: the sizes that they name
-    "requested_bytes": ("bytes", "more", "same", "size", "asked", "needed", "usage"),
-    "limit_bytes": ("limit", "room", "available"),
-    "in_use_bytes": ("used",),
-    "largest_free_bytes": ("free",),
+_SIZES = {  # what the sizes are that the groups of the patterns name
+    **dict.fromkeys(("bytes", "more", "same", "size", "asked", "needed", "usage"), "requested_bytes"),
+    **dict.fromkeys(("limit", "room", "available"), "limit_bytes"),
+    "used": "in_use_bytes",
+    "free": "largest_free_bytes",
 }
+_MILD = (
+    r"(?:^|[\s>:])I(?:\d{4})? (?:tensorflow|\S{1,80}\.cc|\d\d:)"  # the level of a line of TensorFlow's log
+)
 # What the text of a form does not say.
 HIDDEN = {
     "constant": "A tensor filled with one value could not be created for lack of memory: "
@@ -24,7 +27,6 @@ _MORE = (  # what stands beside the size that was asked for: PyTorch's and Thean
     ("limit_bytes", r"; ([\d.]{1,12} ?[KMGT]i?B) total capacity"),
     ("limit_bytes", r"max allowed: ([\d.]{1,12} ?[KMGT]i?B)"),
     ("limit_bytes", r"bytes free and (\d{1,20}) bytes total"),
-    ("limit_bytes", r"total memory: \d{1,20}/(\d{1,20})"),
     ("in_use_bytes", r"this process has ([\d.]{1,12} ?[KMGT]i?B) memory in use"),
     ("in_use_bytes", r"([\d.]{1,12} ?[KMGT]i?B) already allocated"),
     ("in_use_bytes", r"MPS allocated: ([\d.]{1,12} ?[KMGT]i?B)"),
@@ -66,7 +68,7 @@ def failure(number, text):
             if match:
                 groups = {key: value for key, value in match.groupdict().items() if value is not None}
                 quote = text[match.start() :].strip()[:300]
-                return Failure(_kind(kind, text, groups), number, quote, **_fields(groups, text))
+                return Failure(_kind(kind, text, groups), number, quote, **_fields(kind, groups, text))
     return None
 
 
@@ -105,7 +107,7 @@ def _kind(kind, text, groups):
     return "host" if kind == "numpy" else kind
 
 
-def _fields(groups, text):
+def _fields(kind, groups, text):
     """The fields of a Failure from the named groups of a pattern, and from what stands beside them."""
     shape = groups.get("shape", groups.get("dims"))
     dtype = groups.get("dtype", "").lower()
@@ -117,17 +119,17 @@ def _fields(groups, text):
         "allocator": groups.get("allocator"),
         "op": op if "/" in op else None,
         "op_type": op if op and "/" not in op else None,
-        "is_mild": bool(re.match(r"(?:.{0,60}: )?I(?:\d{4})? ", text)),
+        "is_mild": kind == "driver" and _compiled(_MILD).search(text) is not None,
     }
-    for name, keys in _SIZES.items():
-        said = next((groups[key] for key in keys if key in groups), "")
-        fields[name] = dumptext.size(said)
-    for name, pattern in _MORE:
+    for group in groups.keys() & _SIZES.keys():
+        name = _SIZES[group]
+        if group == "bytes" or fields.get(name) is None:  # exact where both are said
+            fields[name] = dumptext.size(groups[group])
+    for name, pattern in _MORE if kind in ("torch", "full") else ():
         found = _compiled(pattern).search(text)
         if found and fields.get(name) is None:
             fields[name] = dumptext.size(found[1])
-    if (fields["requested_bytes"] or 0) >= _NEVER:
-        fields["is_overflow"] = True
+    fields["is_overflow"] = (fields.get("requested_bytes") or 0) >= _NEVER
     return fields
 
 

@@ -18,6 +18,7 @@ CONTEXT_BYTES = 2**15  # of a skipped block, how much of its end is read after a
 LINE_CHARACTERS = 3000  # of a longer line, only the surroundings of a match are read
 MOST_LINES = 100_000  # lines read closely; of a log with more, only the end is read
 MOST_FAILURES = 50
+MOST_BROKEN = 200  # lines broken in the middle that are put together again
 _MERGED = (
     "shape",
     "dtype",
@@ -82,10 +83,22 @@ _CONTEXT = (
     *("atch_size", "atch size", "atch-size", " MB memory", "otalMemory", "otal memory", *MARKS, *_JAX),
     *(TRIED, "when calling", "Tensor(shape=", "Free memory/Total memory", "Error", "Exception"),
 )
+
+
+def _shortest(needles):
+    """The needles without those that contain another one: a line with them is found by that."""
+    kept = []
+    for needle in sorted(set(needles), key=len):
+        if not any(short in needle for short in kept):
+            kept.append(needle)
+    return kept
+
+
 _NEEDLES = tuple(
     needle.encode()
-    for needle in dict.fromkeys(
-        (*(n for form in FORMS for n in form[1]), *dumptext.NEEDLES, *xlatext.NEEDLES, *_CONTEXT)
+    for needle in (
+        *_shortest((*(n for form in FORMS for n in form[1]), *dumptext.NEEDLES, *xlatext.NEEDLES, *_CONTEXT)),
+        *(CONSTANT, TRIED),  # whose lines are read together with those after them
     )
 )
 # A block that contains none of these is skipped. (The end of the log is read in any case: it may report a
@@ -177,7 +190,7 @@ class _Reader:
     def __init__(self):
         self.log = Log()
         self._dumps, self._dump = {}, None
-        self._skipped, self._follow, self._lines_left = b"", True, MOST_LINES
+        self._skipped, self._follow, self._lines_left, self._broken = b"", True, MOST_LINES, 0
         self._start_traceback(-NEAR_LINES)
 
     def _start_traceback(self, line):
@@ -247,7 +260,8 @@ class _Reader:
             return
         self._read_context(number, text)
         new = failure(number, text)
-        if new and is_cut_off(new) and following:
+        if new and following and self._broken < MOST_BROKEN and is_cut_off(new):
+            self._broken += 1
             new = _whole(new, text, following.decode("utf-8", "replace"))
         if new is None:
             self._read_names(number, text)
@@ -265,7 +279,7 @@ class _Reader:
         log = self.log
         if log.no_memory is None and (reason := no_memory(text)):
             log.no_memory = number, text.strip(), reason
-        elif log.wording is None and speaks_of_memory(text):
+        elif log.wording is None and any(word in text for word in _WORDS) and speaks_of_memory(text):
             log.wording = number, text.strip()
 
     def _merge(self, new):
@@ -314,7 +328,7 @@ class _Reader:
             self._op_type = self._op_type or op_type
             if near and near.op_type is None:
                 near.op_type = op_type
-        if near and len(near.arguments) < 20 and number >= near.line:
+        if near and "Tensor(shape=" in text and len(near.arguments) < 20 and number >= near.line:
             near.arguments += [
                 (tuple(map(int, re.findall(r"\d+", shape))), dtype)
                 for shape, dtype in _ARGUMENT.findall(text)
@@ -330,9 +344,9 @@ class _Reader:
         if any(start in text for start in _TRACEBACK):
             self._start_traceback(number)
         log.framework = "jax" if any(word in text for word in _JAX) else log.framework
-        if layer := _LAYER.search(text):
+        if "when calling" in text and (layer := _LAYER.search(text)):
             self._layer, self._marks_at = next(filter(None, layer.groups())), number
-        if kernel := _KERNEL.search(text):
+        if "OP_REQUIRES" in text and (kernel := _KERNEL.search(text)):
             self._kernel, self._marks_at = kernel[1], number
         marks = {mark for mark in MARKS if mark in text} if _FRAME.match(text) else set()
         if marks:
