@@ -19,7 +19,7 @@ from labkit.logs.failure import Failure
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPECTED = json.loads((CORPUS / "expected.json").read_text())
-NOTES = ("source", "held_out", "at_first_sight", "missed")
+NOTES = ("source", "held_out", "at_first_sight", "missed", "helps")
 ACTIVATIONS = CORPUS / "real" / "activations_a.txt"
 GPU = "/job:localhost/replica:0/task:0/device:GPU:0"
 
@@ -34,6 +34,13 @@ def differences(name):
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_corpus(name):
     assert bool(differences(name)) == ("missed" in EXPECTED[name]), differences(name)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in EXPECTED.items() if entry["helps"]])
+def test_a_fix_that_helps_stands_first_or_second(name):
+    """`helps`: words of fixes that would have helped, by what the thread says or by the arithmetic."""
+    first = [fix.sentence.lower() for fix in labkit.diagnose(CORPUS / name).fixes[:2]]
+    assert any(words.lower() in sentence for words in EXPECTED[name]["helps"] for sentence in first), first
 
 
 def test_every_file_of_the_corpus_is_expected_and_has_a_source():
@@ -184,6 +191,15 @@ def test_the_dump_in_the_text_is_the_allocators_own_count():
         plots.memory_map(labkit.diagnose("OOM when allocating tensor with shape[8,9] and type float"))
 
 
+def test_the_map_of_a_dump_without_names_tells_equal_chunks_apart():
+    found = labkit.diagnose(ACTIVATIONS)
+    count, size = found.memory_map.groups()[0]
+    assert (count, size) == (4, 32 * 2**20)  # "4 Chunks of size 33554432", says the text itself
+    assert any(f"{count} of 32.0 MiB" in said for said in found.evidence)
+    labels = plots.memory_map(found).axes[0].get_legend_handles_labels()[1]
+    assert labels[0] == f"{count} of 32.0 MiB"
+
+
 def test_html_is_escaped():
     found = labkit.diagnose("OOM when allocating tensor with shape[8,9] <script>alert(1)</script>")
     assert "<script>" not in found._repr_mimebundle_()["text/html"]
@@ -284,3 +300,60 @@ def test_what_was_in_use_by_category_makes_it_certain(op, held, cause):
 def test_the_card_of_a_failed_trial_names_the_cause_and_what_helps_most():
     card = str(labkit.Outcome("oom", diagnosis=labkit.diagnose(ACTIVATIONS)))
     assert "activations (likely)" in card and "What helps most: Make the batch smaller" in card
+
+
+def wandering():
+    import keras
+    import numpy as np
+    from keras import layers
+
+    convs = [layers.Conv1D(64, 3, padding="same") for _ in range(2)]
+    model = keras.Sequential(
+        [keras.Input((None, 32)), *convs, layers.GlobalAveragePooling1D(), layers.Dense(1)]
+    )
+    model.compile("sgd", "mse")
+    for length in (900, 1000, 950, 1020, 980, 1010, 940, 1150, 1400):
+        model.train_on_batch(np.zeros((64, length, 32), "float32"), np.zeros((64, 1)))
+
+
+def test_steps_of_unequal_length_do_not_grow_and_a_near_miss_is_told():
+    outcome = labkit.run(wandering, memory_limit="72 MiB")
+    found = outcome.diagnosis
+    assert (outcome.status, found.cause) == ("oom", "activations")
+    assert any(said.startswith("A near miss") for said in found.evidence)
+    assert "is the batch size" in " ".join(found.evidence) and found.failure.batch == 64
+
+
+def array_that_fills_the_limit():
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    held = tf.constant(np.zeros((126, 2**18), "float32"))
+    model = keras.Sequential([keras.Input((1024,)), keras.layers.Dense(512), keras.layers.Dense(512)])
+    model.compile("adam", "mse")
+    model.train_on_batch(np.zeros((4, 1024)), np.zeros((4, 512)))
+    return held
+
+
+def shuffle_buffer_that_fills_the_limit():
+    import keras
+    import tensorflow as tf
+
+    rows = tf.data.Dataset.range(10**6).map(lambda i: (tf.fill((64, 64), tf.cast(i, tf.float32)), i))
+    model = keras.Sequential([keras.Input((64, 64)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(rows.shuffle(8192).batch(32), steps_per_epoch=5, shuffle=False, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("train", "limit", "helps"),
+    [
+        (array_that_fills_the_limit, "128 MiB", "batch by batch"),
+        (shuffle_buffer_that_fills_the_limit, "32 MiB", "shuffle buffer smaller"),
+    ],
+)
+def test_whatever_is_refused_last_what_fills_the_limit_is_named(train, limit, helps):
+    found = labkit.run(train, memory_limit=limit).diagnosis
+    assert found.cause == "array_copied_to_device"
+    assert helps in found.fixes[0].sentence

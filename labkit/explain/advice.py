@@ -1,168 +1,269 @@
 """What to do about each cause, the most effective first: the call, the lesson, the bytes it saves."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from ..logs import forms
+from . import tensors
+from .fixes import (
+    Advice,
+    SmallerBatch,
+    half_of_activations,
+    is_shared,
+    may_be_wide,
+    not_on_tensorflow,
+    of_array,
+    of_loop,
+    of_one_hot,
+    of_request,
+    on_tensorflow,
+    optimizer_state,
+    several_samples,
+    trains_on_several,
+)
 
-LESSONS = {
-    "00": "00-start-here.ipynb",
-    "01": "01-one-big-array.ipynb",
-    "02": "02-where-the-memory-goes.ipynb",
-    "03": "03-large-lstm-batches.ipynb",
-    "04": "04-big-images.ipynb",
-    "05": "05-tf-data-from-files.ipynb",
-    "06": "06-sequence-and-pydataset.ipynb",
-    "07": "07-generators-and-their-traps.ipynb",
-    "08": "08-mixed-precision.ipynb",
-    "09": "09-smaller-steps.ipynb",
-    "10": "10-sharing-and-growing.ipynb",
-}
-
-
-@dataclass(frozen=True)
-class Fix:
-    """One thing to do. saves: bytes, at least, as far as they can be worked out; else None."""
-
-    sentence: str
-    code: str = ""
-    lesson: str = ""
-    saves: int | None = None
-
-    def to_dict(self):
-        """For JSON."""
-        return dict(vars(self))
-
-
-@dataclass(frozen=True)
-class Advice:
-    """A Fix to be. saves: Failure -> bytes or None."""
-
-    sentence: str
-    code: str = ""
-    lesson: str = ""
-    saves: Callable = lambda failure: None
-
-    def fix(self, failure, fits=None):
-        """The Fix for one failure."""
-        return Fix(self.sentence, self.code, LESSONS.get(self.lesson, ""), self.saves(failure) or None)
-
-
-class SmallerBatch(Advice):
-    """As Advice, with a batch size to begin with where it is known how many samples cannot fit."""
-
-    def fix(self, failure, fits=None):
-        batch, requested = failure.likely_batch, failure.requested_bytes
-        if not (batch and fits and fits < batch):
-            return super().fix(failure)
-        start = max(1, 2 ** (int(fits / 1.5).bit_length() - 1))
-        return Fix(
-            f"Make the batch smaller: start with {start} instead of {batch}; labkit.find_batch_size() finds "
-            "the largest that fits.",
-            f"model.fit(X, y, batch_size={start})",
-            LESSONS[self.lesson],
-            requested and requested - requested * start // batch,
-        )
-
-
-def fixes_for(cause, failure, fits=None):
-    """The fixes of a cause by its name, the most effective first. fits: a larger batch cannot fit."""
-    case = cause
-    if cause in ("weights_or_optimizer", "activations") and failure.is_in_loop:
-        case = f"{cause} in a loop"
-    elif cause == "weights_or_optimizer" and failure.is_building:
-        case = f"{cause} while building"
-    return [advice.fix(failure, fits) for advice in ADVICE.get(case, ())]
-
-
-def of_request(share):
-    """Saves this share of what was asked for."""
-    return lambda failure: failure.requested_bytes and int(share * failure.requested_bytes)
-
-
-def of_loop(share):
-    """Saves this share of what XLA keeps for the steps of a loop."""
-    return lambda failure: int(share * failure.loop_bytes)
-
-
-def _optimizer_state(failure):
-    return (failure.needed_by_category or {}).get("optimizer")
-
-
-def _half_of_activations(failure):
-    kept = (failure.needed_by_category or {}).get("activations")
-    return (kept or failure.requested_bytes or 0) // 2
-
-
+SIXTEEN_BITS = 'keras.mixed_precision.set_global_policy("mixed_float16")'
 SMALLER_BATCH = SmallerBatch(
     "Make the batch smaller: half of it halves this tensor and others like it.",
     "model.fit(X, y, batch_size=...)",
     "02",
     of_request(0.5),
+    lambda failure: several_samples(failure) and not failure.marks & forms.PREDICTS,
 )
-SIXTEEN_BITS = 'keras.mixed_precision.set_global_policy("mixed_float16")'
+SMALLER_EVALUATION = Advice(
+    "Evaluate in smaller batches too: evaluate() and validation_data have a batch size of their own.",
+    "model.evaluate(X, y, batch_size=8)  # in fit(): validation_batch_size=8",
+    "02",
+    applies=lambda failure: bool(failure.marks & forms.EVALUATES),
+)
+SMALLER_PREDICTION = Advice(
+    "Predict in smaller batches, or on parts of a large sample: predict() has a batch size of its own.",
+    "model.predict(X, batch_size=8)",
+    "02",
+    of_request(0.5),
+    lambda failure: bool(failure.marks & forms.PREDICTS) and several_samples(failure),
+)
+FEWER_AT_ONCE = (SMALLER_EVALUATION, SMALLER_PREDICTION, SMALLER_BATCH)
+BATCH_PER_GPU = Advice(
+    "Count the batch for each GPU: with several, fit() divides its batch among them, and NCCL needs memory "
+    "too.",
+    "batch_size = 16 * strategy.num_replicas_in_sync",
+    "10",
+    applies=lambda failure: failure.has_words("replica_", "tower", "strategy", "collective", "nccl"),
+)
 WITHOUT_XLA = Advice(
     "Compile without XLA: TensorFlow itself keeps the weights once, and adds up their gradients.",
     'model.compile("adam", loss="mse", jit_compile=False)',
     "03",
     of_loop(1),
+    on_tensorflow,
 )
-NARROWER = (
-    Advice(
-        "Make the widest layer narrower: in a dense layer, half the units means half the weights.",
-        lesson="02",
-        saves=of_request(0.5),
-    ),
-    Advice(
-        "Feed less into a dense layer: it has a row of weights for each number that Flatten passes on.",
-        "keras.layers.GlobalAveragePooling2D()  # instead of Flatten()",
-        "04",
-    ),
+XLA_OFF = Advice(
+    "Try it without XLA: its memory for a step is one block, and what does not fit in one piece may fit in "
+    "many.",
+    'model.compile("adam", loss="mse", jit_compile=False)',
+    "03",
+    applies=lambda failure: failure.kind == "xla" and on_tensorflow(failure) and not failure.is_tpu,
+)
+WHO_HOLDS_IT = Advice(
+    "See who holds the memory, and end it: another notebook's kernel, a job that did not die.",
+    "nvidia-smi  # AMD: rocm-smi",
+    "10",
+    applies=is_shared,
+)
+TAKE_LESS = Advice(
+    "Take only what is needed, in all programs that share the device, before anything else is done.",
+    'for gpu in tf.config.list_physical_devices("GPU"):\n'
+    "    tf.config.experimental.set_memory_growth(gpu, True)",
+    "10",
+    applies=lambda failure: on_tensorflow(failure) and is_shared(failure),
+)
+TAKE_LESS_JAX = Advice(
+    "Let JAX take only what is needed, in all programs that share the device, before it starts.",
+    "export XLA_PYTHON_CLIENT_PREALLOCATE=false",
+    "10",
+    applies=lambda failure: failure.framework == "jax",
+)
+FREE_EARLIER = Advice(
+    "Free the models made before in this process: restart the kernel, or clear them before each new one.",
+    "del model\nkeras.backend.clear_session()",
+    "10",
+)
+GLOBAL_POOLING = Advice(
+    "Feed less into a dense layer: it has a row of weights for each number that Flatten passes on.",
+    "keras.layers.GlobalAveragePooling2D()  # instead of Flatten()",
+    "04",
+)
+NARROW_LAYER = Advice(
+    "Make the widest layer narrower: in a dense layer, half the units means half the weights.",
+    lesson="02",
+    saves=of_request(0.5),
+)
+LESS_STATE = Advice(
+    "Use an optimizer with less state: Adam keeps two more copies of the weights, plain SGD none.",
+    'model.compile(keras.optimizers.SGD(0.01), loss="mse")',
+    "09",
+    optimizer_state,
+)
+FREEZE = Advice(
+    "Train fewer layers: a frozen layer has no gradients and no optimizer state.",
+    "layer.trainable = False  # before compile()",
+    "09",
+)
+SMALLER_SAMPLE = Advice(
+    "Make the sample smaller: half the resolution takes a quarter of the memory; or cut it into tiles, or "
+    "into "
+    "shorter sequences.",
+    "keras.layers.Resizing(256, 256)  # or a crop of each image, X = X[:, :length]",
+    "04",
+)
+NARROWER_ACTIVATIONS = Advice(
+    "Use narrower layers: half the filters, or units, take half the memory.", lesson="04"
+)
+HALF_THE_BITS = Advice(
+    "Compute in 16 bits: activations take half the memory (set it before the model is built).",
+    SIXTEEN_BITS,
+    "08",
+    half_of_activations,
+)
+RECOMPUTE = Advice(
+    "Keep fewer activations, and recompute them in the backward pass (gradient checkpointing).",
+    "return keras.remat(self.block)(x)  # in a layer of your own",
+    "09",
+    applies=lambda failure: not failure.marks & (forms.PREDICTS | forms.EVALUATES),
+)
+ACCUMULATE = Advice(
+    "To keep the effect of the large batch, accumulate the gradients of several small ones.",
+    'model.compile(keras.optimizers.Adam(gradient_accumulation_steps=4), loss="mse")',
+    "09",
+    applies=trains_on_several,
+)
+EMBED = Advice(
+    "Feed integers into an Embedding instead of one-hot rows, which are as long as there are words.",
+    "keras.layers.Embedding(words, 64)",
+    "02",
+    applies=lambda failure: failure.has_words("one_hot", "onehot"),
 )
 LESS_ACTIVATIONS = (
-    SMALLER_BATCH,
-    Advice(
-        "To keep the effect of the large batch, accumulate the gradients of several small ones.",
-        'model.compile(keras.optimizers.Adam(gradient_accumulation_steps=4), loss="mse")',
-        "09",
-    ),
-    Advice(
-        "Compute in 16 bits: activations take half the memory (set it before the model is built).",
-        SIXTEEN_BITS,
-        "08",
-        _half_of_activations,
-    ),
-    Advice(
-        "Keep fewer activations, and recompute them in the backward pass (gradient checkpointing).",
-        "return keras.remat(self.block)(x)  # in a layer of your own",
-        "09",
-    ),
+    EMBED,
+    *FEWER_AT_ONCE,
+    BATCH_PER_GPU,
+    ACCUMULATE,
+    XLA_OFF,
+    HALF_THE_BITS,
+    RECOMPUTE,
     Advice(
         "Use smaller images or narrower layers: half the resolution takes a quarter of the memory.",
         lesson="04",
     ),
 )
+SHORTER = Advice(
+    "Use shorter sequences: half the length takes a quarter of the scores.",
+    "X = X[:, :length]",
+    "03",
+    of_request(0.75),
+)
+FLASH = Advice(
+    "Let attention be computed without keeping its scores, where backend and GPU can.",
+    "keras.config.enable_flash_attention()",
+    applies=not_on_tensorflow,
+)
+READ_AS_NEEDED = Advice(
+    "Do not hold all the data: read it as needed.",
+    'X = np.load("X.npy", mmap_mode="r")',
+    "05",
+    of_request(1),
+)
+SMALLER_BUFFERS = Advice(
+    "Make the buffers smaller: a shuffle buffer holds its samples, each worker its batches.",
+    "data.shuffle(1000).batch(32).prefetch(1)",
+    "05",
+)
+FEWER_WORKERS = Advice(
+    "Use fewer workers and a shorter queue: each worker is a process with its own libraries and batches.",
+    "class Batches(keras.utils.PyDataset):\n"
+    "    def __init__(self): super().__init__(workers=1, use_multiprocessing=False, max_queue_size=2)",
+    "06",
+)
+SMALLER_TYPE = Advice(
+    "Use float32 or uint8: float64 takes two and eight times as much.",
+    'X = X.astype("float32")',
+    "01",
+    applies=lambda failure: failure.dtype is None,
+)
+MORE_ROOM = Advice(
+    "Give it more room: shut down the kernels of other notebooks, or raise the container's limit.",
+    "docker run --memory=8g ...",
+)
+WIDE_TYPE = Advice(
+    "Use float32 or uint8 from the start: float64 takes two and eight times as much.",
+    'X = np.zeros(shape, "float32")',
+    "01",
+    of_request(0.5),
+    lambda failure: failure.dtype in ("float64", "int64", "complex128"),
+)
+ON_THE_HOST = (READ_AS_NEEDED, WIDE_TYPE, SMALLER_BUFFERS, SMALLER_TYPE, MORE_ROOM)
+LESS_AT_ONCE = Advice(
+    "Measure what an iteration adds.", "model.fit(X, y, callbacks=[labkit.MemoryMeter()])", "10"
+)
+
 ADVICE = {
     "tensor_exceeds_limit": (
-        SMALLER_BATCH,
+        *FEWER_AT_ONCE,
         Advice("Make the layer narrower, or its input smaller: this one tensor has to shrink.", lesson="04"),
         Advice("Compute in 16 bits: the tensor takes half the memory.", SIXTEEN_BITS, "08", of_request(0.5)),
     ),
-    "activations": LESS_ACTIVATIONS,
-    "activations in a loop": (WITHOUT_XLA, *LESS_ACTIVATIONS),
-    "weights_or_optimizer": (
+    "tensor_exceeds_limit of weights": (NARROW_LAYER, GLOBAL_POOLING),
+    "tensor_exceeds_limit by overflow": (
         Advice(
-            "Use an optimizer with less state: Adam keeps two more copies of the weights, plain SGD none.",
-            'model.compile(keras.optimizers.SGD(0.01), loss="mse")',
-            "09",
-            _optimizer_state,
+            "Print the shapes that go into this op: a dimension is 0, negative, or too large for 32 bits.",
+            "tf.print(tf.shape(x))",
         ),
         Advice(
-            "Train fewer layers: a frozen layer has no gradients and no optimizer state.",
-            "layer.trainable = False  # before compile()",
-            "09",
+            "Use another version of TensorFlow and of its driver: known ones computed such sizes wrongly."
         ),
-        *NARROWER,
     ),
-    "weights_or_optimizer while building": NARROWER,
+    "activations": LESS_ACTIVATIONS,
+    "activations of one sample": (
+        SMALLER_SAMPLE,
+        NARROWER_ACTIVATIONS,
+        HALF_THE_BITS,
+        RECOMPUTE,
+        WHO_HOLDS_IT,
+    ),
+    "activations on a full device": (
+        *FEWER_AT_ONCE,
+        WHO_HOLDS_IT,
+        BATCH_PER_GPU,
+        FREE_EARLIER,
+        ACCUMULATE,
+        HALF_THE_BITS,
+        RECOMPUTE,
+    ),
+    "activations in a loop": (WITHOUT_XLA, *LESS_ACTIVATIONS),
+    "weights_or_optimizer": (LESS_STATE, FREEZE, NARROW_LAYER, GLOBAL_POOLING),
+    "weights_or_optimizer in a step": (LESS_STATE, *FEWER_AT_ONCE, FREEZE, NARROW_LAYER, BATCH_PER_GPU),
+    "weights_or_optimizer behind Flatten": (GLOBAL_POOLING, LESS_STATE, NARROW_LAYER, FREEZE),
+    "weights_or_optimizer while building": (NARROW_LAYER, GLOBAL_POOLING, WHO_HOLDS_IT),
+    "weights_or_optimizer on a full device": (
+        WHO_HOLDS_IT,
+        *FEWER_AT_ONCE,
+        FREE_EARLIER,
+        TAKE_LESS,
+        LESS_STATE,
+        FREEZE,
+    ),
+    "weights_or_optimizer before any batch": (
+        WHO_HOLDS_IT,
+        FREE_EARLIER,
+        TAKE_LESS,
+        *FEWER_AT_ONCE,
+        LESS_STATE,
+    ),
+    "weights_or_optimizer after other models": (
+        FREE_EARLIER,
+        WHO_HOLDS_IT,
+        *FEWER_AT_ONCE,
+        LESS_STATE,
+        FREEZE,
+    ),
     "weights_or_optimizer in a loop": (
         WITHOUT_XLA,
         Advice(
@@ -179,6 +280,12 @@ ADVICE = {
             "keras.layers.Hashing(num_bins=50_000)  # in front of Embedding(50_000, ...)",
             "02",
         ),
+        Advice(
+            "If it is a dense layer behind Flatten instead, average each feature map to one number.",
+            "keras.layers.GlobalAveragePooling2D()  # instead of Flatten()",
+            "04",
+            applies=lambda failure: not failure.has_words("mbed") and bool(tensors.flattened(failure)),
+        ),
         Advice("Use shorter vectors: half the width is half the table.", lesson="02", saves=of_request(0.5)),
         Advice(
             "Use an optimizer without state for it: Adam holds the whole table twice more.",
@@ -186,16 +293,17 @@ ADVICE = {
             "09",
             of_request(2),
         ),
-        Advice("On a GPU, keep the table in the host's memory.", 'with tf.device("CPU:0"): ...', "10"),
+        Advice(
+            "On a GPU, keep the table in the host's memory.",
+            'with tf.device("CPU:0"): ...',
+            "10",
+            applies=on_tensorflow,
+        ),
     ),
     "attention": (
-        Advice(
-            "Use shorter sequences: half the length takes a quarter of the scores.",
-            "X = X[:, :length]",
-            "03",
-            of_request(0.75),
-        ),
-        SMALLER_BATCH,
+        SHORTER,
+        *FEWER_AT_ONCE,
+        FLASH,
         Advice("Compute in 16 bits: the scores take half the memory.", SIXTEEN_BITS, "08", of_request(0.5)),
     ),
     "array_copied_to_device": (
@@ -206,20 +314,41 @@ ADVICE = {
             "    def __getitem__(self, i): return X[32 * i : 32 * i + 32], y[32 * i : 32 * i + 32]\n"
             "model.fit(Batches())",
             "06",
-            of_request(1),
+            of_array(1),
         ),
-        Advice("If it is in files, let tf.data read them as needed.", lesson="05", saves=of_request(1)),
+        Advice(
+            "Split off the validation data on the host: validation_split gathers its part on the device.",
+            "n = len(X) * 4 // 5\nmodel.fit(X[:n], y[:n], validation_data=(X[n:], y[n:]))",
+            "01",
+            applies=lambda failure: bool(failure.marks & forms.SPLITS),
+        ),
+        Advice("If it is in files, let tf.data read them as needed.", lesson="05", saves=of_array(1)),
         Advice(
             "On a GPU, create the dataset on the host, so that only batches go to the device.",
             'with tf.device("CPU:0"):\n    data = tf.data.Dataset.from_tensor_slices((X, y)).batch(32)',
             "01",
-            of_request(1),
+            of_array(1),
+            on_tensorflow,
         ),
         Advice(
             "Check the type: float64 takes twice the memory of float32.",
             'X = X.astype("float32")',
             "01",
-            of_request(0.5),
+            lambda failure: failure.dtype == "float64" and (failure.requested_bytes or 0) // 2,
+            may_be_wide,
+        ),
+    ),
+    "array_copied_to_device in a buffer": (
+        Advice(
+            "Make the shuffle buffer smaller: it holds as many samples as it is told.",
+            "data.shuffle(256).batch(32).prefetch(1)",
+            "05",
+            lambda failure: failure.most_equal[0] * failure.most_equal[1] // 2,
+        ),
+        Advice(
+            "Shuffle what is small, the names of files or the places of rows, and read only then.",
+            "tf.data.Dataset.from_tensor_slices(files).shuffle(10_000).map(read)",
+            "05",
         ),
     ),
     "predict_output": (
@@ -237,9 +366,15 @@ ADVICE = {
     ),
     "fragmentation": (
         Advice(
+            "Let PyTorch's allocator grow its blocks, before it starts.",
+            "export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
+            applies=lambda failure: failure.framework == "torch",
+        ),
+        Advice(
             "Move what you keep to the host, so that nothing small stays between large blocks.",
             "kept.append(tensor.numpy().copy())",
             "10",
+            applies=on_tensorflow,
         ),
         Advice(
             "Give all batches the same shape: pad them, and drop the last, partial one.",
@@ -250,20 +385,39 @@ ADVICE = {
             "On a GPU, try CUDA's own allocator, before TensorFlow starts. (The course has not measured it.)",
             "export TF_GPU_ALLOCATOR=cuda_malloc_async",
             "10",
+            applies=on_tensorflow,
         ),
     ),
-    "memory_taken_before_start": (
+    "memory_taken_before_start": (WHO_HOLDS_IT, TAKE_LESS, TAKE_LESS_JAX, FREE_EARLIER),
+    "memory_taken_before_start for a library": (
+        TAKE_LESS,
+        WHO_HOLDS_IT,
+        TAKE_LESS_JAX,
+        BATCH_PER_GPU,
+        *FEWER_AT_ONCE,
+    ),
+    "memory_taken_before_start for code": (
         Advice(
-            "See who holds the memory, and end it: another notebook's kernel, a job that did not die.",
-            "nvidia-smi",
-            "10",
+            "Compile without XLA: then there is no such code to load.",
+            'model.compile("adam", loss="mse", jit_compile=False)',
+            "03",
+            applies=on_tensorflow,
         ),
         Advice(
-            "Take only what is needed, in all programs that share the device, before anything else is done.",
-            'for gpu in tf.config.list_physical_devices("GPU"):\n'
-            "    tf.config.experimental.set_memory_growth(gpu, True)",
+            "Leave some of the device free for the code: a lower limit, before anything else is done.",
+            'gpu = tf.config.list_physical_devices("GPU")[0]\n'
+            "limit = tf.config.LogicalDeviceConfiguration(memory_limit=6000)  # in MiB\n"
+            "tf.config.set_logical_device_configuration(gpu, [limit])",
             "10",
+            applies=on_tensorflow,
         ),
+        Advice(
+            "Leave some of the device free for the code: let JAX take a smaller part, before it starts.",
+            "export XLA_PYTHON_CLIENT_MEM_FRACTION=.60",
+            "10",
+            applies=lambda failure: failure.framework == "jax",
+        ),
+        WHO_HOLDS_IT,
     ),
     "growth": (
         Advice("Keep Python numbers, not tensors, between iterations.", "losses.append(float(loss))", "10"),
@@ -272,45 +426,226 @@ ADVICE = {
             "labkit.run(train, ...)",
             "10",
         ),
+        SMALLER_EVALUATION,
         Advice(
             "Give tf.function tensors of one shape: each new Python number makes a new graph.",
             "step(X, y, tf.constant(rate))",
             "10",
+            applies=on_tensorflow,
         ),
-        Advice("Measure what an iteration adds.", "model.fit(X, y, callbacks=[labkit.MemoryMeter()])", "10"),
+        LESS_AT_ONCE,
     ),
-    "host_memory": (
+    "growth of models": (
         Advice(
-            "Do not hold all the data: read it as needed.",
-            'X = np.load("X.npy", mmap_mode="r")',
-            "05",
+            "Free each model before the next is made: build and train it in a function of its own, and "
+            "clear the "
+            "session between folds.",
+            "for fold in folds:\n    scores.append(train_one(fold))  # returns a number\n"
+            "    keras.backend.clear_session()",
+            "10",
+        ),
+        Advice(
+            "Give each model a process of its own: what it took ends with it.",
+            "labkit.run(train_one, fold=fold)",
+            "10",
+        ),
+        Advice(
+            "Keep Python numbers, not tensors or models, between iterations.",
+            "losses.append(float(loss))",
+            "10",
+        ),
+        LESS_AT_ONCE,
+    ),
+    "host_memory": ON_THE_HOST,
+    "host_memory for one-hot targets": (
+        Advice(
+            "Keep the targets as integers: a row of one-hot numbers is as long as there are classes.",
+            'model.compile("adam", loss="sparse_categorical_crossentropy")  # y: one integer each',
+            "01",
+            of_one_hot,
+        ),
+        Advice(
+            "Or make the one-hot rows batch by batch, in a generator or a PyDataset.",
+            "keras.utils.to_categorical(y[i : i + 32], classes)",
+            "06",
+        ),
+        SMALLER_TYPE,
+        MORE_ROOM,
+    ),
+    "host_memory for a sparse matrix": (
+        Advice(
+            "Keep the matrix sparse, and make only each batch dense.",
+            "X[i : i + 32].toarray()  # in __getitem__ of a PyDataset",
+            "06",
             of_request(1),
         ),
+        Advice("Use fewer columns: the most frequent words alone.", "TfidfVectorizer(max_features=10_000)"),
+        WIDE_TYPE,
+        MORE_ROOM,
+    ),
+    "host_memory for padded sequences": (
         Advice(
-            "Make the buffers smaller: a shuffle buffer holds its samples, each worker its batches.",
-            "data.shuffle(1000).batch(32).prefetch(1)",
-            "05",
+            "Pad to a shorter length, or pad each batch to its own longest sequence: one long sequence "
+            "sets the "
+            "length of all.",
+            "keras.utils.pad_sequences(X, maxlen=200)",
+            "03",
         ),
+        READ_AS_NEEDED,
+        WIDE_TYPE,
+        MORE_ROOM,
+    ),
+    "host_memory on Windows": (
+        FEWER_WORKERS,
         Advice(
-            "Use float32 or uint8: float64 takes two and eight times as much.",
-            'X = X.astype("float32")',
-            "01",
-            of_request(0.5),
+            "Make Windows's paging file larger: System, Advanced system settings, Performance, Advanced, "
+            "Virtual "
+            "memory; then restart.",
+            "wmic pagefile list /format:list  # what it is now",
         ),
+        READ_AS_NEEDED,
+    ),
+    "host_memory of workers": (FEWER_WORKERS, READ_AS_NEEDED, SMALLER_BUFFERS, MORE_ROOM),
+    "host_memory shared by workers": (
+        Advice("Give the container more shared memory.", "docker run --shm-size=2g ..."),
+        FEWER_WORKERS,
+        *FEWER_AT_ONCE,
+    ),
+    "host_memory that grows": (
         Advice(
-            "Give it more room: shut down the kernels of other notebooks, or raise the container's limit.",
-            "docker run --memory=8g ...",
+            "Keep Python numbers, not tensors, between iterations, and do not collect batches or "
+            "predictions in lists.",
+            "losses.append(float(loss))",
+            "10",
         ),
+        LESS_AT_ONCE,
+        SMALLER_BUFFERS,
+        FEWER_WORKERS,
+        MORE_ROOM,
+    ),
+    "host_memory pinned": (SMALLER_BUFFERS, *FEWER_AT_ONCE, READ_AS_NEEDED, MORE_ROOM),
+    "host_memory on the CPU": (*FEWER_AT_ONCE, HALF_THE_BITS, READ_AS_NEEDED, MORE_ROOM),
+    "host_memory on the CPU for weights": (NARROW_LAYER, GLOBAL_POOLING, LESS_STATE, MORE_ROOM),
+    "host_memory without a word": (
+        READ_AS_NEEDED,
+        *FEWER_AT_ONCE,
+        Advice(
+            "Find out: run it as a script, and read how it ends (137 or Killed is the host's memory), or "
+            "watch its "
+            "memory as it runs.",
+            "jupyter nbconvert --to script notebook.ipynb\npython notebook.py; echo $?",
+        ),
+        SMALLER_BUFFERS,
+        MORE_ROOM,
     ),
     "unknown": (
         Advice(
             'Give the whole log, from the first line that has "Allocator (" to the end of the traceback.',
             "python train.py 2>&1 | tee train.log\npython -m labkit diagnose train.log",
+            applies=on_tensorflow,
+        ),
+        Advice(
+            "Give the whole log, from the first line that speaks of memory to the end of the traceback.",
+            "python train.py 2>&1 | tee train.log\npython -m labkit diagnose train.log",
+            applies=not_on_tensorflow,
         ),
         Advice(
             "Or run the training here: labkit records every allocation.",
             "labkit.run(train, profile=True, batch_size=32)",
             "02",
+            applies=on_tensorflow,
         ),
     ),
+}
+
+
+def fixes_for(cause, failure, fits=None):
+    """The fixes of a cause by its name, the most effective first. fits: a larger batch cannot fit."""
+    advices = ADVICE.get(f"{cause}{_special(cause, failure)}", ())
+    return [advice.fix(failure, fits) for advice in advices if advice.applies(failure)]
+
+
+def _special(cause, failure):
+    """What is special in a failure, as the end of a key of ADVICE."""
+    special = _SPECIAL.get(cause)
+    found = special(failure) if special else ""
+    return f" {found}" if found else ""
+
+
+def _of_activations(failure):
+    if failure.is_in_loop:
+        return "in a loop"
+    if tensors.is_single_sample(failure):
+        return "of one sample"
+    return "on a full device" if tensors.is_tiny(failure) or failure.kind == "copy" else ""
+
+
+def _of_weights(failure):
+    if failure.is_in_loop:
+        return "in a loop"
+    if (tensors.is_tiny(failure) or failure.kind == "copy") and not failure.needed_by_category:
+        if tensors.earlier_models(failure):
+            return "after other models"
+        return (
+            "before any batch"
+            if "/" not in (failure.op or "/") or failure.is_building
+            else "on a full device"
+        )
+    if tensors.looks_flattened(failure):
+        return "behind Flatten"
+    if tensors.is_in_step(failure):
+        return "in a step"
+    return "while building" if tensors.creates(failure) else ""
+
+
+def _of_one_tensor(failure):
+    if failure.is_overflow:
+        return "by overflow"
+    return "of weights" if tensors.is_of_weights(failure) else ""
+
+
+def _of_growth(failure):
+    return "of models" if failure.marks & forms.FOLDS or tensors.earlier_models(failure) else ""
+
+
+def _of_taken(failure):
+    return {"library": "for a library", "code": "for code"}.get(failure.kind, "")
+
+
+def _of_host(failure):
+    if failure.marks & forms.ONE_HOT:
+        return "for one-hot targets"
+    if failure.marks & forms.DENSE:
+        return "for a sparse matrix"
+    if failure.marks & forms.PADDED:
+        return "for padded sequences"
+    if failure.kind in _HOST_KINDS:
+        return _HOST_KINDS[failure.kind]
+    if failure.allocator in ("cpu", "mklcpu") and not tensors.is_whole_array(failure):
+        return "on the CPU for weights" if tensors.is_of_weights(failure) else "on the CPU"
+    if (failure.epoch or 0) >= 3 or failure.done >= 2:
+        return "that grows"
+    return "of workers" if failure.marks & forms.WORKERS else ""
+
+
+_HOST_KINDS = {
+    "paging": "on Windows",
+    "pinned": "pinned",
+    "died": "without a word",
+    "shared": "shared by workers",
+}
+
+
+def _of_array(failure):
+    return "in a buffer" if tensors.buffered_samples(failure) else ""
+
+
+_SPECIAL = {
+    "array_copied_to_device": _of_array,
+    "activations": _of_activations,
+    "weights_or_optimizer": _of_weights,
+    "tensor_exceeds_limit": _of_one_tensor,
+    "growth": _of_growth,
+    "memory_taken_before_start": _of_taken,
+    "host_memory": _of_host,
 }

@@ -1,17 +1,21 @@
 """The causes of running out of memory: what each means, and the rule by which a failure is recognized."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..logs.marks import MAKES_SLOTS, MAKES_WEIGHTS
-from ..record.opnames import FORWARD_TYPES, GRADIENT, WEIGHT_GRADIENT, of_optimizer
+from ..logs import forms
+from ..record.opnames import FORWARD_TYPES
 from ..sizes import MIB, format_size
-from . import evidence
+from . import evidence, tensors
 
 CERTAIN, LIKELY, GUESS = "certain", "likely", "a guess"
-_HOST_ALLOCATORS = {"cpu", "mklcpu", "cuda_host_bfc", "gpu_host_bfc", "gpu_host_allocator"}
+_HOST_ALLOCATORS = {"cpu", "mklcpu", "cuda_host_bfc", "gpu_host_bfc", "gpu_host_allocator", "device_host_bfc"}
+_VAGUE = re.compile(r"[Ff]ailed to call|GPU sync|No algorithm|DNN library|CUDNN_STATUS_[IN]|CUBLAS_STATUS_N")
 _NO_SMALLER_PART = "A smaller batch will not help with that part: it does not depend on the batch."
 _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on the batch."
+_OWN_CONTEXT = 1536 * MIB  # of a device: CUDA's own data, and perhaps a screen's
+_MOSTLY = "Most of what a step holds on the device are activations, which grow with the batch."
 
 
 @dataclass(frozen=True)
@@ -27,30 +31,39 @@ def find(failure):
     """(name of the cause, confidence, sentences); the sentences name a second cause where one fits."""
     found = [(cause.name, *answer) for cause in CAUSES if cause.rule and (answer := cause.rule(failure))]
     if not found:
-        return "unknown", CERTAIN, []
-    found.sort(key=lambda answer: answer[1] == GUESS)  # a guess gives way to what has reasons
+        return "unknown", GUESS, []
+    found.sort(key=_rank)
     name, confidence, sentences = found[0]
     others = [f"Also possible, {name}: {said[0]}" for name, sure, said in found[1:] if sure != GUESS]
     return name, confidence, [*sentences, *others[:1]]
 
 
-def is_of_weights(failure):
-    """Whether op, traceback or shape say that the tensor is a weight, its gradient or optimizer state."""
-    op, shape = failure.op or "", failure.shape or ()
-    if GRADIENT.search(op):
-        return WEIGHT_GRADIENT.search(op) is not None
-    if of_optimizer(op):
-        return True
-    if "/" in op:
-        return False
-    kernel = len(shape) == 4 and shape[0] == shape[1] <= 11 and min(shape[2:]) > shape[0]
-    forward = failure.last_part.startswith(FORWARD_TYPES)
-    return not forward and (kernel or bool(failure.marks & (MAKES_WEIGHTS | MAKES_SLOTS)))
+def _rank(answer):
+    """A guess gives way to what has reasons, and all else to what was seen to grow."""
+    name, confidence, _ = answer
+    return (confidence == GUESS) - (name == "growth" and confidence == CERTAIN)
 
 
 def _host_memory(failure):
-    if failure.kind == "host":
-        return CERTAIN, ["The host's memory ran out, not the device's."]
+    said = "The host's memory ran out, not the device's."
+    if failure.kind in ("host", "oomkill"):
+        return CERTAIN, [said]
+    if failure.kind == "session":
+        return CERTAIN, [f"{said} So says what watched the process and ended it."]
+    if failure.kind == "paging":
+        return CERTAIN, [
+            f"{said} Windows refuses what RAM and paging file together do not hold, even if it is never "
+            f"used: "
+            "each worker process counts with all its libraries."
+        ]
+    if failure.kind == "shared":
+        return LIKELY, [
+            f"{said} It was the part that processes share, /dev/shm, which a container keeps small."
+        ]
+    if failure.kind == "pinned":
+        return LIKELY, [
+            "What CUDA refused is memory of the host: TensorFlow wanted to pin it for copies to the GPU."
+        ]
     if failure.allocator in _HOST_ALLOCATORS:
         return CERTAIN, [f"The allocator \"{failure.allocator}\" hands out the host's memory, not the GPU's."]
     if failure.kind == "killed":
@@ -58,49 +71,50 @@ def _host_memory(failure):
             "The process was killed from outside. Linux does that when the host's memory runs out; whether "
             'it did so here is in its log: dmesg | grep -i "killed process".'
         ]
-    return None
-
-
-def _array_copied_to_device(failure):
-    limit, largest = failure.limit_bytes, failure.largest_chunk_bytes
-    if failure.kind == "proto":
-        return CERTAIN, ["A whole array was to become a constant of the graph, which can hold at most 2 GB."]
-    if failure.crashed and (failure.requested_bytes or limit or 0) > MIB:
-        return CERTAIN, [
-            "The process died while TensorFlow copied an array to the device in one piece: on the CPU "
-            'stand-in that copy crashes; on a GPU it raises "Dst tensor is not initialized".'
+    if failure.kind == "died":
+        return GUESS, [
+            "The process died without a word. Most often the host's memory ran out; a crash in a library "
+            "looks "
+            "the same. To find out, run it as a script and look at how it ends, or watch its memory as it "
+            "runs."
         ]
-    if failure.kind == "copy" and not (failure.marks & MAKES_WEIGHTS or of_optimizer(failure.op)):
-        said = ["It failed while an array was copied from the host to the device."]
-        if largest > 0.5 * (limit or largest + 1):
-            said.append(evidence.one_chunk(failure))
-        return LIKELY, said
-    other = not is_of_weights(failure) and (failure.requested_bytes or 0) < 0.5 * largest
-    if other and limit and largest > 0.6 * limit:
-        return GUESS if "/" in (failure.op or "") else LIKELY, [evidence.one_chunk(failure)]
     return None
 
 
 def _memory_taken_before_start(failure):
     limit, requested = failure.limit_bytes, failure.requested_bytes
-    if failure.kind == "library":
+    if failure.kind == "code":
         return LIKELY, [
+            "It was the code of a compiled step that found no room: CUDA loads it outside of the memory that "
+            "the framework has taken for itself, which leaves too little of the device, or another program "
+            "does."
+        ]
+    if failure.kind == "library":
+        sure = GUESS if _VAGUE.match(failure.quote) and not failure.is_nearly_full else LIKELY
+        return sure, [
             "A CUDA library could not be set up on the device, usually because no memory is left for it."
         ]
     if failure.kind == "driver":
-        return LIKELY, [f"The driver itself refused: {format_size(requested)} of the device were not free."]
-    if (
-        failure.on_gpu
-        and requested
-        and failure.free_share > 0.9
-        and requested / failure.free_share < 512 * MIB
-    ):
+        if failure.is_overflow:
+            return None
+        refused = f": {format_size(requested)} of the device were not free." if requested else "."
+        return LIKELY, [f"The driver itself refused{refused}"]
+    if failure.others_bytes and limit and failure.others_bytes > 0.25 * limit:
+        return CERTAIN, [f"Other processes hold {format_size(failure.others_bytes)} of the device."]
+    if failure.kind == "torch" and limit and failure.rest_bytes > 0.15 * limit + _OWN_CONTEXT:
+        said = (
+            f"PyTorch counts {format_size(failure.rest_bytes)} of the device neither as its own nor as free"
+        )
+        return LIKELY, [f"{said}: another program holds them."]
+    if not failure.on_gpu or failure.is_alone:
+        return None
+    if requested and failure.free_share > 0.9 and requested / failure.free_share < 512 * MIB:
         pool = format_size(requested / failure.free_share)
         return LIKELY, [
             f"{100 * failure.free_share:.0f} % of TensorFlow's memory is free in one piece, and yet that is "
             f"too small: it has less than {pool} of the GPU. Another program holds the rest."
         ]
-    if not failure.on_gpu or not limit:
+    if not limit:
         return None
     if failure.device_bytes and limit < 0.5 * failure.device_bytes:
         got = f"{format_size(limit)} of a device of {format_size(failure.device_bytes)}"
@@ -116,9 +130,54 @@ def _memory_taken_before_start(failure):
     return None
 
 
+def _array_copied_to_device(failure):
+    limit, largest = failure.limit_bytes, failure.largest_chunk_bytes
+    if failure.kind == "proto" and not failure.has_words("model.save", "saved_model", "savedmodel"):
+        return CERTAIN, ["A whole array was to become a constant of the graph, which can hold at most 2 GB."]
+    if failure.crashed and (failure.requested_bytes or limit or 0) > MIB:
+        return CERTAIN, [
+            "The process died while TensorFlow copied an array to the device in one piece: on the CPU "
+            'stand-in that copy crashes; on a GPU it raises "Dst tensor is not initialized".'
+        ]
+    if failure.kind == "copy":
+        if tensors.is_of_weights(failure) or tensors.comes_in_batches(failure):
+            return None
+        said = ["It failed while an array was copied from the host to the device."]
+        if largest > 0.5 * (limit or largest + 1):
+            said.append(evidence.one_chunk(failure))
+        return LIKELY, said
+    if tensors.is_whole_array(failure):
+        return LIKELY, [
+            f"{failure.shape[0]:,} rows at once, outside of any layer: no batch has so many, but a data "
+            f"set has. "
+            "validation_split, and a data set of tensors, keep all of it on the device."
+        ]
+    return _arrays_in_use(failure)
+
+
+def _arrays_in_use(failure):
+    """As a rule: whole arrays among the chunks in use, whatever op failed."""
+    limit, largest = failure.limit_bytes, failure.largest_chunk_bytes
+    if samples := tensors.buffered_samples(failure):
+        return LIKELY, [evidence.of_buffer(*samples)]
+    if (failure.requested_bytes or 0) >= 0.5 * largest or failure.held_by_category:
+        return None
+    on_weights = tensors.is_of_weights(failure)
+    large = tensors.large_chunks(failure)
+    if large and (large[1] or not on_weights and largest < 0.6 * (limit or largest)):
+        return LIKELY if large[1] or not failure.is_alone else GUESS, [
+            evidence.of_large_chunks(failure, *large)
+        ]
+    if limit and largest > (0.9 if on_weights else 0.6) * limit:
+        sure = GUESS if "/" in (failure.op or "") and largest < 0.9 * limit else LIKELY
+        return sure, [evidence.one_chunk(failure)]
+    return None
+
+
 def _predict_output(failure):
     joins = failure.last_part.lower().startswith("concat") or (failure.op_type or "").startswith("Concat")
-    if not failure.marks & {"in predict", "def predict", ".predict("}:
+    joins = joins or failure.kernel == "concat_op"
+    if not failure.marks & forms.PREDICTS:
         return None
     if joins:
         return LIKELY, ["It failed while predict() joined the outputs of all batches on the device."]
@@ -132,11 +191,10 @@ def _predict_output(failure):
 
 
 def _embedding(failure):
-    wide = failure.shape is not None and len(failure.shape) == 2 and failure.shape[0] >= 10_000
-    named = failure.has_words("mbed")
-    if not wide or not (named or is_of_weights(failure)) or failure.shape[0] < 8 * failure.shape[1]:
+    if not tensors.is_table(failure):
         return None
-    if failure.shape[1] > 2048 and not named:
+    named, flat = failure.has_words("mbed"), tensors.looks_flattened(failure)
+    if flat and not named:
         return None
     rows, width = failure.shape
     said = [f"Its {rows:,} rows of {width} look like a table with a row for each word or item."]
@@ -144,30 +202,34 @@ def _embedding(failure):
         said.append(
             "The op works on weights or optimizer state, and no name says embedding: this goes by the shape."
         )
+    if flat is None and not named:
+        said.append(evidence.of_flattened(failure, "It may also be"))
     return LIKELY, [*said, _NO_SMALLER_BATCH]
 
 
 def _attention(failure):
+    sure = tensors.scores(failure)
+    if not sure:
+        return None
     shape = failure.shape
-    if shape is None or len(shape) < 2:
-        return None
-    square = len(shape) >= 3 and shape[-1] == shape[-2] >= 128
-    words = failure.has_words("attention", "attn", "attend", "transformer")
-    scores = failure.last_part.lower().startswith(
-        ("softmax", "einsum", "matmul", "batchmatmul", "add", "mul", "div")
-    )
-    if not (square and (words or scores) or words and failure.last_part.startswith("Softmax")):
-        return None
     said = "These are attention scores"
-    if square:
+    if shape[-1] == shape[-2] >= 128:
         said = f"Its shape is that of attention scores of {shape[-1]:,} positions against {shape[-1]:,}"
-    sure = LIKELY if words or len(shape) == 4 or not square else GUESS
-    return sure, [f"{said}: twice the length takes four times the memory."]
+    elif len(shape) == 4:
+        said = f"Its shape is that of attention scores of {shape[-2]:,} positions against {shape[-1]:,}"
+    return (LIKELY if sure == 2 or shape[-1] >= 4096 else GUESS), [
+        f"{said}: twice the length takes four times the memory."
+    ]
 
 
 def _tensor_exceeds_limit(failure):
     requested, limit = failure.requested_bytes, failure.limit_bytes
-    if failure.kind != "xla" and requested and limit and requested >= limit:
+    if failure.is_overflow:
+        return LIKELY, [
+            f"{format_size(requested)} is more than any memory has: a size that was computed wrongly (a "
+            "dimension that is negative, unknown or has overflowed), or a fault in the driver."
+        ]
+    if failure.kind not in ("xla", "host") and requested and limit and requested >= limit:
         return CERTAIN, ["This one tensor alone would fill the whole limit."]
     return None
 
@@ -175,6 +237,16 @@ def _tensor_exceeds_limit(failure):
 def _growth(failure):
     if failure.grows_by_bytes:
         return CERTAIN, [f"With each step {format_size(failure.grows_by_bytes)} more stayed in use."]
+    if failure.is_alone:
+        return None  # a trial that was watched: what does not grow there is not said to grow
+    models, tiny = tensors.earlier_models(failure), tensors.is_tiny(failure)
+    if models >= 3 and tiny:
+        return LIKELY, [
+            f"The op's name counts {models} models or trainings before this one in the same process: "
+            "what they had taken may still be held."
+        ]
+    if failure.marks & forms.FOLDS and (tiny or tensors.creates(failure)):
+        return LIKELY, ["It failed in a loop over folds: what earlier models had taken may still be held."]
     if (failure.epoch or 0) >= 2:
         return LIKELY, [
             f"It had reached epoch {failure.epoch}: the same step had fitted before. Something grows, or a "
@@ -182,18 +254,20 @@ def _growth(failure):
         ]
     if failure.done >= 2:
         return LIKELY, [f"{failure.done} epochs had finished before it: something grows."]
-    if (failure.steps or 0) >= 3:
-        return LIKELY, [
-            f"{failure.steps} steps had fitted before: something grows, or this batch was larger."
-        ]
     return None
 
 
 def _fragmentation(failure):
     requested, free = failure.requested_bytes, failure.free_bytes
+    if failure.framework == "torch":
+        unused = failure.unused_bytes or (failure.pool_bytes or 0) - (failure.in_use_bytes or 0)
+        if requested and unused >= 1.2 * requested and unused > 0.2 * (failure.limit_bytes or unused):
+            said = f"PyTorch holds {format_size(unused)} of the device that it does not use"
+            return LIKELY, [f"{said}, more than the {format_size(requested)} asked for: not in one piece."]
+        return None
     if not (requested and free) or failure.on_gpu and failure.available_bytes:
         return None
-    if requested <= free:
+    if requested <= free and free >= 0.05 * failure.limit_bytes:
         said = (
             f"In all, {format_size(free)} are free, and {format_size(requested)} were asked for: enough, but "
             "not in one piece."
@@ -214,7 +288,7 @@ def _weights_or_optimizer(failure):
         fixed = sum(needed.get(name, 0) for name in ("weights", "optimizer"))
         if (
             fixed > 0.5 * sum(needed.values())
-            or is_of_weights(failure)
+            or tensors.is_of_weights(failure)
             and fixed > needed.get("activations", 0)
         ):
             said = f"{format_size(fixed)} of {evidence.in_use(failure)} were weights and optimizer state."
@@ -225,17 +299,16 @@ def _weights_or_optimizer(failure):
     if failure.kind == "constant" and not failure.op:
         said = "Most tensors of one value are new optimizer state, which begins as zeros."
         return GUESS, [said, _NO_SMALLER_BATCH]
-    if not is_of_weights(failure):
+    if not tensors.is_of_weights(failure):
         return None
-    if of_optimizer(failure.op) or failure.marks & MAKES_SLOTS:
-        why = "The op belongs to the optimizer: it was creating or updating its state."
-    elif WEIGHT_GRADIENT.search(failure.op or ""):
-        why = "The op computes the gradient of a layer's weights, which is as large as they are."
-    elif failure.is_building:
-        why = "It failed while a layer created or loaded its weights, before any batch came."
-    else:
-        why = f"Its shape {list(failure.shape)} is that of a kernel, not of a batch."
-    return LIKELY, [why, _NO_SMALLER_BATCH]
+    why = list(evidence.of_weights(failure))
+    if tensors.is_tiny(failure):
+        return GUESS, [*evidence.tiny(failure), *why]
+    if failure.kind == "copy":
+        return GUESS, [*why, "All else had filled the device: the text does not say with what."]
+    if tensors.is_in_step(failure):
+        return LIKELY, [*why, "A smaller batch does not make this tensor smaller, but may leave it room."]
+    return LIKELY, [*why, _NO_SMALLER_BATCH]
 
 
 def _activations(failure):
@@ -250,25 +323,47 @@ def _activations(failure):
         said = [said, *evidence.in_block(failure), *evidence.in_loop(failure)]
         return (CERTAIN, said) if moving > 0.5 * sum(needed.values()) else None
     if failure.kind == "xla":
-        said = (
-            "XLA asks for the memory of a whole compiled step as one block: mostly the batch sets its size."
-        )
-        known = list(evidence.in_division(failure)) or [
-            "labkit.run(train, profile=True) can tell what would be in it."
-        ]
-        return LIKELY, [said, *known, *evidence.in_loop(failure)]
+        return LIKELY, list(evidence.of_step(failure))
+    if failure.kind in ("torch", "full") and not failure.is_overflow:
+        return _on_another_framework(failure)
+    if failure.kind == "copy" and not tensors.is_of_weights(failure):
+        said = "What was copied to the device is a batch, and found no room: all else has filled the device."
+        return GUESS, [said]
     if failure.kind not in ("oom", "refused", "constant"):
         return None
+    small = list(evidence.tiny(failure)) if tensors.is_tiny(failure) else []
+    if tensors.is_workspace(failure):
+        return LIKELY, [
+            "A one-dimensional uint8 tensor of this size is a workspace, or what cuDNN keeps for the "
+            "backward "
+            "pass: it grows with the batch."
+        ]
     if failure.shape is None or len(failure.shape) < 2:
-        named = "/" in (failure.op or "") and not is_of_weights(failure)
-        return (GUESS, ["The op belongs to a layer, not to the optimizer."]) if named else None
-    said = [evidence.first_dimension(failure)]
-    if is_of_weights(failure):
+        named = "/" in (failure.op or "") and not tensors.is_of_weights(failure)
+        if named:
+            return GUESS, [*small, "The op belongs to a layer, not to the optimizer."]
+        known = failure.requested_bytes or failure.shape is not None
+        return _of_the_process(failure) or ((GUESS, [*small, _MOSTLY]) if known else None)
+    said = [*small, evidence.first_dimension(failure)]
+    if tensors.is_of_weights(failure):
         return GUESS, said
     if (failure.batch or 1) > 1 and failure.shape[0] % failure.batch == 0:
         return LIKELY, said
     path = "/" in (failure.op or "") or failure.last_part.startswith(FORWARD_TYPES)
-    return (LIKELY if path or len(failure.shape) >= 3 else GUESS), said
+    return (GUESS if small and not path else LIKELY if path or len(failure.shape) >= 3 else GUESS), said
+
+
+def _of_the_process(failure):
+    limit, used = failure.limit_bytes, failure.in_use_bytes
+    if not (limit and used) or used < 0.5 * limit or tensors.is_of_weights(failure):
+        return None
+    return GUESS, [f"This process itself holds {100 * used / limit:.0f} % of its limit.", _MOSTLY]
+
+
+def _on_another_framework(failure):
+    if tensors.in_optimizer(failure) or failure.marks & {"load_weights"}:
+        return None
+    return (LIKELY if failure.shape and failure.layer else GUESS), [_MOSTLY]
 
 
 CAUSES = (  # in the order in which they are tried

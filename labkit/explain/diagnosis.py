@@ -52,7 +52,7 @@ class Diagnosis:
     @property
     def headline(self):
         """The cause in a line."""
-        sure = "" if self.confidence == causes.CERTAIN else f" ({self.confidence})"
+        sure = "" if self.confidence == causes.CERTAIN or self.cause == "unknown" else f" ({self.confidence})"
         return f"{self.cause}{sure}: {causes.MEANINGS[self.cause]}"
 
     def __str__(self):
@@ -101,15 +101,17 @@ def explain(failure, first=(), last=()):
     fits = None
     if cause in ("activations", "tensor_exceeds_limit", "attention"):
         fits = evidence.batch_that_may_fit(failure)
-    said = [*first, *evidence.facts(failure), *reasons, *evidence.largest_batch(failure, fits), *last]
+    found = [*evidence.facts(failure), *evidence.near_miss(failure)]
+    said = [*first, *found, *reasons, *evidence.largest_batch(failure, fits), *last]
     said = list(map(evidence.printable, said))
     return Diagnosis(cause, failure, said, confidence, advice.fixes_for(cause, failure, fits))
 
 
-def without_cause(cause, said, failure=None):
+def without_cause(cause, said, failure=None, sure=None):
     """The Diagnosis where there is nothing to find by rules. said: its evidence, sentences."""
-    failure = failure or Failure()
-    return Diagnosis(cause, failure, said, fixes=advice.fixes_for(cause, failure))
+    failure, said = failure or Failure(), list(map(evidence.printable, said))
+    sure = sure or (causes.GUESS if cause == "unknown" else causes.CERTAIN)
+    return Diagnosis(cause, failure, said, sure, advice.fixes_for(cause, failure))
 
 
 def _fix_text(number, fix):

@@ -3,7 +3,10 @@
 import re
 from collections import Counter
 
-from ..sizes import format_size
+from ..logs.dumpfile import equal_groups
+from ..logs.forms import MAKES_SLOTS
+from ..sizes import MIB, format_size
+from . import tensors
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 TELLING = 0.95  # of the batch: a bound above that says nothing
@@ -30,14 +33,42 @@ def facts(failure):
         used = f"In use: {format_size(failure.in_use_bytes)} of {format_size(failure.limit_bytes)}"
         left = failure.largest_free_bytes
         yield f"{used}." if left is None else f"{used}; largest free block: {format_size(left)}."
+    elif failure.largest_free_bytes is not None:
+        yield f"Largest free block: {format_size(failure.largest_free_bytes)}."
     alike = failure.sizes.get(-(-(requested or 0) // 256) * 256, 0)
     if alike > 1:
         yield f"{alike} chunks of exactly the same size are already in use."
+    yield from of_chunks(failure)
+
+
+def of_chunks(failure):
+    """What fills the memory, by groups of equal chunks: a log without names has no better list."""
+    groups = [(count, size) for count, size in equal_groups(failure.sizes)[:4] if size >= MIB]
+    total = sum(count * size for count, size in groups)
+    if groups and total > 0.25 * failure.used_bytes:
+        said = [f"{count} of {format_size(size)}" if count > 1 else f"one of {format_size(size)}"
+                for count, size in groups]  # fmt: skip
+        yield f"The chunks that hold the most: {', '.join(said)}; together {format_size(total)}."
+
+
+def near_miss(failure):
+    """That steps had fitted, and how near to the limit they and the one that failed are."""
+    limit, before = failure.limit_bytes, failure.steps_peak_bytes
+    if not (limit and before and failure.steps) or failure.grows_by_bytes:
+        return
+    needed = (failure.in_use_bytes or 0) + (failure.requested_bytes or 0)
+    if 0.75 * limit < needed < 1.15 * limit:
+        share = f"{100 * needed / limit:.0f} %" + (", and not in one piece" if needed <= limit else "")
+        yield (
+            f"A near miss: the fullest of the {failure.steps} steps before it took "
+            f"{100 * before / limit:.0f} % of "
+            f"the limit, and this one needs at least {share}. Nothing grows; what a step needs wanders."
+        )
 
 
 def batch_that_may_fit(failure):
     """The largest batch not yet ruled out: what was in use and asked for, scaled down to the limit."""
-    batch, limit = failure.likely_batch, failure.limit_bytes
+    batch, limit = tensors.batch_of(failure), failure.limit_bytes
     if not (batch and failure.requested_bytes and limit):
         return None
     fixed = sum((failure.held_by_category or {}).get(name, 0) for name in ("weights", "optimizer"))
@@ -49,8 +80,8 @@ def batch_that_may_fit(failure):
 
 def largest_batch(failure, fits):
     """How large a batch the limit could hold at most. fits: of batch_that_may_fit, or None."""
-    batch = failure.likely_batch
-    if fits and fits <= TELLING * batch:
+    batch = tensors.batch_of(failure)
+    if fits and batch and fits <= TELLING * batch:
         needed = format_size((failure.in_use_bytes or 0) + failure.requested_bytes)
         limit = format_size(failure.limit_bytes)
         said = f"the step needs {needed}; {limit} can hold no more than {fits} of its {batch} samples"
@@ -62,14 +93,110 @@ def largest_batch(failure, fits):
 
 def first_dimension(failure):
     """What the first dimension of the tensor has to do with the batch size."""
-    first, batch = failure.shape[0], failure.batch
+    shape, batch = failure.shape, failure.batch
+    first = shape[0]
     if batch == first:
         return f"The first dimension, {first:,}, is the batch size: the tensor grows with it."
     if batch and first % batch == 0:
         return f"The first dimension, {first:,}, is {first // batch} times the batch size {batch}."
-    if first == 1:
+    if batch and batch in shape:
+        return f"The batch size, {batch}, is one of its dimensions: the tensor grows with it."
+    if batch:
+        return (
+            f"The first dimension, {first:,}, is not the batch size {batch}: a part of the batch, or a "
+            "workspace of the op."
+        )
+    if first == 1 and len(shape) >= 3:
         return "The first dimension is 1: the batch is a single sample, and the sample is too large."
+    if tensors.is_time_major(failure):
+        return f"The first dimension, {first:,}, is the time steps or the batch: recurrent layers swap them."
+    if tensors.first_is_doubtful(failure):
+        return f"The first dimension, {first:,}, is the batch size, or a multiple of it."
     return f"The first dimension, {first:,}, is probably the batch size: in Keras it comes first."
+
+
+def tiny(failure):
+    """That what was refused is not what fills the device."""
+    size = (
+        "A single number"
+        if failure.shape == ()
+        else f"What was refused, {format_size(failure.requested_bytes)},"
+    )
+    yield f"{size} is tiny: everything else fills the device, and this only came last."
+    models = tensors.earlier_models(failure)
+    if models:
+        yield (
+            f"The op's name counts {models} model{'s' * (models > 1)} or trainings before this one in the "
+            f"same "
+            "process, which may still hold their memory."
+        )
+
+
+def of_weights(failure):
+    """How the tensor shows itself to be of weights."""
+    if tensors.in_optimizer(failure) or failure.marks & MAKES_SLOTS:
+        yield "The op belongs to the optimizer: it was creating or updating its state."
+    elif tensors.is_weight_gradient(failure):
+        yield "The op computes the gradient of a layer's weights, which is as large as they are."
+    elif tensors.creates(failure) or failure.is_building:
+        yield "It failed while a layer created or loaded its weights, before any batch came."
+    elif tensors.is_turned(failure.shape):
+        yield (
+            f"Its shape {list(failure.shape)} is that of a kernel, turned for cuDNN: a copy that each call "
+            f"makes."
+        )
+    elif failure.shape:
+        yield f"Its shape {list(failure.shape)} is that of a kernel, not of a batch."
+    if (
+        failure.shape
+        and len(failure.shape) == 2
+        and tensors.looks_flattened(failure)
+        and tensors.flattened(failure)
+    ):
+        yield of_flattened(failure, "It is")
+
+
+def of_flattened(failure, said):
+    """What Flatten has to do with the rows of a matrix. said: how sure that is."""
+    found = [" x ".join(map(str, sides)) for sides in tensors.flattened(failure)]
+    maps = f"{found[0]} or {found[-1]}" if len(found) > 1 else found[0]
+    return (
+        f"{said} a dense layer behind Flatten: {failure.shape[0]:,} rows are {maps}, one for each number of "
+        "the feature maps."
+    )
+
+
+def of_large_chunks(failure, sizes, sample):
+    """What few, large chunks hold, and that each is a multiple of one sample."""
+    many = f"{len(sizes)} chunks hold" if len(sizes) > 1 else "A single chunk holds"
+    said = (
+        f"{many} {format_size(sum(sizes))} of {format_size(failure.used_bytes)} in use, each far larger "
+        f"than what was refused: "
+        "typical of whole data sets (from_tensor_slices, validation_split)"
+    )
+    return f"{said}; each is a multiple of one sample of {format_size(sample)}." if sample else f"{said}."
+
+
+def of_buffer(count, size):
+    """What hundreds of equal chunks are."""
+    return (
+        f"{count:,} chunks of exactly {format_size(size)} fill the memory: single samples that a buffer "
+        f"holds, as "
+        "shuffle(), prefetch() and cache() do. On a CPU they are in the device's own memory."
+    )
+
+
+def of_step(failure):
+    """What a compiled step is refused, as XLA says it."""
+    yield "XLA asks for the memory of a whole compiled step as one block: mostly the batch sets its size."
+    requested, limit = failure.requested_bytes, failure.limit_bytes
+    if requested and limit and requested > limit:
+        yield f"It needs {requested / limit:.3g} times what there is."
+    known = list(in_division(failure))
+    if not known and failure.framework == "tensorflow" and not failure.is_tpu:
+        known = ["labkit.run(train, profile=True) can tell what would be in it."]
+    yield from known
+    yield from in_loop(failure)
 
 
 def in_use(failure):

@@ -10,21 +10,21 @@ from dataclasses import replace
 from ..errors import LabkitError
 from ..logs import reader
 from ..logs.failure import Failure
-from ..logs.marks import MARKS
+from ..logs.forms import MARKS
 from ..logs.messages import HIDDEN
 from ..outcome import Outcome
 from ..record.opnames import layer_by_name, layer_of
 from ..sizes import format_size
+from . import causes
 from .diagnosis import explain, without_cause
 from .evidence import printable
 
 HOST_ERRORS = ("MemoryError", "_ArrayMemoryError", "HostMemory")
-_WEIGHT = {
-    "crashed": 2,
-    "driver": 2,
-    "refused": 1,
-    "killed": 1,
-}  # of several failures, the lightest is explained
+# Of several failures, the lightest is explained: those that say most by themselves.
+_WEIGHT = {"refused": 1, "full": 1, "killed": 1, "oomkill": 1, "session": 1} | dict.fromkeys(
+    ("crashed", "driver", "pinned"), 2
+)
+_WEIGHT["died"] = 3
 _SKIMMED = (
     f"Very many lines of this log speak of ops and memory: after {reader.MOST_LINES:,} of them only its end "
     "was read. If the failure is in the middle, give that part alone."
@@ -86,8 +86,11 @@ def of_trial(error, log, facts, scopes):
         memory_map=memory_map,
         sizes=Counter(c.size for c in memory_map.chunks if c.in_use) if memory_map else Counter(),
         on_gpu=False,  # the limit is the trial's own, and says nothing of the GPU
+        is_alone=True,
         batch=facts.batch,
         steps=facts.steps,
+        steps_peak_bytes=facts.steps_peak_bytes,
+        grows_by_bytes=_growth_per_step(facts.step_bytes, facts.limit_bytes),
         crashed=facts.crashed,
         marks=known.marks | {mark for mark in MARKS if mark in error.traceback},
     )
@@ -104,8 +107,6 @@ def with_timeline(diagnosis, timeline):
         return diagnosis
     total = timeline.total()
     ends = [int(total[min(step, len(total) - 1)]) for step in timeline.steps]
-    more = [after - before for before, after in zip(ends, ends[1:], strict=False)]
-    grows = len(more) >= 2 and min(more) > 0 and sum(more) > 0.05 * (timeline.limit_bytes or ends[-1])
     known = diagnosis.failure
     block = timeline.refused_block() if known.kind == "xla" else None
     known = replace(
@@ -113,10 +114,26 @@ def with_timeline(diagnosis, timeline):
         held_by_category=timeline.by_category(len(total) - 1) if block or known.kind != "xla" else None,
         block=block,
         loop_bytes=_loop_bytes(block, timeline, known.batch) if block else known.loop_bytes,
-        grows_by_bytes=sum(more) // len(more) if grows else None,
+        grows_by_bytes=_growth_per_step(ends, timeline.limit_bytes) or known.grows_by_bytes,
         steps=len(timeline.steps),
     )
     return replace(explain(known), others=diagnosis.others)
+
+
+def _growth_per_step(ends, limit):
+    """By how much memory in use at the ends of steps grows with each; None if it only wanders, or stays.
+
+    What grows is larger in all of the last third of the steps than in any of the first third. The very first
+    step is left out: it creates the optimizer's state.
+    """
+    ends = ends[1:] if len(ends) > 3 else ends
+    third = max(1, len(ends) // 3)
+    first, last = ends[:third], ends[-third:]
+    if len(ends) < 3 or min(last) - max(first) < 0.02 * (limit or max(ends)) or max(ends[:-1]) > max(last):
+        return None
+    if len(ends) < 6 and any(after <= before for before, after in zip(ends, ends[1:], strict=False)):
+        return None
+    return (ends[-1] - ends[0]) // (len(ends) - 1) or None
 
 
 def _loop_bytes(block, timeline, batch):
@@ -200,8 +217,13 @@ def _of_outcome(outcome):
 
 def _of_log(log):
     failure = _subject(log)
-    if failure is None:
+    if failure is None or _is_only_warned(log):
         return _of_no_failure(log)
+    if failure.kind == "proto" and failure.marks & {"model.save", "saved_model"}:
+        said = (
+            "A model was saved, and the format holds at most 2 GB: no memory ran out. Save the weights alone"
+        )
+        return without_cause("not_oom", [f"{said} (model.save_weights), or use the format .keras."])
     crashed = any(f.kind == "crashed" and f.line > failure.line for f in log.failures)
     allocators = {f.allocator for f in log.failures if f.allocator}
     known = _with_refusal(failure)
@@ -211,6 +233,7 @@ def _of_log(log):
         batch=log.batch_size,
         device_bytes=log.device_bytes,
         limit_bytes=known.limit_bytes or log.given_bytes,
+        framework="torch" if failure.kind == "torch" else log.framework,
         crashed=crashed and failure.kind == "refused" and not failure.op,
     )
     where = f'Line {failure.line:,} of {max(log.lines, failure.line):,}: "{_short(failure.quote)}"'
@@ -234,19 +257,32 @@ def _of_no_failure(log):
         return without_cause("warning_only", said, Failure(requested_bytes=most.requested_bytes))
     if not log.bytes:
         return without_cause("unknown", ["There is no text."])
-    if log.truncated:
-        said = "It speaks of memory that ran out, but in no form known here: cut off, or not TensorFlow's."
-        return without_cause("unknown", [said])
+    if log.no_memory:
+        line, words, reason = log.no_memory
+        said = [f'Line {line:,}: "{_short(words)}"', reason]
+        sure = causes.LIKELY if "usually" in reason else causes.CERTAIN
+        return without_cause(
+            "not_oom", [*said, "No memory ran out here, whatever it calls itself."], sure=sure
+        )
+    if log.wording:
+        line, words = log.wording
+        said = "It speaks of memory that ran out, but in no form known here: cut off, or another program's."
+        return without_cause("unknown", [said, f'Line {line:,}: "{_short(words)}"'])
     if log.skimmed:
         return without_cause("unknown", [_SKIMMED])
     lines = max(log.lines, 1)
     said = f"Nothing in {lines:,} line{'s' * (lines > 1)} speaks of memory that ran out."
-    return without_cause("not_oom", [said])
+    return without_cause("not_oom", [said], sure=causes.CERTAIN if log.errors else causes.LIKELY)
 
 
 def _subject(log):
     """The failure to explain: the first error; before it only what is no error by itself."""
     return min(log.failures, key=lambda f: _WEIGHT.get(f.kind, 0), default=None)
+
+
+def _is_only_warned(log):
+    """Whether all that was refused is what TensorFlow says it can do without."""
+    return bool(log.warnings) and all(f.kind == "driver" and f.is_mild for f in log.failures)
 
 
 def _first_refusal(text):
@@ -260,11 +296,12 @@ def _with_refusal(failure, refused=None):
     dump = failure.dump or refused.dump
     op = failure.op or (refused.op or "").removeprefix("StatefulPartitionedCall/") or None
     device = failure.device or failure.allocator or refused.allocator or ""
+    failure = _with_argument(failure)
     known = replace(
         failure,
         op=op and op.removeprefix("StatefulPartitionedCall/"),
         op_type=failure.op_type or refused.op_type,
-        layer=layer_by_name(op),
+        layer=failure.layer or layer_by_name(op),
         requested_bytes=failure.tensor_bytes or failure.requested_bytes or refused.requested_bytes,
         allocator=failure.allocator or refused.allocator,
         on_gpu="gpu:" in device.lower() or "GPU_" in device or bool(dump and not device),
@@ -276,7 +313,7 @@ def _with_refusal(failure, refused=None):
         if dump is None
         else replace(
             known,
-            limit_bytes=dump.limit_bytes,
+            limit_bytes=dump.limit_bytes or known.limit_bytes,
             in_use_bytes=dump.used_bytes,
             largest_free_bytes=_largest_in(dump),
             available_bytes=dump.available_bytes,
@@ -285,6 +322,17 @@ def _with_refusal(failure, refused=None):
             free_share=dump.free_share,
         )
     )
+
+
+def _with_argument(failure):
+    """A Failure with the shape of what its layer received, if that is as large as what was refused."""
+    if failure.shape is not None or not failure.requested_bytes:
+        return failure
+    for shape, dtype in failure.arguments:
+        known = replace(failure, shape=shape, dtype=dtype)
+        if known.tensor_bytes and abs(known.tensor_bytes / failure.requested_bytes - 1) < 0.01:
+            return replace(known, requested_bytes=known.tensor_bytes)
+    return failure
 
 
 def _largest_in(dump):

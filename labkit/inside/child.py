@@ -98,6 +98,7 @@ class Child:
         self.memory, self.scopes = DeviceMemory(request["device"]), Scopes()
         self.recorder = _recorder(self.scopes, request["profile"], folder)
         self.clock = StepClock(self._after_step, self.recorder)
+        self.in_use, self.steps_peak = [], 0  # at the end of each step, and at most in all of them
         self.refusals = Refusals(self.folder, threading.get_ident(), request["patience"])
         self._finishing, self._pid = threading.Lock(), os.getpid()
 
@@ -120,6 +121,9 @@ class Child:
         self.finish(report)
 
     def _after_step(self):
+        now = self.memory.glance()
+        self.in_use.append(now["current"])
+        self.steps_peak = now["peak"]
         if self.recorder:
             self.recorder.step()
         wanted = self.request["end_after_steps"]
@@ -153,6 +157,9 @@ class Child:
         report |= _final_reading(self.memory) | {
             "wall_seconds": seconds,
             "step_seconds": self.clock.seconds,
+            "step_in_use": self.in_use,
+            "steps_peak": self.steps_peak,
+            "batch_size": self.clock.batch_size,
             "samples_per_second": self.clock.samples_per_second(self.request["batch_size"]),
         }
         with contextlib.suppress(OSError):  # the reader's code may have closed the pipe, and any descriptor

@@ -4,6 +4,7 @@ The file is a `tensorflow.MemoryDump` protocol buffer (tensorflow/core/protobuf/
 decoded by hand because the kernel has neither TensorFlow nor protobuf, and a crashed trial cannot do it.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,19 @@ class MemoryMap:
     def held_bytes(self):
         """Bytes that the allocator has taken from the device, in use or free."""
         return sum(c.size for c in self.chunks)
+
+    def groups(self):
+        """[(count, bytes of each)] of the chunks in use that are alike, by what they hold together."""
+        return equal_groups(Counter(c.size for c in self.chunks if c.in_use))
+
+
+def equal_groups(sizes):
+    """[(count, bytes of each)], by what they hold together; alike within 1 %. sizes: {bytes: count}."""
+    groups = Counter()
+    for size, count in sorted(sizes.items(), reverse=True):
+        last = next(reversed(groups), None)
+        groups[last if last and last - size <= 0.01 * last else size] += count
+    return sorted(((n, size) for size, n in groups.items()), key=lambda g: g[0] * g[1], reverse=True)
 
 
 def read(path):

@@ -10,7 +10,12 @@ from .dumpfile import Chunk, MemoryMap
 
 MOST_CHUNKS = 200_000  # in one dump: 20 MB of text
 _CHUNK = re.compile(r"(InUse|Free|Chunk) {1,2}at (?:0x)?([0-9a-f]{1,16}) of size (\d{1,18})")
-_STAT = re.compile(r"^\s*(Limit|InUse|MaxInUse|LargestFreeBlock):\s+([\d.]{1,25}\s?[KMGT]?i?B?)\s*$")
+_STAT = re.compile(
+    r"^(?:.{0,200}\bStats:)?\s*(Limit|InUse|MaxInUse|LargestFreeBlock):\s+([\d.]{1,25}\s?[KMGT]?i?B?)\s*$"
+)
+_TALLY = re.compile(
+    r"malloc_?async_allocator\.cc:\d{1,5}\] (\d{1,18}), (\d{1,9})\s*$"
+)  # CUDA's own allocator
 _POOL = re.compile(
     r"(?:Total size in pool|total_region_allocated_bytes_): ([\d.]{1,25}[KMGT]?i?B?) "
     r"memory_limit_: ([\d.]{1,25}[KMGT]?i?B?) available (?:size|bytes): ([\d.]{1,25}[KMGT]?i?B?)"
@@ -18,10 +23,11 @@ _POOL = re.compile(
 _SUM = re.compile(r"Sum Total of in-use chunks: ([\d.]{1,25}[KMGT]?i?B)")
 _ALIKE = re.compile(r"(\d{1,9}) Chunks of size (\d{1,18}) totalling")
 _STARS = re.compile(r"\] ([*_x]{100})\s*$")
-_SIZE = re.compile(r"([\d.]+)\s?([KMGTP]?)(?:i?B)?")
+_SIZE = re.compile(r"([\d.]+)\s?([KMGTPE]?)(?:i?[Bb])?")
 _HEADING = re.compile(r"BFCAllocator dump for (\S{1,80})")
 NEEDLES = (
     "BFCAllocator dump for",
+    "async_allocator.cc",
     " of size ",
     "Sum Total of in-use",
     "memory_limit_:",
@@ -35,9 +41,9 @@ NEEDLES = (
 
 def size(text):
     """Bytes of a size as TensorFlow prints it ("8.41G", "32.08MiB"); None if it is not a size."""
-    match = _SIZE.fullmatch(text.strip())
+    match = _SIZE.fullmatch(text.strip().replace(",", ""))
     try:
-        return round(float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ")) if match else None
+        return round(float(match[1]) * 1024 ** " KMGTPE".index(match[2] or " ")) if match else None
     except ValueError:  # "1.2.3"
         return None
 
@@ -69,6 +75,8 @@ class TextDump:
             self._summed = size(total[1])
         elif alike := _ALIKE.search(line):
             self._alike[int(alike[2])] = int(alike[1])
+        elif tally := _TALLY.search(line):
+            self._alike[int(tally[1])] = int(tally[2])
         elif stars := _STARS.search(line):
             self.stars, self.ended = stars[1], True
         else:

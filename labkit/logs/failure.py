@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .marks import MAKES_WEIGHTS
+from .forms import MAKES_WEIGHTS
 
 DTYPE_BYTES = {
     **dict.fromkeys(("bool", "int8", "uint8"), 1),
@@ -25,21 +25,31 @@ class Failure:
     marks                 those of labkit.logs.marks.MARKS that the traceback contains
     epoch, done           the last epoch that had begun, and how many epochs had ended
     crashed               whether the process died instead of raising an error
+    is_mild               whether the line is only informative, by its level
+    is_overflow           whether so much was asked for as no memory has: a size that was computed wrongly
+    framework             "tensorflow", "torch" or "jax": whose advice applies
     dump                  the labkit.logs.dumptext.TextDump that belongs to it
     division              the labkit.logs.xlatext.Division that XLA printed
 
     What failed:
     shape, dtype          of the tensor that was refused
     op, op_type, layer    the op's path, or only its type; the layer it belongs to
+    kernel                the C++ file of the op, without its ending
+    arguments             [(shape, dtype)] that the layer which failed had received
     requested_bytes       size of the request
     device, allocator     where; `on_gpu`: whether that is a GPU
     batch, steps          batch size, and training steps completed
+    step_bytes            bytes in use at the end of each of these steps
+    steps_peak_bytes      the most that was in use during them
+    is_alone              whether the limit is a trial's own: no other program shares it
 
     Memory at the time of the failure:
     limit_bytes, in_use_bytes      the allocator's limit, and what it had handed out
     largest_free_bytes             the largest block that it could still have handed out
     available_bytes                what it could still have taken from the device, up to its limit
     device_bytes                   total memory of the device
+    pool_bytes, unused_bytes       what PyTorch has taken from the device, and what of that was unused
+    others_bytes                   what other processes held of the device
     free_share                     the longest free stretch, as a fraction of the pool
     sizes                          {bytes: number of chunks of that size in use}
     memory_map                     every chunk, a labkit.logs.dumpfile.MemoryMap
@@ -59,6 +69,9 @@ class Failure:
     epoch: int | None = None
     done: int = 0
     crashed: bool = False
+    is_mild: bool = False
+    is_overflow: bool = False
+    framework: str = "tensorflow"
     dump: object = None
     division: object = None
     shape: tuple | None = None
@@ -66,17 +79,25 @@ class Failure:
     op: str | None = None
     op_type: str | None = None
     layer: str | None = None
+    kernel: str | None = None
+    arguments: list = field(default_factory=list)
     requested_bytes: int | None = None
     device: str | None = None
     allocator: str | None = None
     on_gpu: bool = False
     batch: int | None = None
     steps: int | None = None
+    step_bytes: list = field(default_factory=list)
+    steps_peak_bytes: int | None = None
+    is_alone: bool = False
     limit_bytes: int | None = None
     in_use_bytes: int | None = None
     largest_free_bytes: int | None = None
     available_bytes: int | None = None
     device_bytes: int | None = None
+    pool_bytes: int | None = None
+    unused_bytes: int | None = None
+    others_bytes: int | None = None
     free_share: float = 0
     sizes: Counter = field(default_factory=Counter)
     memory_map: object = None
@@ -101,11 +122,6 @@ class Failure:
         return (self.op or "").rpartition("/")[2] or self.op_type or ""
 
     @property
-    def likely_batch(self):
-        """The batch size; if that is unknown, the first dimension of the tensor."""
-        return self.batch or (self.shape[0] if self.shape and len(self.shape) > 1 else None)
-
-    @property
     def needed_by_category(self):
         """{category: bytes}, in use at the failure and in the refused block together; None if unknown."""
         block = self.block.by_category() if self.block else {}
@@ -128,6 +144,25 @@ class Failure:
         return bool(self.marks & MAKES_WEIGHTS)
 
     @property
+    def is_tpu(self):
+        """Whether the device is a TPU, by the words of its compiler and of its runtime."""
+        return any(word in self.quote for word in ("hbm", "HBM", "Hbm", "TPU", "That was not possible"))
+
+    @property
+    def is_nearly_full(self):
+        """Whether nine tenths of the device, or of the limit, are known to be in use."""
+        limit = self.limit_bytes or self.device_bytes
+        return bool(limit and self.in_use_bytes) and self.in_use_bytes > 0.9 * limit
+
+    @property
+    def rest_bytes(self):
+        """Bytes of the device that PyTorch counts neither as its own nor as free."""
+        if self.limit_bytes is None or self.largest_free_bytes is None or self.in_use_bytes is None:
+            return 0
+        own = self.pool_bytes or self.in_use_bytes + (self.unused_bytes or 0)
+        return self.limit_bytes - self.largest_free_bytes - max(own, self.in_use_bytes)
+
+    @property
     def free_bytes(self):
         """All free memory, in however many pieces; None if the chunks are not all known."""
         if self.memory_map is None or self.limit_bytes is None:
@@ -138,6 +173,11 @@ class Failure:
     def largest_chunk_bytes(self):
         """Size of the largest chunk in use."""
         return max(self.sizes, default=0)
+
+    @property
+    def used_bytes(self):
+        """Bytes in use, by the allocator's count or else by that of the chunks."""
+        return self.in_use_bytes or sum(size * count for size, count in self.sizes.items())
 
     @property
     def most_equal(self):

@@ -1,118 +1,44 @@
-"""What TensorFlow, Keras, NumPy, CUDA and the system print when memory runs out: the forms of message."""
+"""A line of a text to a Failure: what TensorFlow, Keras, PyTorch, CUDA and the system print, parsed."""
 
 import functools
 import re
 
 from . import dumptext
 from .failure import Failure
+from .forms import CONSTANT, FORMS, NO_MEMORY, NO_WORDING, WORDING
 
 _LONG_NAMES = {"float": "float32", "half": "float16", "double": "float64"}
-_KILLED_IN = "Killed|killed|Getötet|Processus arrêté|已杀死|Terminado \\(killed\\)"  # what shells print
-
-CONSTANT = "Cannot parse tensor from proto"  # followed by its dtype and shape, over many lines
+_SIZES = {  # what the sizes are that the groups of the patterns name
+    **dict.fromkeys(("bytes", "more", "same", "size", "asked", "needed", "usage"), "requested_bytes"),
+    **dict.fromkeys(("limit", "room", "available"), "limit_bytes"),
+    "used": "in_use_bytes",
+    "free": "largest_free_bytes",
+}
+_MILD = (
+    r"(?:^|[\s>:])I(?:\d{4})? (?:tensorflow|\S{1,80}\.cc|\d\d:)"  # the level of a line of TensorFlow's log
+)
 # What the text of a form does not say.
 HIDDEN = {
     "constant": "A tensor filled with one value could not be created for lack of memory: "
     f'"{CONSTANT}" is all that TensorFlow says about it.'
 }
-
-# (name of the form, strings of which a line must contain one, pattern that parses it)
-FORMS = (
-    (
-        "refused",
-        ("an out of memory trying to allocate",),
-        r"(?:Allocator \((?P<allocator>[^)\s]{1,80})\) r|R)an out of memory trying to allocate "
-        r"(?P<size>[\d.]{1,20} ?[KMGT]?i?B)(?: \(rounded to (?P<bytes>\d{1,18})\))?"
-        r"(?:\s*requested by op (?P<op>[^\s<]{1,400}))?",
-    ),
-    (
-        "oom",
-        ("OOM when allocating tensor",),
-        r"OOM when allocating tensor (?:with|of) shape\s?(?:\[(?P<shape>[\d,\s]{0,200})\](?: and type "
-        r"(?P<dtype>\w{1,20})(?: on (?P<device>\S{1,200}))?(?: by allocator (?P<allocator>[\w-]{1,80}))?)?"
-        r"|(?P<dims>(?:dim \{ size: \d{1,12} \} ?){1,9}))?",
-    ),
-    ("oom", ("failed to allocate memory",), r"failed to allocate memory"),
-    (
-        "constant",
-        (CONSTANT,),
-        CONSTANT + r"\W{0,9}(?:goo\.gle/debug\w{1,9}\s{1,9})?(?:dtype: DT_(?P<dtype>\w{1,20})"
-        r"(?:\W{0,9}tensor_shape \{ ?(?P<dims>(?:dim \{ ?size: \d{1,12} ?\} ?){1,9}))?)?",
-    ),
-    (
-        "copy",
-        ("Dst tensor is not initialized",),
-        r"(?:in order to run (?P<op>\w{1,80}): )?Dst tensor is not initialized",
-    ),
-    (
-        "xla",
-        ("ut of memory while trying to allocate", "ut of memory allocating"),
-        r"[Oo]ut of memory (?:while trying to allocate|allocating) "
-        r"(?:(?P<bytes>\d{1,18}) ?bytes|(?P<size>[\d.]{1,20} ?[KMGT]?i?B))",
-    ),
-    (
-        "driver",
-        ("CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation"),
-        r"failed to alloc(?:ate)? [^(]{0,20}\((?P<bytes>\d{1,18}) bytes\) (?P<where>from device|on host)"
-        r"|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation",
-    ),
-    (
-        "library",
-        (
-            "cudnn handle",
-            "cublas handle",
-            "cuDNN failed to initialize",
-            "launch failed",
-            "cusolver",
-            "cuSolver",
-            "_STATUS_ALLOC",
-        ),
-        r"(?:[Cc]ould not create|[Ff]ailed to create) (?:cudnn|cublas|cusolver|cuSolver)\w* handle"
-        r"|cuDNN failed to initialize|Blas \w{4,10} launch failed|(?i:cusolver)\S{0,40} (?:call )?failed"
-        r"|(?:CUDNN|CUBLAS|CUSOLVER)_STATUS_ALLOC_FAILED",
-    ),
-    (
-        "numpy",
-        ("Unable to allocate",),
-        r"Unable to allocate (?:array|(?P<size>[\d.]{1,20}\.? [KMGTPE]?i?B) for an array) "
-        r"with shape \((?P<shape>[\d,\s]{0,200})\) and data type (?P<dtype>\w{1,20})",
-    ),
-    ("host", ("MemoryError",), r"(?:^|[\s.:])MemoryError\s*(?:$|:)"),
-    ("host", ("bad_alloc",), r"std::bad_alloc"),
-    ("host", ("annot allocate memory",), r"[Cc]annot allocate memory"),
-    ("proto", ("2GB",), r"(?:larger than|maximum protobuf size of|exceeds? the) 2GB"),
-    ("tenth", ("exceeds 10% of",), r"Allocation of (?P<bytes>\d{1,18}) exceeds 10% of"),
-    (
-        "killed",
-        tuple(_KILLED_IN.replace("\\", "").split("|")),
-        rf"(?:^|[\s\d.:\]])(?:{_KILLED_IN})(?:\s{{2,20}}\S.*)?\s*$",
-    ),
-    (
-        "killed",
-        (
-            "code 137",
-            "status 137",
-            "code: 137",
-            "code 247",
-            "SIGKILL",
-            "signal 9",
-            "status -9",
-            "code -9",
-            "code: -9",
-        ),
-        r"(?i:exit(?:ed)?(?: with)?(?: status| code| status code)?:? (?:137|247|-9)\b|SIGKILL|signal 9\b)",
-    ),
-    (
-        "killed",
-        ("Out of memory: Kill", "OOMKilled", "oom-kill", "oom_kill", "cgroup out of memory"),
-        r"Out of memory: Kill(?:ed)? process|OOMKilled|oom[-_]kill|cgroup out of memory",
-    ),
-    (
-        "crashed",
-        ("egmentation fault", "code 139", "status 139", "SIGSEGV", "status -11", "code -11", "code: -11"),
-        r"(?i:Segmentation fault|SIGSEGV|exit(?:ed)?(?: with)?(?: (?:status|code))?:? (?:139|-11)\b)",
-    ),
+_MORE = (  # what stands beside the size that was asked for: PyTorch's and Theano's words
+    ("limit_bytes", r"total capac?i?ty of ([\d.]{1,12} ?[KMGT]i?B)"),
+    ("limit_bytes", r"; ([\d.]{1,12} ?[KMGT]i?B) total capacity"),
+    ("limit_bytes", r"max allowed: ([\d.]{1,12} ?[KMGT]i?B)"),
+    ("limit_bytes", r"bytes free and (\d{1,20}) bytes total"),
+    ("in_use_bytes", r"this process has ([\d.]{1,12} ?[KMGT]i?B) memory in use"),
+    ("in_use_bytes", r"([\d.]{1,12} ?[KMGT]i?B) already allocated"),
+    ("in_use_bytes", r"MPS allocated: ([\d.]{1,12} ?[KMGT]i?B)"),
+    ("largest_free_bytes", r"of which ([\d.]{1,12} ?[KMGT]i?B) is free"),
+    ("largest_free_bytes", r"already allocated; ([\d.]{1,12} ?[KMGT]i?B) free"),
+    ("largest_free_bytes", r"Driver report (\d{1,20}) bytes free"),
+    ("unused_bytes", r"([\d.]{1,12} ?[KMGT]i?B) is reserved by PyTorch but unallocated"),
+    ("pool_bytes", r"([\d.]{1,12} ?[KMGT]i?B) reserved in total by PyTorch"),
+    ("unused_bytes", r"; ([\d.]{1,12} ?[KMGT]i?B) cached"),
+    ("others_bytes", r"Process \d{1,9} has ([\d.]{1,12} ?[KMGT]i?B) memory in use"),
 )
+_NEVER = 2**44  # bytes, 16 TiB: no device has that, the size itself is wrong
 
 _CHATTER = re.compile(
     r"(?:\d{4}-\d\d-\d\d [\d:.]+: [IWEF] |[IWEF]\d{4} \S+\s+\d+ \S+:\d+\] )"
@@ -126,43 +52,85 @@ _CHATTER = re.compile(
 @functools.cache
 def compiled_forms():
     """FORMS with their patterns compiled, when first needed: `import labkit` must be fast."""
-    return [(name, needles, re.compile(pattern)) for name, needles, pattern in FORMS]
+    return [(kind, needles, re.compile(pattern)) for kind, needles, pattern in FORMS]
+
+
+@functools.cache
+def _compiled(pattern, flags=0):
+    return re.compile(pattern, flags)
 
 
 def failure(number, text):
     """The Failure that a line reports, or None. number: line number, from 1."""
-    for name, needles, pattern in compiled_forms():
+    for kind, needles, pattern in compiled_forms():
         if any(needle in text for needle in needles):
             match = pattern.search(text)
             if match:
-                groups = {key: value for key, value in match.groupdict().items() if value}
+                groups = {key: value for key, value in match.groupdict().items() if value is not None}
                 quote = text[match.start() :].strip()[:300]
-                return Failure(_kind(name, text, groups), number, quote, **_fields(groups))
+                return Failure(_kind(kind, text, groups), number, quote, **_fields(kind, groups, text))
     return None
 
 
-def _kind(name, text, groups):
-    if name in ("refused", "tenth") and ("not a failure" in text or name == "tenth"):
+def is_cut_off(failure):
+    """Whether the line seems to end in the middle of what the Failure should say."""
+    if failure.kind == "oom" and failure.shape is not None:
+        return failure.tensor_bytes is None
+    said = failure.shape is not None or failure.requested_bytes is not None
+    return failure.kind in ("oom", "refused", "xla", "torch", "driver", "numpy") and not said
+
+
+def no_memory(text):
+    """What a line speaks of that calls itself exhausted but is no memory; None if nothing of the kind."""
+    if "quota" in text and "emory" in text:
+        return None
+    for needles, pattern, reason in NO_MEMORY:
+        if any(needle in text for needle in needles) and _compiled(pattern).search(text):
+            return reason
+    return None
+
+
+def speaks_of_memory(text):
+    """Whether a line says in any words that memory ran out."""
+    return bool(_compiled(WORDING, re.IGNORECASE).search(text)) and not _compiled(NO_WORDING).search(text)
+
+
+def _kind(kind, text, groups):
+    if kind in ("refused", "tenth") and ("not a failure" in text or kind == "tenth"):
         return "warning"
-    if name == "driver" and groups.get("where") == "on host":
-        return "host"
-    return "host" if name == "numpy" else name
+    if kind == "xla" and ("rofiling failure" in text or "scratch" in text):
+        return "refused"  # a workspace that an algorithm was tried with, not a compiled step
+    if kind == "host" and re.search(r"(?i:\bdevice memory|cudaerror|cuda_error|\bdml\b|directml)", text):
+        return "full"
+    if kind == "xla" and "Attempting to allocate" in text and "loading program" not in text:
+        return "full"  # a buffer, not a compiled step
+    return "host" if kind == "numpy" else kind
 
 
-def _fields(groups):
-    """The fields of a Failure from the named groups of a pattern."""
+def _fields(kind, groups, text):
+    """The fields of a Failure from the named groups of a pattern, and from what stands beside them."""
     shape = groups.get("shape", groups.get("dims"))
     dtype = groups.get("dtype", "").lower()
-    requested = int(groups["bytes"]) if "bytes" in groups else dumptext.size(groups.get("size", ""))
-    return {
+    op = groups.get("op", "")
+    fields = {
         "shape": None if shape is None else tuple(int(n) for n in re.findall(r"\d+", shape)),
         "dtype": _LONG_NAMES.get(dtype, dtype or None),
         "device": groups.get("device"),
         "allocator": groups.get("allocator"),
-        "op": groups.get("op") if "/" in groups.get("op", "") else None,
-        "op_type": groups.get("op") if "/" not in groups.get("op", "/") else None,
-        "requested_bytes": requested,
+        "op": op if "/" in op else None,
+        "op_type": op if op and "/" not in op else None,
+        "is_mild": kind == "driver" and _compiled(_MILD).search(text) is not None,
     }
+    for group in groups.keys() & _SIZES.keys():
+        name = _SIZES[group]
+        if group == "bytes" or fields.get(name) is None:  # exact where both are said
+            fields[name] = dumptext.size(groups[group])
+    for name, pattern in _MORE if kind in ("torch", "full") else ():
+        found = _compiled(pattern).search(text)
+        if found and fields.get(name) is None:
+            fields[name] = dumptext.size(found[1])
+    fields["is_overflow"] = (fields.get("requested_bytes") or 0) >= _NEVER
+    return fields
 
 
 def is_tensorflow_chatter(line):

@@ -10,14 +10,26 @@ from dataclasses import dataclass, field
 
 from . import dumptext, xlatext
 from .failure import Failure
-from .marks import MARKS
-from .messages import CONSTANT, FORMS, failure
+from .forms import CONSTANT, FORMS, MARKS, NO_MEMORY, TRIED
+from .messages import failure, is_cut_off, no_memory, speaks_of_memory
 
 BLOCK_BYTES = 2**18
 CONTEXT_BYTES = 2**15  # of a skipped block, how much of its end is read after all if the next block matters
 LINE_CHARACTERS = 3000  # of a longer line, only the surroundings of a match are read
 MOST_LINES = 100_000  # lines read closely; of a log with more, only the end is read
 MOST_FAILURES = 50
+MOST_BROKEN = 200  # lines broken in the middle that are put together again
+_MERGED = (
+    "shape",
+    "dtype",
+    "device",
+    "allocator",
+    "op",
+    "op_type",
+    "requested_bytes",
+    "limit_bytes",
+    "in_use_bytes",
+)
 NEAR_LINES = 400  # a traceback this close to an error belongs to it
 _NODE = re.compile(
     r"\{\{node ([^\s{}]{1,400})\}\}|\[\[[Nn]ode:? ([^\s\]{]{1,400})"
@@ -28,23 +40,65 @@ _OP_TYPE = re.compile(
 )
 _EPOCH = re.compile(r"Epoch (\d{1,7})(?:/(\d{1,7}))?\b")
 _DONE = re.compile(r"(?:^|\s)(\d{1,7})/\1 (?:- \d{1,7}s|\[=|\S{0,4}━)")
-_BATCH = re.compile(r"[Bb]atch[_ ]size\W{1,4}(\d{1,7})\b")
+_BATCH = re.compile(r"[Bb]atch[-_ ]size\W{1,4}(\d{1,7})\b")
 _GIVEN = re.compile(r"with (\d{1,9}) MB memory")
 _TOTAL = re.compile(r"[Tt]otal ?[Mm]emory: ([\d.]{1,12}[MG]iB)(?: freeMemory: ([\d.]{1,12}[KMG]iB))?")
-_FRAME = re.compile(r" {4}|-{1,4}> |.{0,300}\.py")  # a line of a traceback, Python's or IPython's
+_FREE_OF = re.compile(r"Free memory/Total memory: (\d{1,18})/(\d{1,18})")
+_FRAME = re.compile(
+    r" {4}|-{1,4}> |.{0,300}\.py|.{0,200}OP_REQUIRES failed at"
+)  # a line of a traceback, Python's or IPython's
 _ANSI = re.compile(r"\x1b\[[0-9;]{0,20}[A-Za-z]")
 _THREAD = re.compile(r"[IWEF]\d{4} [\d:.]{8,40} {1,9}(\d{1,9}) ")
 _TRACEBACK = ("Traceback (most", "Detected at node", "Caused by op")
-_HINTS = ("RESOURCE_EXHAUSTED", "esource exhausted", "ResourceExhausted", "OOM ", "CUDA out of memory")
-_CONTEXT = (
-    *_HINTS,
-    *("{{node", "[[Node", "[[node", *_TRACEBACK, "[Op:", "__wrapped__", "Epoch ", "/step", "retracing"),
-    *("atch_size", "atch size", " MB memory", "otalMemory", "otal memory", *MARKS),
+_LAYER = re.compile(
+    r"when calling (?:layer )?['\"]?([\w./-]{1,80})['\"]? ?(?:\(type \w{1,60}\)|\.call\(\))"
+    r"|when calling (?:layer )?['\"]([\w./-]{1,80})['\"]|when calling (\w{1,60})\.call\(\)"
 )
+_ARGUMENT = re.compile(
+    r"Tensor\(shape=(?:torch\.Size\()?[(\[]([\d, ]{1,80})[)\]]\)?, dtype=(?:torch\.)?(\w{1,12})"
+)
+_ERROR = re.compile(r"(?:> |E {3})?(?:\w{1,60}\.){0,6}\w{0,60}(?:Error|Exception|Interrupt)\b(?::|$)")
+_KERNEL = re.compile(r"OP_REQUIRES failed at (\w{1,60})\.\w{1,3}:\d")
+_JAX = ("jaxlib", "jax.errors", "XlaRuntimeError", "JaxRuntimeError", "jax/_src")
+# Of lines that may speak of memory in words that no form knows.
+_WORDS = (
+    *("emory", "OOM", "xhausted", "lloc", "MEMORY", "XHAUSTED", "bad_alloc", "ENOMEM", "RAM", "内存", "显存"),
+    *(
+        "記憶體",
+        "メモリ",
+        "메모리",
+        "памят",
+        "émoire",
+        "moire insuf",
+        "peicher",
+        "emori",
+        "bellek",
+        "EXHAUSTED",
+    ),
+)
+_CONTEXT = (
+    *_WORDS,
+    *(needle for needles, _, _ in NO_MEMORY for needle in needles),
+    *("{{node", "[[Node", "[[node", *_TRACEBACK, "[Op:", "__wrapped__", "Epoch ", "/step", "retracing"),
+    *("atch_size", "atch size", "atch-size", " MB memory", "otalMemory", "otal memory", *MARKS, *_JAX),
+    *(TRIED, "when calling", "Tensor(shape=", "Free memory/Total memory", "Error", "Exception"),
+)
+
+
+def _shortest(needles):
+    """The needles without those that contain another one: a line with them is found by that."""
+    kept = []
+    for needle in sorted(set(needles), key=len):
+        if not any(short in needle for short in kept):
+            kept.append(needle)
+    return kept
+
+
 _NEEDLES = tuple(
     needle.encode()
-    for needle in dict.fromkeys(
-        (*(n for form in FORMS for n in form[1]), *dumptext.NEEDLES, *xlatext.NEEDLES, *_CONTEXT)
+    for needle in (
+        *_shortest((*(n for form in FORMS for n in form[1]), *dumptext.NEEDLES, *xlatext.NEEDLES, *_CONTEXT)),
+        *(CONSTANT, TRIED),  # whose lines are read together with those after them
     )
 )
 # A block that contains none of these is skipped. (The end of the log is read in any case: it may report a
@@ -54,14 +108,17 @@ _FIRST_NEEDLES = tuple(
     for needle in (
         *(
             "llocat",
-            "ut of memory",
-            "CUDA_ERROR_OUT_OF_MEMORY",
-            "xhaustedError",
+            "emory",
+            "MEMORY",
+            "OOM",
+            "xhausted",
+            "XHAUSTED",
             "illed",
             "SIGKILL",
             "SIGSEGV",
+            "bad_alloc",
         ),
-        *("Dst tensor is not initialized", "MemoryError", "bad_alloc", " 2GB", " of size ", "_STATUS_"),
+        *("Dst tensor is not initialized", " 2GB", "214748364", " of size ", "_STATUS_", "WinError 1455"),
         *("egmentation fault", "launch failed", "cuDNN failed to initialize", CONSTANT),
     )
 )
@@ -78,8 +135,11 @@ class Log:
     batch_size            as printed in the text
     epoch, done           the last epoch that began, and how many progress bars were completed
     retraced              number of tf.function's warnings about retracing
-    truncated             whether it mentions memory running out, even if the error itself is cut off
+    wording               (line, words) of the first line that says in any words that memory ran out
+    no_memory             (line, words, reason) of what calls itself exhausted, and is no memory
+    errors                number of lines that end a traceback with an error of another kind
     skimmed               whether it was too long to be read whole
+    framework             "jax" if the text is of JAX, else "tensorflow"
     lines, bytes          length of the text
     """
 
@@ -93,8 +153,11 @@ class Log:
     epoch: int | None = None
     done: int = 0
     retraced: int = 0
-    truncated: bool = False
+    wording: tuple | None = None
+    no_memory: tuple | None = None
+    errors: int = 0
     skimmed: bool = False
+    framework: str = "tensorflow"
     lines: int = 0
     bytes: int = 0
 
@@ -127,13 +190,14 @@ class _Reader:
     def __init__(self):
         self.log = Log()
         self._dumps, self._dump = {}, None
-        self._skipped, self._follow, self._lines_left = b"", True, MOST_LINES
+        self._skipped, self._follow, self._lines_left, self._broken = b"", True, MOST_LINES, 0
         self._start_traceback(-NEAR_LINES)
 
     def _start_traceback(self, line):
         """A traceback begins on this line: what came before does not belong to its error."""
         self._traceback_at = self._marks_at = line
         self._marks, self._node, self._op_type = set(), None, None
+        self._layer = self._kernel = None
 
     def read(self, block, closely=False):
         """Read a block: closely if it mentions memory, follows one that does, or is the first or the last."""
@@ -155,14 +219,12 @@ class _Reader:
         for start, end in self._windows(block):
             number += block.count(b"\n", counted, start)
             counted = start
-            text = block[start:end].decode("utf-8", "replace")
-            text = " ".join(text.split()) if "\n" in text else text
-            self._read_line(number + 1, _ANSI.sub("", text) if "\x1b" in text else text)
+            self._read_line(number + 1, _line(block[start:end]), block[end : end + 400])
         self.log.lines = number + block.count(b"\n", counted)
 
     def _windows(self, block):
         """(start, end) of each line to read, in order; of long lines only a part."""
-        windows = set()
+        windows = {}
         for needle in _NEEDLES:
             at = block.find(needle)
             while at >= 0:
@@ -170,13 +232,17 @@ class _Reader:
                 end = end if end >= 0 else len(block)
                 if needle == CONSTANT.encode():  # the shape is in the lines that follow
                     end = max(end, block.find(b"\n}", at, at + LINE_CHARACTERS // 3))
+                elif needle == TRIED.encode():  # PyTorch's long line is often broken
+                    end = max(
+                        end, at + len(b"\n".join(block[at : at + LINE_CHARACTERS // 3].split(b"\n")[:7]))
+                    )
                 if end - start > LINE_CHARACTERS:
                     start = max(start, at - LINE_CHARACTERS // 3)
                     end = min(end, start + LINE_CHARACTERS)
-                windows.add((start, end))
+                windows[start] = max(end, windows.get(start, 0))
                 at = block.find(needle, end)
         self._lines_left -= len(windows)
-        return sorted(windows)
+        return _not_inside_others(sorted(windows.items()))
 
     def end(self):
         """The finished Log. A dump whose error is missing counts as a refusal."""
@@ -188,18 +254,33 @@ class _Reader:
             )
         return self.log
 
-    def _read_line(self, number, text):
+    def _read_line(self, number, text, following=b""):
+        """Read a line. following: the lines after it, in case it is broken in the middle of a message."""
         if self._read_dump(text) or self._read_division(number, text):
             return
         self._read_context(number, text)
         new = failure(number, text)
+        if new and following and self._broken < MOST_BROKEN and is_cut_off(new):
+            self._broken += 1
+            new = _whole(new, text, following.decode("utf-8", "replace"))
         if new is None:
             self._read_names(number, text)
+            self._read_words(number, text)
         elif new.kind == "warning":
             self.log.warnings += 1
             self.log.warning = max(self.log.warning or new, new, key=lambda f: f.requested_bytes or 0)
         else:
             self._add_context(self._merge(new), text)
+            if "MemAllocAsync" in text:  # its statistics follow, as those of a dump
+                self._begin_dump(None, new.allocator)
+
+    def _read_words(self, number, text):
+        """What a line that is in no known form says of memory, or of something that only sounds like it."""
+        log = self.log
+        if log.no_memory is None and (reason := no_memory(text)):
+            log.no_memory = number, text.strip(), reason
+        elif log.wording is None and any(word in text for word in _WORDS) and speaks_of_memory(text):
+            log.wording = number, text.strip()
 
     def _merge(self, new):
         """The earlier failure that `new` reports again, updated; or `new` itself, added to the log."""
@@ -208,7 +289,8 @@ class _Reader:
                 old.last_line = new.line
                 if old.kind == "refused":
                     old.kind, old.quote, old.line = new.kind, new.quote, new.line
-                for name in ("shape", "dtype", "device", "allocator", "op", "op_type", "requested_bytes"):
+                old.is_mild &= new.is_mild
+                for name in _MERGED:
                     if getattr(old, name) is None:
                         setattr(old, name, getattr(new, name))
                 return old
@@ -223,6 +305,8 @@ class _Reader:
             failure.marks |= self._marks
             failure.op = failure.op or self._node
             failure.op_type = failure.op_type or self._op_type
+            failure.layer = failure.layer or self._layer
+            failure.kernel = failure.kernel or self._kernel
         if failure.dump is None and self._dump and not self._dump.claimed:
             failure.dump, self._dump.claimed = self._dump, True
         self._read_names(failure.last_line, text)
@@ -233,6 +317,9 @@ class _Reader:
         node = node and next(filter(None, node.groups()))
         op_type = op_type and next(filter(None, op_type.groups()))
         near = self._near(number)
+        edge = node and re.fullmatch(r"([^_].*)/_\d+", node)  # a copy of that op's output between devices
+        if edge and self._near(number) and self._near(number).kind == "copy":
+            node = edge[1]
         if node and not re.search(r"(?:^|/)_\d*", node):
             self._node = self._node or node
             if near and near.op is None:
@@ -241,6 +328,11 @@ class _Reader:
             self._op_type = self._op_type or op_type
             if near and near.op_type is None:
                 near.op_type = op_type
+        if near and "Tensor(shape=" in text and len(near.arguments) < 20 and number >= near.line:
+            near.arguments += [
+                (tuple(map(int, re.findall(r"\d+", shape))), dtype)
+                for shape, dtype in _ARGUMENT.findall(text)
+            ]
 
     def _near(self, number):
         """The last failure if it is near this line, else None."""
@@ -251,12 +343,17 @@ class _Reader:
         log = self.log
         if any(start in text for start in _TRACEBACK):
             self._start_traceback(number)
-        log.truncated = log.truncated or any(hint in text for hint in _HINTS)
+        log.framework = "jax" if any(word in text for word in _JAX) else log.framework
+        if "when calling" in text and (layer := _LAYER.search(text)):
+            self._layer, self._marks_at = next(filter(None, layer.groups())), number
+        if "OP_REQUIRES" in text and (kernel := _KERNEL.search(text)):
+            self._kernel, self._marks_at = kernel[1], number
         marks = {mark for mark in MARKS if mark in text} if _FRAME.match(text) else set()
         if marks:
             self._marks, self._marks_at = self._marks | marks, number
-        if marks and (near := self._near(number)) and self._traceback_at > near.line:
+        if marks and (near := self._near(number)) and not 0 <= self._traceback_at <= near.line:
             near.marks |= marks
+        log.errors += _ERROR.match(text) is not None
         log.retraced += "retracing" in text
         if epoch := _EPOCH.search(text):
             log.epoch = int(epoch[1])
@@ -267,6 +364,8 @@ class _Reader:
             log.given_bytes = int(given[1]) * 2**20
         if log.device_bytes is None and (total := _TOTAL.search(text)):
             log.device_bytes, log.free_bytes = dumptext.size(total[1]), dumptext.size(total[2] or "")
+        if free := _FREE_OF.search(text):
+            log.free_bytes, log.device_bytes = int(free[1]), int(free[2])
 
     def _read_dump(self, text):
         """Read a line if it belongs to a dump; whether it did. Each thread has a dump of its own."""
@@ -296,6 +395,37 @@ class _Reader:
         return dump
 
 
+def _not_inside_others(windows):
+    """The windows, in order, without those that lie inside of an earlier one."""
+    last = 0
+    for start, end in windows:
+        if end > last:
+            yield start, end
+            last = end
+
+
+def _line(data):
+    """Bytes as text on one line, without colours."""
+    text = data.decode("utf-8", "replace")
+    text = _ANSI.sub("", text) if "\x1b" in text else text
+    return " ".join(text.split()) if "\n" in text else text
+
+
+def _whole(cut, text, following):
+    """The Failure of a line that is broken in the middle of its message, from it and the next lines."""
+    following = [line.strip(" \t>|#") for line in following.strip("\r\n").splitlines()[:3]]
+    digits = "0123456789,.["
+    for words in (" ", ""):  # broken between words, or in the middle of one
+        joined = text.rstrip()
+        for line in following:
+            inside = joined[-1:] in digits and line[:1] in digits.replace("[", "]")
+            joined += line if inside else f"{words}{line}"
+        found = failure(cut.line, joined)
+        if found and found.kind == cut.kind and not is_cut_off(found):
+            return found
+    return cut
+
+
 def _same(old, new):
     """Whether two reports are of one failure: the refusal and its error, or the error printed again."""
     if old.kind == "refused" and new.kind in ("oom", "copy", "xla", "constant"):
@@ -303,6 +433,10 @@ def _same(old, new):
         return refused is None or failed is None or abs(refused - failed) <= max(256, 0.01 * refused)
     if old.kind != new.kind or old.kind == "refused":
         return False
+    if old.kind == "host" and old.shape is None and new.shape is not None:
+        return new.line - old.last_line < 10  # VS Code shows the error's type on a line of its own
+    if old.kind == "driver":  # after a refusal CUDA is asked for less and less
+        return new.line - old.last_line < 30
     if old.kind == "xla" and old.requested_bytes and new.requested_bytes:
         return abs(old.requested_bytes - new.requested_bytes) <= 0.01 * old.requested_bytes
     return new.shape is None or (old.shape, old.dtype) == (new.shape, new.dtype)

@@ -155,7 +155,7 @@ def _out_of_memory(trial, watch, error, log, facts):
     with contextlib.suppress(ValueError, OSError):
         path = dumpfile.newest_of_first_refusal(watch.folder.dumps())
         memory_map = path and dumpfile.read(path)
-    batch = trial.params.get("batch_size")
+    batch = trial.params.get("batch_size") or watch.done.get("batch_size")
     known = Failure(
         limit_bytes=trial.limit,
         available_bytes=trial.spare,
@@ -163,6 +163,8 @@ def _out_of_memory(trial, watch, error, log, facts):
         layer=watch.done.get("failed_in"),
         batch=batch if isinstance(batch, int) else None,
         steps=len(facts["step_seconds"]),
+        step_bytes=watch.done.get("step_in_use", []),
+        steps_peak_bytes=watch.done.get("steps_peak") or None,
         crashed=not watch.done,
     )
     diagnosis = of_trial(error, log, known, watch.done.get("scopes", {}))

@@ -13,15 +13,19 @@ WEIGHT_GRADIENT = re.compile(
     r"(?:MatMul/MatMul_1|_grad/MatMul_1|MatMul_1|BackpropFilter\w*)$|^gradients/concat"
 )
 FORWARD_TYPES = ("Conv", "Relu", "MaxPool", "AvgPool", "FusedBatchNorm", "BiasAdd", "Softmax", "Einsum")
-_WRAPPERS = (
-    "StatefulPartitionedCall",
-    "gradient_tape",
-    "gradients",
-    "training",
-    "loss",
-    "while",
-    "cond",
-    "body",
+_WRAPPERS = re.compile(
+    r"(?:StatefulPartitionedCall|PartitionedCall|gradient_tape|gradients?|training|loss|metrics|while|cond|body|"
+    r"replica|tower|import|OptimizeLoss|train|optimizer|adam\w*|sgd|rmsprop|nadam|adagrad|adadelta|ftrl|pfor|"
+    r"map|jit\(?\w*\)?|else|then|branch\w*)(?:_?\d+)?",
+    re.IGNORECASE,
+)
+_OWN_WEIGHT = re.compile(r"/(?:\w{0,30}kernel|bias|gamma|beta|embeddings|moving_\w{4,8})(?:/\w{1,30}){1,3}$")
+_MODEL = re.compile(r"(?:sequential|model|functional)(?:_\d+)?")
+_OF_A_LAYER = re.compile(
+    r"(?:^|_)(?:conv|depthwise|separable|dense|fc|lstm|gru|rnn|bn|batch_?norm|layer_?norm|norm|embed|attention|attn|"
+    r"pool|pooling|dropout|add|concat|flatten|activation|relu|softmax|upsampl|up_sampl|zero_padding|time_distributed|"
+    r"bidirectional|lambda|rescaling)",
+    re.IGNORECASE,
 )
 
 
@@ -42,11 +46,14 @@ def layer_by_name(op):
     >>> layer_by_name("gradient_tape/sequential_1/conv2d_5/Conv2D")
     'conv2d_5'
     """
-    parts = [part for part in (op or "").split("/") if part and not part.startswith(_WRAPPERS)]
-    if len(parts) > 2 and parts[0].startswith(("sequential", "model", "functional")):
+    parts = [part for part in (op or "").split("/") if part and not _WRAPPERS.fullmatch(part)]
+    if len(parts) > 2 and _MODEL.fullmatch(parts[0]):
         parts = parts[1:]
-    rewritten = parts and parts[-1].startswith("tmp_var")  # TensorFlow rewrote a sum into this op
-    return parts[0] if len(parts) > 1 and not of_optimizer(op) and not rewritten else None
+    if len(parts) < 2 or of_optimizer(op) and not _OWN_WEIGHT.search(op) or parts[-1].startswith("tmp_var"):
+        return None  # (TensorFlow rewrote a sum into an op tmp_var)
+    if parts[0].endswith("_loss") or parts[0] == parts[-1] and parts[0][0].isupper():
+        return None
+    return next(filter(_OF_A_LAYER.search, parts[:-1]), parts[0])
 
 
 def of_optimizer(op):

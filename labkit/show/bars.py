@@ -5,8 +5,10 @@ from matplotlib.ticker import MaxNLocator
 
 from ..sizes import MIB, format_size
 from .figure import WIDTH, Figure, legend, plain
-from .palette import BLUE, CATEGORY_COLOURS, GREEN, GREY, VERMILION
+from .palette import BLUE, CATEGORY_COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from .timelines import headline
+
+GROUP_COLOURS = (ORANGE, GREEN, PURPLE, SKY)  # of equal chunks in a memory map, the largest group first
 
 
 def outcomes(outcomes, title=""):
@@ -120,14 +122,9 @@ def memory_map(outcome):
     if outcome.memory_map is None:
         why = f"its status is {outcome.status!r}" if diagnosis is not outcome else "its dump is incomplete"
         raise ValueError(f"there is no memory map ({why})")
-    figure = Figure(figsize=(WIDTH, 2.3), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
     axes = figure.add_subplot()
-    end = 0
-    for chunk in outcome.memory_map.chunks:
-        size = chunk.size / MIB
-        colour, hatch = (BLUE, None) if chunk.in_use else ("white", "...")
-        axes.barh(2, size, left=end, height=0.6, color=colour, hatch=hatch, edgecolor=GREY, linewidth=0.3)
-        end += size
+    end = _chunks(axes, outcome.memory_map)
     limit = (outcome.limit_bytes or outcome.memory_map.held_bytes) / MIB
     if limit > end:
         axes.barh(2, limit - end, left=end, height=0.6, color="white", edgecolor=GREY, linestyle=":")
@@ -141,8 +138,30 @@ def memory_map(outcome):
     axes.set_yticks([2, 1, 0], ["memory: in use / free", "asked for", "largest free block"])
     axes.set_xlabel("MiB")
     axes.set_title(_map_title(diagnosis), loc="left")
+    legend(figure, axes)
     plain(axes)
     return figure
+
+
+def _chunks(axes, memory_map):
+    """Draw the chunks in order, the largest groups of equal ones in colours; returns their end, MiB."""
+    used = memory_map.in_use_bytes
+    groups = [(n, size) for n, size in memory_map.groups()[: len(GROUP_COLOURS)] if n * size > 0.05 * used]
+    labels, end = {}, 0
+    for chunk in memory_map.chunks:
+        size = chunk.size / MIB
+        like = [i for i, (_, each) in enumerate(groups) if 0 <= each - chunk.size <= 0.01 * each]
+        colour, hatch = (BLUE, None) if chunk.in_use else ("white", "...")
+        if like and chunk.in_use:
+            (count, each), colour = groups[like[0]], GROUP_COLOURS[like[0]]
+            labels[colour] = (
+                f"{count:,} of {format_size(each)}" if count > 1 else f"one of {format_size(each)}"
+            )
+        axes.barh(2, size, left=end, height=0.6, color=colour, hatch=hatch, edgecolor=GREY, linewidth=0.3)
+        end += size
+    for colour in sorted(labels, key=GROUP_COLOURS.index):
+        axes.barh(2, 0, color=colour, label=labels[colour])
+    return end
 
 
 def _map_title(diagnosis):
