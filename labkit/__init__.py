@@ -34,6 +34,7 @@ __all__ = [
     "find_batch_size",
     "format_size",
     "parse_size",
+    "read_profile",
     "run",
     "sweep",
 ]
@@ -41,7 +42,7 @@ __version__ = "0.1.0"
 
 
 # Imported on first use: they import Keras and NumPy.
-_LAZY = {"MemoryMeter": "meter", "Timeline": "record.timeline"}
+_LAZY = {"MemoryMeter": "meter", "Timeline": "record.timeline", "read_profile": "record.profile"}
 
 
 def __getattr__(name):

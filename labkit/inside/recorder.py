@@ -86,6 +86,11 @@ class Recorder:
             snapshots=snapshots,
             scopes=self._scopes.layers,
             optimizers=optimizer_names(),
+            source="",
+            starts=[],
+            backward_at=[],
+            covers="",
+            notes=[],
             widest_sum_bytes=widest_sum_bytes(),
         )
 

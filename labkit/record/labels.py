@@ -3,14 +3,10 @@
 The docstring of Timeline defines the categories.
 """
 
-import re
-
 import numpy as np
 
 from ..categories import CATEGORIES
-from .opnames import BACKWARD, layer_of
-
-_FUNCTION = re.compile(r"^(__inference_|__forward_|__backward_)")
+from .opnames import kind_of, layer_of, sums_gradients
 
 
 class Labels:
@@ -59,8 +55,8 @@ class Labels:
         kinds = kind_of_op[columns["op"]]
         recorded, temp = columns["inside"] < 0, columns["temp"].astype(bool)
         from_python = made_by("python", self._record)
-        unscoped = np.array(["/" not in op for op in self._record.ops])[columns["op"]]
-        backward = np.sort(self._begin[(kinds == "backward") & recorded])
+        unscoped = np.array(["/" not in op or sums_gradients(op) for op in self._record.ops])[columns["op"]]
+        backward = self._backward(np.sort(self._begin[(kinds == "backward") & recorded]))
         in_backward = self._in_backward(backward)
         kinds[(kinds == "forward") & unscoped & ~from_python & in_backward] = "backward"
 
@@ -95,19 +91,18 @@ class Labels:
         return self._kind_of(op) in ("backward", "update")  # XLA may fuse a gradient with its use
 
     def _kind_of(self, op):
-        path = op.removeprefix("StatefulPartitionedCall/")
-        last = path.rpartition("/")[2]
-        if not path:
-            return "unnamed"
-        if last.startswith("VarHandleOp"):
-            return "handle"
-        if path.partition("/")[0] in self._record.optimizers:
-            return "slot" if "/Initializer/" in path else "update"
-        if BACKWARD.search(path):
-            return "backward"
-        if last.startswith(("IteratorGetNext", "TensorSliceDataset")):
-            return "input"
-        return "update" if _FUNCTION.match(path) else "forward"
+        return kind_of(op, self._record.optimizers)
+
+    def _backward(self, begin):
+        """Places of the backward pass's allocations, without those that a profile shows before it begins."""
+        if not self._record.source:
+            return begin
+        starts, ends = (
+            np.array(self._record.backward_at, dtype=int),
+            np.array([*self._record.steps, self._events]),
+        )
+        stops = np.append(ends[np.searchsorted(ends[:-1], starts, side="right")], -1)  # the last, of no start
+        return begin[begin <= stops[np.searchsorted(starts, begin, side="right") - 1]]
 
     def _in_backward(self, backward):
         """Which allocations come after the first of the backward pass in their step, as a boolean array."""
