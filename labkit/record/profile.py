@@ -140,7 +140,7 @@ def _completed(record, marks):
     del sizes[""]
     optimizers = optimizers_in(sizes)
     kinds = np.array([kind_of(op, optimizers) for op in record.ops])[columns["op"]]
-    steps = steps_of(_spans(record), marks, record.seconds * 1e12, columns, kinds)
+    steps = steps_of(record, _spans(record), marks, kinds)
     return replace(
         record,
         scopes=scopes_in(sizes),

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-_LITTLE = 0.01  # a share of bytes that says nothing
+from .xspace import STEP, number
+
+_LITTLE, _TINY = 0.01, 0.001  # shares of bytes that say nothing
 _RUNS = ("train", "batch")  # in the names of events that mark training steps, unlike those of evaluation
 
 
@@ -23,31 +25,31 @@ class Steps(NamedTuple):
     notes: list
 
 
-def steps_of(spans, marks, times, columns, kinds):
-    """The Steps of a record.
+def steps_of(record, spans, marks, kinds):
+    """The Steps of a Record.
 
     spans     [(start, end)] of the steps, as places, if they are known
-    marks     events of the profile that tell the number of a step
-    times     of the allocator's events, in picoseconds
-    columns   {name: array} of the allocations: `begin`, `bytes`, `op`
-    kinds     of their ops: "forward", "backward", "update" or another, an array
+    marks     events of the profile that tell the number of a step, counted from the first of the record
+    kinds     of the allocations' ops: "forward", "backward", "update" or another, an array
     """
-    flow = _flow(len(times), columns, kinds)
+    columns = record.allocations
     numbers, notes = list(range(1, len(spans) + 1)), []
     if not spans:
-        spans, numbers = _marked(marks, times)
+        spans, numbers = _marked(marks, record.seconds * 1e12)
     if spans and numbers != list(range(1, len(spans) + 1)):
         notes = [f"By their own number, {_counted(numbers)} of the training."]
     elif not spans:
-        spans = _repeated(flow, columns, kinds)
+        lasting = np.where(columns["temp"] == 0, kinds, "")  # scratch memory differs from step to step
+        spans = _repeated(_flow(record, lasting), record, lasting)
         if spans:
             notes = ["The profile does not mark steps: they are told apart by ops that come again."]
-    segments = spans or [(0, len(times))]
+    flow = _flow(record, kinds)
+    segments = spans or [(0, record.events)]
     backward = [start for start in (_turn(flow, *segment) for segment in segments) if start is not None]
     if spans:
         covers = f"whole step{'s 1 to ' if len(spans) > 1 else ' '}{len(spans)}"
     else:
-        covers = _part(columns["bytes"], kinds)
+        covers = _part(record, kinds)
         notes += ["No whole step: what the rest of the step takes, its peak among it, is not in the profile."]
     return Steps([start for start, _ in spans], [end for _, end in spans], backward, covers, notes)
 
@@ -58,17 +60,17 @@ def _marked(marks, times):
     for mark in marks:
         if mark.lasts > 0:
             spans = by_name[mark.name]
-            step = int(mark.stats.get("step_num") or 0)
+            step = number(mark.stats, STEP)
             if step not in spans or spans[step].lasts < mark.lasts:
                 spans[step] = mark
     trains = [name for name in by_name if any(word in name.lower() for word in _RUNS)]
     name = max(trains or by_name, key=lambda name: len(by_name[name]), default=None)
     found = []
-    for number, mark in sorted(by_name.get(name, {}).items(), key=lambda item: item[1].at):
+    for step, mark in sorted(by_name.get(name, {}).items(), key=lambda item: item[1].at):
         start, end = (int(place) for place in np.searchsorted(times, [mark.at, mark.at + mark.lasts]))
         if end > start:
-            found.append(((start, end), number))
-    return [span for span, _ in found], [number for _, number in found]
+            found.append(((start, end), step))
+    return [span for span, _ in found], [step for _, step in found]
 
 
 def _counted(numbers):
@@ -77,12 +79,12 @@ def _counted(numbers):
     return f"they are the steps {numbers[0]} to {numbers[-1]}"
 
 
-def _flow(events, columns, kinds):
+def _flow(record, kinds):
     """Bytes allocated so far by the forward pass, less those by the backward pass, after each event."""
-    change = np.zeros(events + 1, dtype=np.int64)
+    columns, change = record.allocations, np.zeros(record.events + 1, dtype=np.int64)
     for kind, sign in (("forward", 1), ("backward", -1)):
         chosen = (kinds == kind) & (columns["begin"] >= 0)
-        np.add.at(change, columns["begin"][chosen], sign * columns["bytes"][chosen])
+        np.add.at(change, columns["begin"][chosen], sign * columns["requested"][chosen])
     return np.cumsum(change[:-1])
 
 
@@ -94,53 +96,52 @@ def _turn(flow, start, end):
     return turn if turn < end and flow[end - 1] < flow[turn - 1] else None
 
 
-def _repeated(flow, columns, kinds):
+def _repeated(flow, record, kinds):
     """[(start, end)] of whole steps, between which the flow is lowest; none if nothing comes again."""
-    anchors = _anchors(columns, kinds)
+    anchors = _anchors(record, kinds)
     if len(anchors) < 2:
         return []
-    cuts = [int(a + flow[a:b].argmin()) + 1 for a, b in zip(anchors[:-1], anchors[1:], strict=True)]
-    spans = list(zip(cuts[:-1], cuts[1:], strict=True))
-    usual = float(np.median([_rise(flow, *span) for span in spans] or [_rise(flow, 0, len(flow))]))
-    if _rise(flow, 0, cuts[0]) > (1 - _LITTLE) * usual:
-        spans.insert(0, (0, cuts[0]))
-    return spans + ([(cuts[-1], len(flow))] if _fall(flow, cuts[-1], spans) else [])
+    cuts = [_trough(flow, a, b) for a, b in zip(anchors, [*anchors[1:], len(flow)], strict=True)]
+    spans = list(zip([0, *cuts[:-1]], cuts, strict=True))
+    rises, falls = np.array([_swing(flow, *span) for span in spans]).T
+    whole = (rises >= (1 - _LITTLE) * np.median(rises)) & (falls >= (1 - _LITTLE) * np.median(falls))
+    return [span for n, span in enumerate(spans) if whole[n] or 0 < n < len(spans) - 1]
 
 
-def _rise(flow, start, end):
-    """How many bytes the forward pass of a step allocates before the backward pass begins."""
-    return int(flow[start:end].max() - (flow[start - 1] if start else 0))
+def _trough(flow, start, end):
+    """The last place up to which the flow is about as low as it gets."""
+    part = flow[start:end]
+    low = part.min() + _TINY * (part.max() - part.min())
+    return start + int(np.flatnonzero(part <= low)[-1]) + 1
 
 
-def _fall(flow, cut, spans):
-    """Whether what comes after the last cut goes through a backward pass as the other steps do."""
-    if not spans:
-        return False
-    start, end = spans[-1]
-    usual = int(flow[start:end].max() - flow[end - 1])
-    last = flow[cut:]
-    return len(last) > 0 and int(last.max() - last[-1]) > (1 - _LITTLE) * usual
+def _swing(flow, start, end):
+    """Bytes by which the flow rises in a step, with the forward pass, and falls, with the backward pass."""
+    top = flow[start:end].max()
+    return int(top - (flow[start - 1] if start else 0)), int(top - flow[end - 1])
 
 
-def _anchors(columns, kinds):
-    """Places of an op of the backward pass that runs once a step: one that comes the fewest times."""
-    begin, op, size = columns["begin"], columns["op"], columns["bytes"]
-    chosen = np.flatnonzero((kinds == "backward") & (begin >= 0) & (op > 0))
+def _anchors(record, kinds):
+    """Places of the largest op of the backward pass among those that come as often as most, loops aside."""
+    columns = record.allocations
+    once = np.array(["while" not in op for op in record.ops])[columns["op"]]
+    chosen = np.flatnonzero((kinds == "backward") & once & (columns["begin"] >= 0))
     if not len(chosen):
         return []
-    large = chosen[size[chosen] * 1000 >= size[chosen].max()]
-    numbers, counts = np.unique(op[large], return_counts=True)
-    rarest = numbers[counts == counts.min()]
-    largest = max(rarest, key=lambda number: size[large][op[large] == number].sum())
-    return sorted(begin[large][op[large] == largest].tolist())
+    ops, counts = np.unique(columns["op"][chosen], return_counts=True)
+    size = {op: columns["requested"][chosen][columns["op"][chosen] == op].sum() for op in ops}
+    usual = np.bincount(counts).argmax()
+    largest = max(ops[counts == usual], key=size.get)
+    return np.sort(columns["begin"][chosen][columns["op"][chosen] == largest]).tolist()
 
 
-def _part(size, kinds):
+def _part(record, kinds):
     """What a record without a whole step covers, in words."""
+    size = record.allocations["requested"]
     forward, backward, update = (int(size[kinds == kind].sum()) for kind in ("forward", "backward", "update"))
     whole = forward + backward + update
-    if not whole:
-        return "no step: nothing in it is of a forward or a backward pass"
+    if whole <= _TINY * max(size.sum(), record.held_bytes):
+        return "no step: next to nothing in it is of a forward or a backward pass"
     if backward <= _LITTLE * whole:
         ends = "as the backward pass begins" if backward else "before a backward pass"
         return f"part of a step: it ends {ends}"

@@ -14,12 +14,13 @@ class Malformed(ValueError):
     """The bytes are not a message, or are cut off."""
 
 
-def scan(data, start=0, end=None):
-    """Yield (field number, value) of a message in data[start:end].
+def scan(data, part):
+    """Yield (field number, value) of the message in a slice of the data.
 
-    A value is an integer or, of a field with a length, the slice of its bytes.
+    A value is an integer or, of a field with a length, the slice of its bytes. Raises Malformed for what is
+    no message, such as a number instead of a slice.
     """
-    end = len(data) if end is None else end
+    start, end = _bounds(part)
     while start < end:
         tag, start = varint(data, start, end)
         kind, number = tag & 7, tag >> 3
@@ -38,6 +39,12 @@ def scan(data, start=0, end=None):
         if start > end or not number:
             raise Malformed("cut off")
         yield number, value
+
+
+def _bounds(part):
+    if not isinstance(part, slice):
+        raise Malformed("a number where a message should be")
+    return part.start, part.stop
 
 
 def varint(data, start, end):
@@ -61,18 +68,18 @@ def signed(value):
 
 def text(data, part):
     """The text in a slice of the data."""
-    return str(data[part], "utf-8", "replace")
+    start, end = _bounds(part)
+    return str(data[start:end], "utf-8", "replace")
 
 
-def decode(data, layout, part=slice(None)):
+def decode(data, layout, part=None):
     """A message as an object with the fields that `layout` names, each with its default if missing.
 
     layout: {field number: (name, kind)}. A kind is int, str, bytes or the layout of a message; in a list, the
     field is repeated; {int: layout} is a map from integers to messages.
     """
-    start, end, _ = part.indices(len(data))
     fields = {name: _default(kind) for name, kind in layout.values()}
-    for number, value in scan(data, start, end):
+    for number, value in scan(data, slice(0, len(data)) if part is None else part):
         name, kind = layout.get(number, ("", None))
         if isinstance(kind, list):
             fields[name] += _repeated(data, kind[0], value)
@@ -95,11 +102,11 @@ def _default(kind):
 def _value(data, kind, value):
     if kind is int:
         return signed(value) if isinstance(value, int) else 0
-    if not isinstance(value, slice):
-        raise Malformed("a number where a message should be")
     if kind is str:
         return text(data, value)
-    return bytes(data[value]) if kind is bytes else decode(data, kind, value)
+    if kind is bytes:
+        return bytes(data[slice(*_bounds(value))])
+    return decode(data, kind, value)
 
 
 def _repeated(data, kind, value):

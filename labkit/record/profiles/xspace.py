@@ -36,9 +36,7 @@ class Space:
 
     def __init__(self, data):
         self.planes, self.hostnames = [], []
-        for number, value in wire.scan(data):
-            if number in (1, 4) and not isinstance(value, slice):
-                raise wire.Malformed("not a profile")
+        for number, value in wire.scan(data, slice(0, len(data))):
             if number == 1:
                 self.planes.append(Plane(data, value))
             elif number == 4:
@@ -54,7 +52,7 @@ class Plane:
     def __init__(self, data, part):
         self._data, self._lines, self._stat_parts = data, [], []
         self.name, self.event_metadata, self._texts = "", {}, {}
-        for number, value in wire.scan(data, part.start, part.stop):
+        for number, value in wire.scan(data, part):
             if number == 2:
                 self.name = wire.text(data, value)
             elif number == 3:
@@ -93,17 +91,17 @@ class Plane:
     def _of_line(self, part, seen):
         """The events of a line. seen: {number of a name: whether its events are wanted}, as far as known."""
         data, events, name, began = self._data, [], "", 0
-        for number, value in wire.scan(data, part.start, part.stop):
+        for number, value in wire.scan(data, part):
             if number == 4:
                 events.append(value)
             elif number == 2:
                 name = wire.text(data, value)
-            elif number == 3:
+            elif number == 3 and isinstance(value, int):
                 began = wire.signed(value)
         for value in events:
             # The number of its name comes first, if it is not 0.
             kind = 0
-            if value.start < value.stop and data[value.start] == 8:
+            if isinstance(value, slice) and value.start < value.stop and data[value.start] == 8:
                 kind, _ = wire.varint(data, value.start + 1, value.stop)
             if seen.get(kind, True):
                 event = self._event(value, began, name)
@@ -113,18 +111,16 @@ class Plane:
     def _event(self, part, began, line):
         kind = offset = lasts = 0
         stats = []
-        for number, value in wire.scan(self._data, part.start, part.stop):
+        for number, value in wire.scan(self._data, part):
             if number == 1:
                 kind = value
-            elif number == 2:
-                offset = wire.signed(value)
-            elif number == 3:
-                lasts = wire.signed(value)
             elif number == 4:
                 stats.append(value)
+            elif number in (2, 3) and isinstance(value, int):
+                offset, lasts = (wire.signed(value), lasts) if number == 2 else (offset, wire.signed(value))
         metadata = self.event_metadata.get(kind)
         name, _, encoded = (metadata.name if metadata else "").partition("#")
-        values = dict(_ENCODED.findall(encoded)) if encoded else {}
+        values = dict(_ENCODED.findall(encoded.removesuffix("#")))
         return Event(began * 1000 + offset, lasts, name, line, values | self._stats(stats))
 
     def _stats(self, parts):
@@ -133,20 +129,20 @@ class Plane:
     def _stat(self, part):
         """(name, value) of a stat."""
         data, name, result = self._data, "", 0
-        for number, value in wire.scan(data, part.start, part.stop):
+        for number, value in wire.scan(data, part):
             if number == 1:
                 name = self._texts.get(value, "")
-            elif number == 2:
-                result = struct.unpack("<d", value.to_bytes(8, "little"))[0]
-            elif number in (3, 4):
-                result = wire.signed(value)
-            elif number == 5:
+            elif number in (2, 3, 4) and isinstance(value, int):
+                result = _double(value) if number == 2 else wire.signed(value)
+            elif number in (5, 6):
                 result = wire.text(data, value)
-            elif number == 6:
-                result = bytes(data[value])
             elif number == 7:
                 result = self._texts.get(value, "")
         return name, result
+
+
+def _double(bits):
+    return struct.unpack("<d", bits.to_bytes(8, "little"))[0]
 
 
 def number(stats, *names):
