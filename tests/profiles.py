@@ -71,11 +71,14 @@ class Allocator:
 
     def __init__(self, name="GPU_0_bfc", pool=2**30, held=0):
         self.name, self.pool, self.held, self.in_use, self.events = name, pool, held, held, []
-        self._live, self._next = {}, 2**44
+        self._live, self._next, self.sizes = {}, 2**44, []
 
-    def allocate(self, requested, op="", shape="", dtype=1, region="output", address=None, at=None):
+    def allocate(
+        self, requested, op="", shape="", dtype=1, region="output", address=None, at=None, size=None
+    ):
         """Allocate, and return the address."""
-        size = -(-requested // 256) * 256
+        size = size or -(-requested // 256) * 256
+        self.sizes.append((requested, size))
         address = address or self._next
         self._next = max(self._next, address + size)
         self._live[address] = (requested, size)

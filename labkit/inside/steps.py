@@ -94,13 +94,23 @@ class StepClock:
         validation = kwargs.get("validation_data"), kwargs.get("validation_split")
         self.validates |= validation[0] is not None or bool(validation[1])
         try:
-            return call(model, x, y, batch_size, *args, **kwargs)
+            return self._giving("fit", call, model, x, y, batch_size, *args, **kwargs)
         finally:
             self._fitting = None
 
+    def _giving(self, name, call, *args, **kwargs):
+        """Tell the recorder which call of Keras the arrays are for that become tensors in it."""
+        if self._recorder is None:
+            return call(*args, **kwargs)
+        self._recorder.given_to, before = name, self._recorder.given_to
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self._recorder.given_to = before
+
     def _around_train_on_batch(self, call, model, x, *args, **kwargs):
         self.batch_size = len(x) if hasattr(x, "shape") and len(x.shape) else None
-        return call(model, x, *args, **kwargs)
+        return self._giving("train_on_batch", call, model, x, *args, **kwargs)
 
     def _record(self, start, steps):
         end = time.perf_counter()

@@ -62,7 +62,7 @@ def kind_of(op, optimizers):
         return "slot" if "/Initializer/" in path else "update"
     if BACKWARD.search(path):
         return "backward"
-    if last.startswith(("IteratorGetNext", "TensorSliceDataset")):
+    if last.startswith(("IteratorGetNext", "TensorSliceDataset", "MakeIterator")):
         return "input"
     return "update" if _FUNCTION.match(path) else "forward"
 

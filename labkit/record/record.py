@@ -16,12 +16,30 @@ COLUMNS = ("begin", "end", "bytes", "requested", "address", "op", "thread", "sha
 
 
 class Variable(NamedTuple):
-    """A variable in a snapshot: the address of its values, its category, its path, its layer (or None)."""
+    """A variable in a snapshot: the address of its values, its category, its path, its layer (or None).
+
+    Or an array that a dataset holds, with a sentence instead of a path. shape and dtype are as in a Record.
+    """
 
     address: int
     category: str
     path: str
     layer: str | None
+    shape: str = ""
+    dtype: str = ""
+
+
+class Input(NamedTuple):
+    """What an allocation without an op may hold: a sentence, its type and shape, None where it varies.
+
+    source: the thread that makes it, "python" or "tf_data"
+    """
+
+    source: str
+    name: str
+    dtype: str
+    shape: list
+    item_bytes: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +78,7 @@ class Record:
     steps          places at which training steps ended
     snapshots_at   places at which snapshots of the variables were taken
     snapshots      a list of Variables for each of them
+    inputs         Inputs: the arrays converted, and the elements of datasets
     scopes         {name scope of ops: layer}
     optimizers     names of the optimizers, with which the names of their ops begin
     widest_sum_bytes   bytes per sample of the widest sum of three tensors or more
@@ -87,6 +106,7 @@ class Record:
     steps: list = field(default_factory=list)
     snapshots_at: list = field(default_factory=list)
     snapshots: list = field(default_factory=list)
+    inputs: list = field(default_factory=list)
     scopes: dict = field(default_factory=dict)
     optimizers: list = field(default_factory=list)
     widest_sum_bytes: int = 0
@@ -161,6 +181,7 @@ def _unpack(plain, arrays, prefix):
     others = plain.pop("others", {})
     plain["programs"] = [Program(**program) for program in plain["programs"]]
     plain["snapshots"] = [[Variable(*row) for row in rows] for rows in plain["snapshots"]]
+    plain["inputs"] = [Input(*row) for row in plain.get("inputs", [])]
     record = Record(allocations=columns, seconds=arrays[f"{prefix}seconds"], **plain)
     _check(record)
     others = {

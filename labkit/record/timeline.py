@@ -14,6 +14,7 @@ from ..categories import BEFORE, CATEGORIES, OTHERS, UNUSED
 from ..errors import LabkitError
 from ..sizes import format_size
 from .labels import Labels, made_by
+from .opnames import sums_gradients
 from .record import Record
 from .xla_blocks import divide_blocks, record_of_block
 
@@ -342,13 +343,16 @@ class Timeline:
         """The Row at index `i`: the recorded allocations come first, then the results in XLA's blocks."""
         record, columns, labels = self._shown, self._shown.allocations, self._labels
         held = columns["begin"][i] < 0
-        op = labels.variables.get(i) or (HELD if held else record.ops[columns["op"][i]])
+        op = record.ops[columns["op"][i]]
+        name, shape, dtype = labels.forms.get(i, ("", "", ""))
+        if not name:
+            name = HELD if held else f"{op} (a sum of gradients)" if sums_gradients(op) else op
         return Row(
             labels.layer_names[labels.layer[i]],
-            op,
+            name,
             CATEGORIES[labels.category[i]],
-            record.shapes[columns["shape"][i]],
-            record.dtypes[columns["dtype"][i]],
+            shape or record.shapes[columns["shape"][i]],
+            dtype or record.dtypes[columns["dtype"][i]],
             int(self._bytes[i]),
             int(self._requested[i]),
         )

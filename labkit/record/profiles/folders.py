@@ -26,7 +26,7 @@ def files_of_newest(path):
     if path.is_file():
         return [path], 0
     if not path.is_dir():
-        raise LabkitError(f"There is no file or folder {path}.")
+        raise LabkitError(f"The profile {path} cannot be read: there is no such file or folder.")
     runs = {}
     for file in sorted(path.rglob("*")):
         if file.name.endswith(SUFFIXES) and file.is_file():
