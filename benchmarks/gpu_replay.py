@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/gpu_replay.py PATH [--save]
 
 PATH is of a `*.xplane.pb` that TensorFlow's profiler wrote on a GPU, or of a log folder. Each GPU in it is
-replayed that released something, from what its record begins with: a pool held as a whole, with one free block.
-The last results are of a public profile, a training step of BERT-large on eight V100: tensorflow/profiler,
+replayed that released something, from what its record begins with: a pool with one free block. The results
+that are saved are of a public profile, a step of BERT-large on eight V100: repository tensorflow/profiler,
 demo/plugins/profile/GPU-multi-worker/34.83.195.179_6003.xplane.pb, at commit d6853e0 (Apache-2.0).
 """
 
@@ -16,9 +16,14 @@ import labkit
 from labkit.predict.allocator import ROUND
 from labkit.predict.replay import retrace
 
+SHOWN = (
+    "  {all:,} allocations: {sizes:,} of the same size, {both:,} also at the same address\n"
+    "  {reused:,} of them in memory used before, {larger:,} larger than the request rounded up"
+)
+
 
 def compare(record):
-    """Counts of a device's allocations: all; of the same size; also at the same address; what makes it hard."""
+    """Counts of a device's allocations: all, those of the same size, those also at the same address, ..."""
     pairs, columns = retrace(record), record.allocations
     sizes = sum(recorded[0] == replayed[0] for recorded, replayed in pairs)
     both = sum(recorded == replayed for recorded, replayed in pairs)
@@ -57,13 +62,7 @@ def main():
         found.append(counts)
         held, pool = labkit.format_size(timeline.held_bytes), labkit.format_size(timeline.pool_bytes)
         report(f"{device}: {timeline.events} events; {held} of {pool} held before them; {timeline.covers}")
-        report(
-            f"  {counts['all']:,} allocations, {counts['sizes']:,} of the same size, {counts['both']:,} also"
-        )
-        report(
-            f"  at the same address; {counts['reused']} in memory used before, {counts['larger']} larger than"
-        )
-        report("  the request rounded up")
+        report(SHOWN.format(**counts))
     total, same = (sum(counts[name] for counts in found) for name in ("all", "both"))
     report("")
     report(f"{same:,} of {total:,} allocations get the size and the address that the GPU gave them")

@@ -22,7 +22,7 @@ def retrace(record):
     """
     columns = record.allocations
     free = record.pool_bytes - record.held_bytes
-    first = columns["begin"].tolist().index(0)
+    first = int(np.where(columns["begin"] < 0, record.events, columns["begin"]).argmin())
     allocator = bfc.Allocator.of_pool(record.pool_bytes, int(columns["address"][first]), free)
     held, pairs = {}, []
     for i in _order(columns["begin"], columns["end"]):
