@@ -345,3 +345,35 @@ def test_sums_that_tensorflow_rewrites_have_a_category_and_a_shape():
     forward = [row for row in rows if "AddOpsRewrite" in row.op and "tmp_var" in row.op]
     assert {row.category for row in forward} == {"activations", "workspace"}
     assert {row.category for row in forward if "zeros" in row.op} == {"workspace"}
+
+
+def mirrored():
+    import tensorflow as tf
+
+    [cpu] = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    import keras
+    import numpy as np
+
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        layers = [keras.Input((64,)), keras.layers.Dense(512, "relu"), keras.layers.Dense(10)]
+        model = keras.Sequential(layers)
+        model.compile("adam", "mse", jit_compile=False)
+    model.fit(np.ones((512, 64), "float32"), np.zeros((512, 10)), batch_size=256, verbose=0)
+
+
+def test_replicas_that_share_the_stand_ins_pool_have_a_timeline_each():
+    timeline = labkit.run(mirrored, profile=True).timeline
+    both = timeline.devices
+    assert list(both) == ["CPU:0", "CPU:0 replica 0", "CPU:0 replica 1"] and both["CPU:0"] is timeline
+    replicas = [both["CPU:0 replica 0"], both["CPU:0 replica 1"]]
+    assert all(np.all(replica.total() <= timeline.total()) for replica in replicas)
+    for replica in replicas:
+        rows = replica.alive(replica.events - 1)
+        sizes = {"weights": 0, "optimizer": 0}
+        for row in rows:
+            if row.category == "weights" or "_momentum" in row.op or "_velocity" in row.op:
+                sizes[row.category] += row.requested_bytes
+        assert sizes["weights"] >= 4 * (64 * 512 + 512 + 512 * 10 + 10)
+        assert sizes["optimizer"] == 8 * (64 * 512 + 512 + 512 * 10 + 10)
+        assert replica.by_category()["activations"] > 0 and replica.by_category()["gradients"] > 0

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow.python.framework import constant_op
 
 from ..errors import LabkitError
+from ..record.opnames import REPLICA
 from ..record.profile import MARK, read
 from ..record.record import Input, Variable
 
@@ -176,8 +177,11 @@ def _variables():
                 kind = "gradients"
             seen.add(id(variable.value))
             rows.append((_address(variable.value), kind, variable.path, *_form(variable)))
+    kinds = {path: kind for _, kind, path, *_ in rows}
     for variable in (o for o in objects if isinstance(o, tf.Variable) and id(o) not in seen):
-        rows.append((_address(variable), "weights", variable.name.partition(":")[0], *_form(variable)))
+        path = variable.name.partition(":")[0]
+        kind = kinds.get(REPLICA.sub("", path), "weights")  # a MirroredVariable has one in each replica
+        rows.append((_address(variable), kind, path, *_form(variable)))
     return [row for row in rows if row[0]]
 
 
@@ -216,7 +220,7 @@ def _address(variable):
 
 def _owner(path, layers):
     """The layer of a variable, by its path; in paths of optimizer slots it stands between underscores."""
-    parts = path.split("/")
+    parts = REPLICA.sub("", path).split("/")
     for part in parts:
         if part in layers:
             return part

@@ -3,10 +3,12 @@
 The docstring of Timeline defines the categories.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..categories import CATEGORIES
-from .opnames import kind_of, layer_of, sums_gradients
+from .opnames import kind_of, layer_of, makes_a_pipeline, replicas_in, sums_gradients
 
 
 class Labels:
@@ -91,7 +93,7 @@ class Labels:
     def _name_inputs(self):
         """Name the arrays and the elements of datasets that have neither op nor shape, by their sizes."""
         columns, ops = self._record.allocations, self._record.ops
-        unnamed = np.array([not op or op.endswith("MakeIterator") for op in ops])[columns["op"]]
+        unnamed = np.array([not op or makes_a_pipeline(op) for op in ops])[columns["op"]]
         inputs = unnamed & (self.category == CATEGORIES.index("inputs")) & (columns["inside"] < 0)
         for source, otherwise in (("python", ""), ("tf_data", "from tf.data")):
             forms, known = {}, [made for made in self._record.inputs if made.source == source]
@@ -167,6 +169,30 @@ class Labels:
         padded = np.append(backward, -1)
         following = padded[np.searchsorted(backward, self._begin)]
         return (following < 0) | (self._end > following)
+
+
+def replicas(record, labels):
+    """{number: Record} of the replicas of tf.distribute that share an allocator, as logical CPU devices do.
+
+    {} if there are not several. What they share is in none of them.
+    """
+    columns, numbers = record.allocations, replicas_in({*record.ops, *labels.variables.values()})
+    of_op = np.array([numbers.get(op, -1) for op in record.ops])
+    of_row = of_op[columns["op"]]
+    for i, path in labels.variables.items():
+        of_row[i] = numbers.get(path, -1)
+    if of_row.max(initial=-1) < 1:
+        return {}
+    return {
+        number: replace(
+            record,
+            allocations={name: column[of_row == number] for name, column in columns.items()},
+            held_bytes=0,
+            device=f"{record.device} replica {number}",
+            others={},
+        )
+        for number in sorted({*of_row.tolist()} - {-1})
+    }
 
 
 def form_of(size, inputs):

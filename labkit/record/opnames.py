@@ -29,6 +29,8 @@ _LEADING = re.compile(
     r"^(?:(?:Stateful)?PartitionedCall(?:_\d+)?|ConstantFolding|ArithmeticOptimizer|gradient_tape|gradients(?:_\d+)?"
     r"|replica_\d+|tower_\d+|loop_body|Func|cond(?:_\d+)?)/"
 )
+_PIPELINE = re.compile(r"^(IteratorGetNext|MakeIterator|\w*Dataset(V\d+)?)(_\d+)?$")
+REPLICA = re.compile(r"(?:^|/)replica_(\d+)(?=/|$)")
 _LOSS = re.compile(r"loss|crossentropy|^mean_|metrics|accuracy")
 _MODEL = re.compile(r"(sequential|functional|model)(_\d+)?$")
 _FUNCTION = re.compile(r"^(__inference_|__forward_|__backward_)")
@@ -62,7 +64,7 @@ def kind_of(op, optimizers):
         return "slot" if "/Initializer/" in path else "update"
     if BACKWARD.search(path):
         return "backward"
-    if last.startswith(("IteratorGetNext", "TensorSliceDataset", "MakeIterator")):
+    if _PIPELINE.match(last):
         return "input"
     return "update" if _FUNCTION.match(path) else "forward"
 
@@ -70,6 +72,24 @@ def kind_of(op, optimizers):
 def sums_gradients(op):
     """Whether an op is a sum of several tensors in no layer's scope: that of a tensor's gradients."""
     return _REWRITTEN_SUM.match(plain(op)) is not None and plain(op).startswith("AddN")
+
+
+def makes_a_pipeline(op):
+    """Whether an op is of tf.data itself, when it is told which datasets there are."""
+    return _PIPELINE.match(op) is not None and not op.startswith("IteratorGetNext")
+
+
+def replicas_in(paths):
+    """{path: number of the replica} of ops and variables that tf.distribute made for each replica.
+
+    Those of the first have no number: they are told by others that have their name.
+
+    >>> replicas_in(["net/dense/MatMul", "replica_1/net/dense/MatMul", "Adam/add"])
+    {'net/dense/MatMul': 0, 'replica_1/net/dense/MatMul': 1}
+    """
+    numbered = {path: int(found.group(1)) for path in paths if (found := REPLICA.search(path))}
+    copied = {REPLICA.sub("", path).lstrip("/") for path in numbered}
+    return {path: numbered.get(path, 0) for path in paths if path in numbered or path in copied}
 
 
 def optimizers_in(ops):

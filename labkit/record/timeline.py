@@ -13,7 +13,7 @@ import numpy as np
 from ..categories import BEFORE, CATEGORIES, OTHERS, UNUSED
 from ..errors import LabkitError
 from ..sizes import format_size
-from .labels import Labels, made_by
+from .labels import Labels, made_by, replicas
 from .opnames import sums_gradients
 from .record import Record
 from .xla_blocks import divide_blocks, record_of_block
@@ -225,8 +225,10 @@ class Timeline:
         return self if name == self.device else self._of(name, known)
 
     def _records(self):
-        """{device: its Record}, in the order of their numbers."""
+        """{device: its Record}, in the order of their numbers; or the replicas that share this one's pool."""
         known = {self.device: self.record, **self.record.others}
+        if not self.record.others and " replica " not in self.device:
+            known |= {record.device: record for record in replicas(self.record, self._labels).values()}
         return {name: known[name] for name in sorted(known, key=_natural)}
 
     def _of(self, name, known):
