@@ -75,7 +75,7 @@ def _text(timeline):
         "memory in use, from the first event to the last; full height is the peak",
         "",
         "In use at the peak:",
-        *_shares(_categories(timeline), peak),
+        *_shares(timeline.shares(), peak),
         "",
         "By layer:",
         *_shares(_layers(timeline), peak),
@@ -93,12 +93,6 @@ def _sparks(total):
     count, top = min(WIDTH, len(total)), max(1, int(total.max()))
     parts = [total[len(total) * i // count : len(total) * (i + 1) // count].max() for i in range(count)]
     return "".join(SPARKS[min(len(SPARKS) - 1, len(SPARKS) * int(size) // top)] for size in parts)
-
-
-def _categories(timeline):
-    """{name: bytes at the peak}, what was held before the record apart from other categories."""
-    curves = timeline.curves("category")
-    return {name: int(curve[timeline.peak_at]) for name, curve in curves.items()}
 
 
 def _layers(timeline):

@@ -193,7 +193,7 @@ def _record(events, profile):
         first_event=(times[0] - origin) / 1e12,
         steps=places["step"],
         snapshots_at=places["snapshot"],
-        pool_bytes=in_use(first) + free if free > 0 else None,
+        pool_bytes=in_use(first) + free if "bytes_available" in first.stats else None,
         notes=[f"In {lost} places events are missing: the profiler lost them."] if lost else [],
     )
 

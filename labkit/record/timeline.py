@@ -55,6 +55,9 @@ class Timeline:
                          freed before the backward pass, the optimizer's intermediate results
     other                what was held before the record began, metrics, resource handles
 
+    A profile from elsewhere tells less: there, categories, layers and steps are told by the names of ops, and
+    what was held before it began is one row. `notes` says what is in doubt.
+
     A step that XLA compiled allocates one block for everything in it. It is shown divided, as XLA planned it:
     a result of the forward pass is an activation if an op of the backward pass, or the optimizer, needs it;
     XLA's own scratch memory is workspace, unless the backward pass needs it too; so are idle parts.
@@ -140,6 +143,15 @@ class Timeline:
         for row in self.alive(self.peak_at if place is None else place):
             totals[row.category] += row.bytes
         return totals
+
+    def shares(self):
+        """Bytes of each category at the peak; of a profile, what was held before it began is one of its own."""
+        before = self.curves().get(BEFORE)
+        if before is None:
+            return self.by_category()
+        held = int(before[self.peak_at])
+        sizes = self.by_category()
+        return {BEFORE: held, **sizes, "other": sizes["other"] - held}
 
     def by_layer(self, place=None):
         """Bytes of each layer at the peak, or at another place, the largest first; the key None: no layer."""
@@ -299,7 +311,7 @@ class Timeline:
             before = self._sums(other & (self._shown.allocations["begin"] < 0)) + self._held
             curves["other"] = curves["other"] + self._held
             if self.record.source:
-                curves["other"], curves[BEFORE] = curves["other"] - before, before
+                curves = {BEFORE: before, **curves, "other": curves["other"] - before}
             rest = "workspace"
         elif by == "layer":
             names = [name for name in self.by_layer() if name][:most]
@@ -320,8 +332,7 @@ class Timeline:
         return timelines.timeline(self, by=by, title=title)
 
     def __repr__(self):
-        at, curves = self.peak_at, self.curves()
-        sizes = {label: int(curve[at]) for label, curve in curves.items() if curve[at]}
+        sizes = {label: size for label, size in self.shares().items() if size}
         shares = ", ".join(f"{label} {100 * size / self.peak_bytes:.0f} %" for label, size in sizes.items())
         return f"Timeline: {self.events} events, peak {self.peak_bytes} bytes: {shares}"
 

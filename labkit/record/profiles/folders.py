@@ -28,7 +28,7 @@ def files_of_newest(path):
     if not path.is_dir():
         raise LabkitError(f"The profile {path} cannot be read: there is no such file or folder.")
     runs = {}
-    for file in sorted(path.rglob("*")):
+    for file in sorted(path.rglob("*.xplane.pb*")):
         if file.name.endswith(SUFFIXES) and file.is_file():
             runs.setdefault(file.parent, []).append(file)
     if not runs:

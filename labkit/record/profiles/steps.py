@@ -11,6 +11,11 @@ _LITTLE, _TINY = 0.01, 0.001  # shares of bytes that say nothing
 _RUNS = ("train", "batch")  # in the names of events that mark training steps, unlike those of evaluation
 
 
+REST = "No whole step: what the rest of the step takes, its peak among it, is not in the profile."
+BEGINS = "as the backward pass begins"
+EARLY = "Where it ends is told by names: an op of the backward pass that waits for no other may come early."
+
+
 class Steps(NamedTuple):
     """Places in the order of events: where each whole step begins and ends, and its backward pass begins.
 
@@ -50,7 +55,7 @@ def steps_of(record, spans, marks, kinds):
         covers = f"whole step{'s 1 to ' if len(spans) > 1 else ' '}{len(spans)}"
     else:
         covers = _part(record, kinds)
-        notes += ["No whole step: what the rest of the step takes, its peak among it, is not in the profile."]
+        notes += [EARLY, REST] if covers.endswith(BEGINS) else [REST]
     return Steps([start for start, _ in spans], [end for _, end in spans], backward, covers, notes)
 
 
@@ -143,7 +148,7 @@ def _part(record, kinds):
     if whole <= _TINY * max(size.sum(), record.held_bytes):
         return "no step: next to nothing in it is of a forward or a backward pass"
     if backward <= _LITTLE * whole:
-        ends = "as the backward pass begins" if backward else "before a backward pass"
+        ends = BEGINS if backward else "before a backward pass"
         return f"part of a step: it ends {ends}"
     if forward <= _LITTLE * whole:
         return "part of a step: it begins in the backward pass"
