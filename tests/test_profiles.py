@@ -140,6 +140,12 @@ def test_a_profile_of_a_cpu(tmp_path, name):
     assert labkit.read_profile(path).device == "CPU:0"
 
 
+def test_two_allocators_of_one_device_are_told_apart(tmp_path):
+    path = written(tmp_path / "x.xplane.pb", host(trained("cpu", steps=1), trained("mklcpu", steps=2)))
+    assert list(labkit.read_profile(path).devices) == ["CPU:0", "CPU:0 (cpu)"]
+    assert labkit.read_profile(path, device="cpu").allocator == "cpu"
+
+
 def test_steps_are_those_that_the_profile_marks(tmp_path):
     allocator = trained(steps=3)
     third = 10**6 * len(allocator.events) // 3
@@ -240,6 +246,7 @@ def test_the_newest_profile_of_a_log_folder_is_read_with_all_its_hosts(tmp_path)
     assert timeline.device == "b GPU:0" and list(timeline.devices) == ["a GPU:0", "b GPU:0"]
     assert any("1 more file" in note for note in timeline.notes)
     assert labkit.read_profile(tmp_path, device="a GPU:0").events == len(trained(steps=2).events)
+    assert labkit.read_profile(tmp_path, device="GPU:0").device == "b GPU:0"
     (new / "a.xplane.pb").write_bytes(b"\xff")
     timeline = labkit.read_profile(tmp_path)
     assert timeline.device == "b GPU:0" and any("Left out: " in note for note in timeline.notes)

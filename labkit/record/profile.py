@@ -74,11 +74,20 @@ def read(path):
     if not records:
         raise failures[0]
     records.sort(key=_most_to_tell, reverse=True)
-    first, *others = records
+    first, *others = _told_apart(records)
     notes = [f"Left out: {failure}" for failure in failures]
     if elsewhere:
         notes.append(f"This is the newest of the profiles there; {elsewhere} more files are older.")
     return replace(first, notes=[*first.notes, *notes], others={other.device: other for other in others})
+
+
+def _told_apart(records):
+    """The records, with the allocator in the name of a device that has several."""
+    seen = set()
+    for record in records:
+        named = f"{record.device} ({record.allocator})" if record.device in seen else record.device
+        seen.add(record.device)
+        yield replace(record, device=named)
 
 
 def _host(file):
@@ -137,6 +146,9 @@ def _completed(record, marks):
     sizes = collections.Counter()
     for op, size in zip(columns["op"].tolist(), columns["bytes"].tolist(), strict=True):
         sizes[record.ops[op]] += size
+    for results in (program.results for program in record.programs):
+        for op, size in zip(results["op"], results["bytes"], strict=True):
+            sizes[op] += size
     del sizes[""]
     optimizers = optimizers_in(sizes)
     kinds = np.array([kind_of(op, optimizers) for op in record.ops])[columns["op"]]

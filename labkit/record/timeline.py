@@ -20,7 +20,7 @@ from .xla_blocks import divide_blocks, record_of_block
 
 ROUNDED = 0.005  # XLA prints a size to three significant digits
 HELD = "(held before the record began)"
-LASTING = "weights, optimizer state and whatever else lasts; the profile does not tell them apart"
+LASTING = "weights, optimizer state and whatever else there was; the profile does not tell them apart"
 YEAR = 365 * 86400  # seconds
 
 
@@ -145,7 +145,7 @@ class Timeline:
         return totals
 
     def shares(self):
-        """Bytes of each category at the peak; of a profile, what was held before it began is one of its own."""
+        """Bytes of each category at the peak; what was held before a profile began is one of its own."""
         before = self.curves().get(BEFORE)
         if before is None:
             return self.by_category()
@@ -231,6 +231,10 @@ class Timeline:
         names = {name.lower(): name for name in known}
         names |= {record.allocator.lower(): name for name, record in known.items() if record.allocator}
         name = names.get(wanted) or names.get(f"gpu:{wanted}")
+        if name is None:  # of several hosts
+            ends = (f" {wanted}", f" gpu:{wanted}")
+            found = [name for name in known if name.lower().endswith(ends)]
+            name = max(found, key=lambda name: known[name].events, default=None)
         if name is None:
             had = ", ".join(f"{name} ({record.events} events)" for name, record in known.items())
             raise LabkitError(f"There is no device {device!r} in it. It has {had}.")
