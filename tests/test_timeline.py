@@ -296,6 +296,9 @@ def fed(how):
         model.fit(x, y, batch_size=100, steps_per_epoch=5, verbose=0)
     elif how == "train_on_batch":
         model.train_on_batch(x[:100], y[:100])
+    elif how == "predict":
+        model.train_on_batch(x[:10], y[:10])
+        model.predict(x, batch_size=100, verbose=0)
     else:
         elements = tf.data.Dataset.range(900).map(lambda i: (tf.fill((784,), 1.0), 0.0))
         model.fit(elements.batch(100).prefetch(3), verbose=0)
@@ -306,6 +309,7 @@ def fed(how):
     [
         ("fit", ("the array given to fit", "float32", "[3500,784]")),
         ("train_on_batch", ("the array given to train_on_batch", "float32", "[100,784]")),
+        ("predict", ("the array given to predict", "float32", "[3500,784]")),
         ("tf.data", ("a batch from tf.data (prefetch, 3 batches)", "float32", "[100,784]")),
     ],
 )

@@ -44,6 +44,8 @@ class StepClock:
         _wrap(optimizer_class, "apply", self._around_apply)
         _wrap(keras.Model, "fit", self._around_fit)
         _wrap(keras.Model, "train_on_batch", self._around_train_on_batch)
+        for name in ("evaluate", "predict"):
+            _wrap(keras.Model, name, functools.partial(self._giving, name))
 
     def samples_per_second(self, batch_size=None):
         """Batch size over the median time between ends of steps, which includes input; None if unknown."""
@@ -102,7 +104,8 @@ class StepClock:
         """Tell the recorder which call of Keras the arrays are for that become tensors in it."""
         if self._recorder is None:
             return call(*args, **kwargs)
-        self._recorder.given_to, before = name, self._recorder.given_to
+        before = self._recorder.given_to
+        self._recorder.given_to = before or name
         try:
             return call(*args, **kwargs)
         finally:
