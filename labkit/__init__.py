@@ -37,6 +37,7 @@ __all__ = [
     "find_batch_size",
     "format_size",
     "parse_size",
+    "read_profile",
     "run",
     "sweep",
     "try_fixes",
@@ -45,7 +46,7 @@ __version__ = "0.1.0"
 
 
 # Imported on first use: they import Keras and NumPy.
-_LAZY = {"MemoryMeter": "meter", "Timeline": "record.timeline"}
+_LAZY = {"MemoryMeter": "meter", "Timeline": "record.timeline", "read_profile": "record.profile"}
 
 
 def __getattr__(name):

@@ -282,3 +282,102 @@ def test_a_second_profile_at_once_is_refused():
 def test_a_profile_of_no_kind_is_refused(profile):
     with pytest.raises(labkit.LabkitError, match="number of steps"):
         labkit.run("1", profile=profile)
+
+
+def fed(how):
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(16), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    x, y = np.ones((3500, 784), "float32"), np.zeros(3500, "float32")
+    if how == "fit":
+        model.fit(x, y, batch_size=100, steps_per_epoch=5, verbose=0)
+    elif how == "train_on_batch":
+        model.train_on_batch(x[:100], y[:100])
+    elif how == "predict":
+        model.train_on_batch(x[:10], y[:10])
+        model.predict(x, batch_size=100, verbose=0)
+    else:
+        elements = tf.data.Dataset.range(900).map(lambda i: (tf.fill((784,), 1.0), 0.0))
+        model.fit(elements.batch(100).prefetch(3), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ("fit", ("the array given to fit", "float32", "[3500,784]")),
+        ("train_on_batch", ("the array given to train_on_batch", "float32", "[100,784]")),
+        ("predict", ("the array given to predict", "float32", "[3500,784]")),
+        ("tf.data", ("a batch from tf.data (prefetch, 3 batches)", "float32", "[100,784]")),
+    ],
+)
+def test_arrays_and_batches_have_a_name_and_a_shape_and_so_do_slots(how, named):
+    timeline = labkit.run(fed, profile=True, how=how).timeline
+    rows = [timeline.row(i) for i in range(len(timeline.record.allocations["begin"]))]
+    assert named in {(row.op, row.dtype, row.shape) for row in rows if row.category == "inputs"}
+    inputs = [row for row in timeline.at_peak() if row.category == "inputs"]
+    assert all(row.op and row.shape for row in inputs)
+    nameless = [row.bytes for row in timeline.at_peak() if row.requested_bytes > 8 and not row.shape]
+    assert sum(nameless) < 0.01 * timeline.peak_bytes
+    slots = {row.shape for row in rows if row.op.endswith("dense_kernel_momentum")}
+    assert slots == {"[784,16]"}
+
+
+def summed(batch_size):
+    import keras
+    import numpy as np
+
+    layers = keras.layers
+    x = inputs = keras.Input((32, 32, 8))
+    for _ in range(5):
+        y = layers.Conv2D(32, 3, padding="same")(layers.BatchNormalization()(x))
+        x = layers.Add()([layers.Conv2D(32, 1)(x), y, layers.Conv2D(32, 1)(y)])
+    model = keras.Model(inputs, layers.Dense(1)(layers.GlobalAveragePooling2D()(x)))
+    model.compile("sgd", "mse", jit_compile=False)
+    model.train_on_batch(np.ones((batch_size, 32, 32, 8), "float32"), np.zeros(batch_size))
+
+
+def test_sums_that_tensorflow_rewrites_have_a_category_and_a_shape():
+    timeline = labkit.run(summed, profile=True, batch_size=96).timeline
+    rows = [timeline.row(i) for i in range(len(timeline.record.allocations["begin"]))]
+    sums = [row for row in rows if "AddN" in row.op and "tmp_var" in row.op]
+    assert any("zeros" in row.op for row in sums)
+    for row in sums:
+        assert (row.category, row.shape) == ("gradients", "[96,32,32,32]") and "sum of gradients" in row.op
+    forward = [row for row in rows if "AddOpsRewrite" in row.op and "tmp_var" in row.op]
+    assert {row.category for row in forward} == {"activations", "workspace"}
+    assert {row.category for row in forward if "zeros" in row.op} == {"workspace"}
+
+
+def mirrored():
+    import tensorflow as tf
+
+    [cpu] = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    import keras
+    import numpy as np
+
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        layers = [keras.Input((64,)), keras.layers.Dense(512, "relu"), keras.layers.Dense(10)]
+        model = keras.Sequential(layers)
+        model.compile("adam", "mse", jit_compile=False)
+    model.fit(np.ones((512, 64), "float32"), np.zeros((512, 10)), batch_size=256, verbose=0)
+
+
+def test_replicas_that_share_the_stand_ins_pool_have_a_timeline_each():
+    timeline = labkit.run(mirrored, profile=True).timeline
+    both = timeline.devices
+    assert list(both) == ["CPU:0", "CPU:0 replica 0", "CPU:0 replica 1"] and both["CPU:0"] is timeline
+    replicas = [both["CPU:0 replica 0"], both["CPU:0 replica 1"]]
+    assert all(np.all(replica.total() <= timeline.total()) for replica in replicas)
+    for replica in replicas:
+        rows = replica.alive(replica.events - 1)
+        sizes = {"weights": 0, "optimizer": 0}
+        for row in rows:
+            if row.category == "weights" or "_momentum" in row.op or "_velocity" in row.op:
+                sizes[row.category] += row.requested_bytes
+        assert sizes["weights"] >= 4 * (64 * 512 + 512 + 512 * 10 + 10)
+        assert sizes["optimizer"] == 8 * (64 * 512 + 512 + 512 * 10 + 10)
+        assert replica.by_category()["activations"] > 0 and replica.by_category()["gradients"] > 0

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from ..errors import LabkitError
-from . import diagnose_log, doctor, fix_trials, predict_memory
+from . import diagnose_log, doctor, fix_trials, predict_memory, show_timeline
 
 
 def main(argv=None):
@@ -13,7 +13,7 @@ def main(argv=None):
         prog="python -m labkit", description="See why Keras runs out of memory, and what fits."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (diagnose_log, doctor, predict_memory, fix_trials):
+    for command in (diagnose_log, doctor, predict_memory, fix_trials, show_timeline):
         command.add(lambda *options: _add_command(commands, *options))
     arguments = _parse(parser, argv)
     try:

@@ -13,13 +13,17 @@ import shutil
 from dataclasses import replace
 
 import keras
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import constant_op
 
 from ..errors import LabkitError
+from ..record.opnames import REPLICA
 from ..record.profile import MARK, read
-from ..record.record import Variable
+from ..record.record import Input, Variable
 
 SNAPSHOTS = 8
+SMALLEST = 64  # bytes of an array that is worth a name
 
 
 class Recorder:
@@ -31,8 +35,8 @@ class Recorder:
         self._steps_wanted = None if profile is True or isinstance(profile, str) else profile
         self._keeps_files = isinstance(profile, str)
         self._folder = profile if self._keeps_files else str(folder)
-        self._snapshots, self._steps = [], 0
-        self.running = False
+        self._snapshots, self._inputs, self._givers, self._steps = [], set(), {}, 0
+        self.running, self.given_to = False, ""
 
     def start(self):
         options = tf.profiler.experimental.ProfilerOptions(
@@ -42,7 +46,33 @@ class Recorder:
         )
         tf.profiler.experimental.start(self._folder, options)
         tf.profiler.experimental.start, self._start = _already_recording, tf.profiler.experimental.start
+        constant_op.convert_to_eager_tensor = self._noting(constant_op.convert_to_eager_tensor)
         self.running = True
+
+    def _noting(self, convert):
+        """Note the arrays that become tensors. `given_to` says for which call of Keras."""
+
+        def convert_and_note(value, *args, **kwargs):
+            tensor = convert(value, *args, **kwargs)
+            if self.running and isinstance(value, np.ndarray) and value.nbytes >= SMALLEST:
+                giver = self._givers[_form(tensor)] = self.given_to
+                self._note("python", f"the array given to {giver}" if giver else "an array", tensor)
+            return tensor
+
+        return convert_and_note
+
+    def _note(self, source, name, tensor):
+        """Note a tensor, or its TensorSpec, as what an allocation without a name may hold."""
+        if tensor.shape.rank is not None and tensor.dtype.size:
+            shape = tuple(tensor.shape.as_list())
+            self._inputs.add((source, name, tensor.dtype.name, shape, tensor.dtype.size))
+
+    def _arrays_of(self, datasets):
+        """(address, "inputs", what it is, shape, dtype) of each array that a dataset holds as a whole."""
+        for tensor in (tensor for dataset in datasets for tensor in getattr(dataset, "_tensors", ())):
+            if isinstance(tensor, tf.Tensor) and hasattr(tensor, "numpy") and _address(tensor):
+                name = f"the array given to {self._givers.get(_form(tensor)) or 'tf.data'}"
+                yield (_address(tensor), "inputs", name, *_form(tensor))
 
     def before_call(self):
         """To be called just before a tf.function that is not inside another."""
@@ -62,7 +92,10 @@ class Recorder:
 
     def snapshot(self):
         """Note the current addresses of all variables."""
-        self._snapshots.append(_variables())
+        datasets = [o for o in gc.get_objects() if isinstance(o, tf.data.Dataset)]
+        self._snapshots.append([*_variables(), *self._arrays_of(datasets)])
+        for name, spec in _elements_of(datasets):
+            self._note("tf_data", name, spec)
         _mark("snapshot")
 
     def stop(self):
@@ -78,14 +111,23 @@ class Recorder:
                 shutil.rmtree(self._folder, ignore_errors=True)
         layers = set(self._scopes.layers.values())
         snapshots = [
-            [Variable(address, kind, path, _owner(path, layers)) for address, kind, path in snapshot]
+            [
+                Variable(address, kind, path, None if kind == "inputs" else _owner(path, layers), *form)
+                for address, kind, path, *form in snapshot
+            ]
             for snapshot in self._snapshots
         ]
         return replace(
             record,
             snapshots=snapshots,
+            inputs=[Input(*row) for row in sorted(self._inputs, key=repr)],
             scopes=self._scopes.layers,
             optimizers=optimizer_names(),
+            source="",
+            starts=[],
+            backward_at=[],
+            covers="",
+            notes=[],
             widest_sum_bytes=widest_sum_bytes(),
         )
 
@@ -121,7 +163,7 @@ def widest_sum_bytes():
 
 
 def _variables():
-    """(address, category, path) of each variable that exists now, Keras's or not."""
+    """(address, category, path, shape, dtype) of each variable that exists now, Keras's or not."""
     rows, seen = [], set()
     objects = gc.get_objects()
     optimizers = [o for o in objects if isinstance(o, keras.optimizers.Optimizer)]
@@ -134,10 +176,31 @@ def _variables():
             if variable.name.endswith("gradient_accumulator"):
                 kind = "gradients"
             seen.add(id(variable.value))
-            rows.append((_address(variable.value), kind, variable.path))
+            rows.append((_address(variable.value), kind, variable.path, *_form(variable)))
+    kinds = {path: kind for _, kind, path, *_ in rows}
     for variable in (o for o in objects if isinstance(o, tf.Variable) and id(o) not in seen):
-        rows.append((_address(variable), "weights", variable.name.partition(":")[0]))
+        path = variable.name.partition(":")[0]
+        kind = kinds.get(REPLICA.sub("", path), "weights")  # a MirroredVariable has one in each replica
+        rows.append((_address(variable), kind, path, *_form(variable)))
     return [row for row in rows if row[0]]
+
+
+def _form(tensor):
+    """(shape, dtype) of a tensor or variable, as a Record has them."""
+    return f"[{','.join(map(str, tensor.shape))}]", tf.as_dtype(tensor.dtype).name
+
+
+def _elements_of(datasets):
+    """(what it is, TensorSpec) of each component of the elements of datasets."""
+    sizes = [tf.get_static_value(getattr(dataset, "_buffer_size", None)) for dataset in datasets
+             if "Prefetch" in type(dataset).__name__]  # fmt: skip
+    ahead = max((int(size) for size in sizes if size is not None), default=0)
+    batch = "a batch from tf.data" + (f" (prefetch, {ahead} batches)" if ahead > 0 else "")
+    for dataset in datasets:
+        for spec in tf.nest.flatten(dataset.element_spec):
+            if isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None:
+                batched = "Batch" in type(dataset).__name__ or spec.shape.as_list()[:1] == [None]
+                yield (batch if batched else "an element of tf.data"), spec
 
 
 class _DLTensor(ctypes.Structure):
@@ -157,7 +220,7 @@ def _address(variable):
 
 def _owner(path, layers):
     """The layer of a variable, by its path; in paths of optimizer slots it stands between underscores."""
-    parts = path.split("/")
+    parts = REPLICA.sub("", path).split("/")
     for part in parts:
         if part in layers:
             return part

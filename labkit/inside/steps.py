@@ -44,6 +44,8 @@ class StepClock:
         _wrap(optimizer_class, "apply", self._around_apply)
         _wrap(keras.Model, "fit", self._around_fit)
         _wrap(keras.Model, "train_on_batch", self._around_train_on_batch)
+        for name in ("evaluate", "predict"):
+            _wrap(keras.Model, name, functools.partial(self._giving, name))
 
     def samples_per_second(self, batch_size=None):
         """Batch size over the median time between ends of steps, which includes input; None if unknown."""
@@ -94,13 +96,24 @@ class StepClock:
         validation = kwargs.get("validation_data"), kwargs.get("validation_split")
         self.validates |= validation[0] is not None or bool(validation[1])
         try:
-            return call(model, x, y, batch_size, *args, **kwargs)
+            return self._giving("fit", call, model, x, y, batch_size, *args, **kwargs)
         finally:
             self._fitting = None
 
+    def _giving(self, name, call, *args, **kwargs):
+        """Tell the recorder which call of Keras the arrays are for that become tensors in it."""
+        if self._recorder is None:
+            return call(*args, **kwargs)
+        before = self._recorder.given_to
+        self._recorder.given_to = before or name
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self._recorder.given_to = before
+
     def _around_train_on_batch(self, call, model, x, *args, **kwargs):
         self.batch_size = len(x) if hasattr(x, "shape") and len(x.shape) else None
-        return call(model, x, *args, **kwargs)
+        return self._giving("train_on_batch", call, model, x, *args, **kwargs)
 
     def _record(self, start, steps):
         end = time.perf_counter()

@@ -48,6 +48,17 @@ class Allocator:
         self._bins = [[] for _ in range(BINS)]
         self._chunks = {}
 
+    @classmethod
+    def of_pool(cls, limit, address, free):
+        """The allocator of a pool that it holds as a whole, with a single free block at an address.
+
+        A GPU's allocator holds its pool so, unless memory is to grow; limit and free are in bytes.
+        """
+        allocator = cls(limit)
+        allocator.held, allocator.in_use = limit, limit - free
+        allocator._put(Segment(address, free))
+        return allocator
+
     def allocate(self, requested):
         """The Segment for a request in bytes. Raises OutOfMemory where TensorFlow would start to wait."""
         size = max(ROUND, -(-requested // ROUND) * ROUND)

@@ -15,6 +15,26 @@ _RUN_DEPENDENT = re.compile(r"(__inference_|__forward_|__backward_)\w+?_\d+$")
 Replay = collections.namedtuple("Replay", "fits peak place")
 
 
+def retrace(record):
+    """Replay a GPU's record as it is; [(recorded, replayed)] of each allocation's (bytes, address).
+
+    The pool must have had a single free block as the record began: there the first allocation lies.
+    """
+    columns = record.allocations
+    free = record.pool_bytes - record.held_bytes
+    first = int(np.where(columns["begin"] < 0, record.events, columns["begin"]).argmin())
+    allocator = bfc.Allocator.of_pool(record.pool_bytes, int(columns["address"][first]), free)
+    held, pairs = {}, []
+    for i in _order(columns["begin"], columns["end"]):
+        if i < 0:
+            allocator.release(held.pop(~i))
+        else:
+            held[i] = allocator.allocate(int(columns["requested"][i]))
+            recorded = int(columns["bytes"][i]), int(columns["address"][i])
+            pairs.append((recorded, (held[i].size, held[i].address)))
+    return pairs
+
+
 def schedules(at, timelines):
     """A Schedule for each trial, in which matching allocations grow alike.
 

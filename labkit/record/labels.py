@@ -3,14 +3,12 @@
 The docstring of Timeline defines the categories.
 """
 
-import re
+from dataclasses import replace
 
 import numpy as np
 
 from ..categories import CATEGORIES
-from .opnames import BACKWARD, layer_of
-
-_FUNCTION = re.compile(r"^(__inference_|__forward_|__backward_)")
+from .opnames import kind_of, layer_of, makes_a_pipeline, replicas_in, sums_gradients
 
 
 class Labels:
@@ -19,6 +17,7 @@ class Labels:
     layer, layer_names   index of its layer in `layer_names`, whose first entry is None
     category             index of its category in CATEGORIES
     variables, kinds     for rows that hold a variable: {row: its path}, {row: its category}
+    forms                for rows that the profile says less of: {row: (name, shape, dtype)}
     """
 
     def __init__(self, record):
@@ -28,19 +27,24 @@ class Labels:
         self._find_variables()
         self._find_layers()
         self._find_categories()
+        self._name_inputs()
+        self._name_slots()
+        self._name_zeros()
 
     def _find_variables(self):
         """Find the allocation that holds each variable: the one at its address when a snapshot was taken."""
-        self.variables, self.kinds, self._owner = {}, {}, {}
+        self.variables, self.kinds, self.forms, self._owner = {}, {}, {}, {}
         address = self._record.allocations["address"]
         snapshots = zip(self._record.snapshots_at, self._record.snapshots, strict=False)
         for place, variables in snapshots:
             alive = np.flatnonzero((self._begin < place) & (self._end >= place))
             by_address = dict(zip(address[alive].tolist(), alive.tolist(), strict=True))
-            for variable_address, kind, path, layer in variables:
-                i = by_address.get(variable_address)
+            for variable in variables:
+                i = by_address.get(variable.address)
                 if i is not None:
-                    self.variables[i], self.kinds[i], self._owner[i] = path, kind, layer
+                    self.variables[i], self.kinds[i] = variable.path, variable.category
+                    self._owner[i] = variable.layer
+                    self.forms[i] = (variable.path, variable.shape, variable.dtype)
 
     def _find_layers(self):
         scopes, ops = self._record.scopes, self._record.ops
@@ -57,10 +61,16 @@ class Labels:
         columns, number = self._record.allocations, {c: i for i, c in enumerate(CATEGORIES)}
         kind_of_op = np.array([self._kind_of(op) for op in self._record.ops])
         kinds = kind_of_op[columns["op"]]
-        recorded, temp = columns["inside"] < 0, columns["temp"].astype(bool)
+        ops, recorded = self._record.ops, columns["inside"] < 0
+        # TensorFlow computes some sums in a variable of its own, and keeps zeros to begin from.
+        rewritten, zeros = (
+            np.array([op.endswith(end) for op in ops])[columns["op"]]
+            for end in ("/tmp_var", "/tmp_var_zeros")
+        )
+        temp = columns["temp"].astype(bool) & ~rewritten
         from_python = made_by("python", self._record)
-        unscoped = np.array(["/" not in op for op in self._record.ops])[columns["op"]]
-        backward = np.sort(self._begin[(kinds == "backward") & recorded])
+        unscoped = np.array(["/" not in op or sums_gradients(op) for op in ops])[columns["op"]]
+        backward = self._backward(np.sort(self._begin[(kinds == "backward") & recorded]))
         in_backward = self._in_backward(backward)
         kinds[(kinds == "forward") & unscoped & ~from_python & in_backward] = "backward"
 
@@ -68,6 +78,7 @@ class Labels:
         forward = (kinds == "forward") & ~temp
         category[forward & self._outlives_forward(backward)] = number["activations"]
         category[(kinds == "backward") & ~temp] = number["gradients"]
+        category[zeros] = np.where(unscoped[zeros], number["gradients"], number["workspace"])
         in_pipeline = made_by("tf_data", self._record)
         category[(kinds == "input") | ((kinds == "unnamed") & from_python) | in_pipeline] = number["inputs"]
         category[kinds == "slot"] = number["optimizer"]
@@ -78,6 +89,43 @@ class Labels:
         for i, kind in self.kinds.items():
             category[i] = number[kind]
         self.category = category
+
+    def _name_inputs(self):
+        """Name the arrays and the elements of datasets that have neither op nor shape, by their sizes."""
+        columns, ops = self._record.allocations, self._record.ops
+        unnamed = np.array([not op or makes_a_pipeline(op) for op in ops])[columns["op"]]
+        inputs = unnamed & (self.category == CATEGORIES.index("inputs")) & (columns["inside"] < 0)
+        for source, otherwise in (("python", ""), ("tf_data", "from tf.data")):
+            forms, known = {}, [made for made in self._record.inputs if made.source == source]
+            for i in np.flatnonzero(inputs & made_by(source, self._record)).tolist():
+                size, copied = int(columns["requested"][i]), bool(columns["op"][i])
+                if size not in forms:
+                    number = ("a number", "[]", "") if size <= 8 else (otherwise, "", "")
+                    forms[size] = form_of(size, known) or number
+                name, *form = forms[size]
+                self.forms.setdefault(
+                    i, ("the copy that tf.data makes of an array" if copied else name, *form)
+                )
+
+    def _name_zeros(self):
+        """Give the zeros from which a sum begins the shape of the sum."""
+        columns, record = self._record.allocations, self._record
+        forms = zip(columns["op"].tolist(), columns["shape"].tolist(), columns["dtype"].tolist(), strict=True)
+        sums = {record.ops[op]: (record.shapes[shape], record.dtypes[dtype]) for op, shape, dtype in forms}
+        for number, op in enumerate(record.ops):
+            form = op.endswith("/tmp_var_zeros") and sums.get(op.removesuffix("_zeros"))
+            for i in np.flatnonzero(columns["op"] == number).tolist() if form else ():
+                what = "a sum of gradients" if sums_gradients(op) else "a sum"
+                self.forms.setdefault(i, (f"{op} (zeros that {what} begins from)", *form))
+
+    def _name_slots(self):
+        """Give slots that were replaced before a snapshot the shape of the variable that they began as."""
+        paths = {variable.path: variable for variables in self._record.snapshots for variable in variables}
+        for number, op in enumerate(self._record.ops):
+            variable = paths.get(op.partition("/Initializer/")[0])
+            if variable and "/Initializer/" in op:
+                for i in np.flatnonzero(self._record.allocations["op"] == number).tolist():
+                    self.forms.setdefault(i, (variable.path, variable.shape, variable.dtype))
 
     def _in_compiled(self, kind_of_op):
         """The categories of results in the blocks of compiled steps, where it is known what needs them."""
@@ -95,19 +143,18 @@ class Labels:
         return self._kind_of(op) in ("backward", "update")  # XLA may fuse a gradient with its use
 
     def _kind_of(self, op):
-        path = op.removeprefix("StatefulPartitionedCall/")
-        last = path.rpartition("/")[2]
-        if not path:
-            return "unnamed"
-        if last.startswith("VarHandleOp"):
-            return "handle"
-        if path.partition("/")[0] in self._record.optimizers:
-            return "slot" if "/Initializer/" in path else "update"
-        if BACKWARD.search(path):
-            return "backward"
-        if last.startswith(("IteratorGetNext", "TensorSliceDataset")):
-            return "input"
-        return "update" if _FUNCTION.match(path) else "forward"
+        return kind_of(op, self._record.optimizers)
+
+    def _backward(self, begin):
+        """Places of the backward pass's allocations, without those that a profile shows before it begins."""
+        if not self._record.source:
+            return begin
+        starts, ends = (
+            np.array(self._record.backward_at, dtype=int),
+            np.array([*self._record.steps, self._events]),
+        )
+        stops = np.append(ends[np.searchsorted(ends[:-1], starts, side="right")], -1)  # the last, of no start
+        return begin[begin <= stops[np.searchsorted(starts, begin, side="right") - 1]]
 
     def _in_backward(self, backward):
         """Which allocations come after the first of the backward pass in their step, as a boolean array."""
@@ -122,6 +169,66 @@ class Labels:
         padded = np.append(backward, -1)
         following = padded[np.searchsorted(backward, self._begin)]
         return (following < 0) | (self._end > following)
+
+
+def replicas(record, labels):
+    """{number: Record} of the replicas of tf.distribute that share an allocator, as logical CPU devices do.
+
+    {} if there are not several. What they share is in none of them.
+    """
+    columns, numbers = record.allocations, replicas_in({*record.ops, *labels.variables.values()})
+    of_op = np.array([numbers.get(op, -1) for op in record.ops])
+    of_row = of_op[columns["op"]]
+    for i, path in labels.variables.items():
+        of_row[i] = numbers.get(path, -1)
+    if of_row.max(initial=-1) < 1:
+        return {}
+    return {
+        number: replace(
+            record,
+            allocations={name: column[of_row == number] for name, column in columns.items()},
+            held_bytes=0,
+            device=f"{record.device} replica {number}",
+            others={},
+        )
+        for number in sorted({*of_row.tolist()} - {-1})
+    }
+
+
+def form_of(size, inputs):
+    """(name, shape, dtype) of what takes so many bytes: the Input of that size, or with the largest rows.
+
+    None if there is none, or if several of different shapes are equally likely.
+    """
+    fitting = [made for made in inputs if _fits(made, size)]
+    largest = max(map(_row_bytes, fitting), default=0)
+    forms = {}
+    for made in fitting:
+        if _row_bytes(made) == largest:
+            shape = [size // largest, *made.shape[1:]] if _is_open(made) else made.shape
+            forms.setdefault((f"[{','.join(map(str, shape))}]", made.dtype), []).append(made.name)
+    if len(forms) != 1:
+        return None
+    [(form, names)] = forms.items()
+    return min(names), *form
+
+
+def _fits(made, size):
+    row = _row_bytes(made)
+    return row > 0 and None not in made.shape[1:] and (size % row == 0 if _is_open(made) else size == row)
+
+
+def _is_open(made):
+    """Whether the number of rows of an Input varies."""
+    return bool(made.shape) and made.shape[0] is None
+
+
+def _row_bytes(made):
+    """Bytes of an Input, or of one of its rows where their number varies."""
+    size = made.item_bytes
+    for dimension in made.shape:
+        size *= 1 if dimension is None else dimension
+    return size
 
 
 def made_by(name, record):

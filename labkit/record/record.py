@@ -4,24 +4,42 @@ import json
 import os
 import zipfile
 import zlib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import LabkitError
 
-VERSION = 1
+VERSION, READABLE = 2, (1, 2)
 COLUMNS = ("begin", "end", "bytes", "requested", "address", "op", "thread", "shape", "dtype", "temp")
 
 
 class Variable(NamedTuple):
-    """A variable in a snapshot: the address of its values, its category, its path, its layer (or None)."""
+    """A variable in a snapshot: the address of its values, its category, its path, its layer (or None).
+
+    Or an array that a dataset holds, with a sentence instead of a path. shape and dtype are as in a Record.
+    """
 
     address: int
     category: str
     path: str
     layer: str | None
+    shape: str = ""
+    dtype: str = ""
+
+
+class Input(NamedTuple):
+    """What an allocation without an op may hold: a sentence, its type and shape, None where it varies.
+
+    source: the thread that makes it, "python" or "tf_data"
+    """
+
+    source: str
+    name: str
+    dtype: str
+    shape: list
+    item_bytes: int
 
 
 @dataclass(frozen=True)
@@ -60,11 +78,19 @@ class Record:
     steps          places at which training steps ended
     snapshots_at   places at which snapshots of the variables were taken
     snapshots      a list of Variables for each of them
+    inputs         Inputs: the arrays converted, and the elements of datasets
     scopes         {name scope of ops: layer}
     optimizers     names of the optimizers, with which the names of their ops begin
     widest_sum_bytes   bytes per sample of the widest sum of three tensors or more
     validates      whether `fit` was given validation data
     programs       the Programs that XLA compiled
+    allocator, device   the allocator's name, and its device, such as "GPU:0"
+    pool_bytes     bytes that the allocator may hand out in all, None if unknown
+    source         name of the profile file, "" for a trial's own
+    starts         of a profile: places at which its whole steps began
+    backward_at    of a profile: places at which the backward pass of each step began
+    covers, notes  of a profile: what it covers, in words, and sentences on what it does not say
+    others         {device: Record} of the other devices of the same profile or trial
     """
 
     allocations: dict
@@ -80,35 +106,102 @@ class Record:
     steps: list = field(default_factory=list)
     snapshots_at: list = field(default_factory=list)
     snapshots: list = field(default_factory=list)
+    inputs: list = field(default_factory=list)
     scopes: dict = field(default_factory=dict)
     optimizers: list = field(default_factory=list)
     widest_sum_bytes: int = 0
     validates: bool = False
     programs: list = field(default_factory=list)
+    allocator: str = ""
+    device: str = ""
+    pool_bytes: int | None = None
+    source: str = ""
+    starts: list = field(default_factory=list)
+    backward_at: list = field(default_factory=list)
+    covers: str = ""
+    notes: list = field(default_factory=list)
+    others: dict = field(default_factory=dict)
 
-    def save(self, path):
-        """Write the record to a file, as NumPy arrays and JSON, so that loading it cannot run any code."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        del plain["allocations"], plain["seconds"]
-        plain["programs"] = [vars(program) for program in self.programs]
-        header = np.frombuffer(json.dumps({"version": VERSION, **plain}, default=int).encode(), np.uint8)
-        columns = {f"allocations.{name}": column for name, column in self.allocations.items()}
-        with open(f"{path}.part", "wb") as file:
-            np.savez(file, header=header, seconds=self.seconds, **columns)
-        os.replace(f"{path}.part", path)
+    def save(self, path, view=None):
+        """Write the record to a file, as NumPy arrays and JSON, so that loading it cannot run any code.
+
+        view: what a Timeline adds, plain data; then the file is compressed.
+        """
+        arrays = {}
+        plain = _pack(self, arrays, "")
+        header = {"version": VERSION, "view": view, **plain}
+        arrays["header"] = np.frombuffer(json.dumps(header, default=int).encode(), np.uint8)
+        part = f"{path}.part"
+        try:
+            with open(part, "wb") as file:
+                (np.savez if view is None else np.savez_compressed)(file, **arrays)
+            os.replace(part, path)
+        except OSError as e:
+            raise LabkitError(f"{path} cannot be written: {e.strerror}.") from None
 
     @classmethod
     def load(cls, path):
         """Read a file that save() wrote. Raises LabkitError for any other."""
+        return cls.load_with_view(path)[0]
+
+    @classmethod
+    def load_with_view(cls, path):
+        """(record, view) of a file that save() wrote. Raises LabkitError for any other."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 plain = json.loads(arrays["header"].tobytes())
-                if plain.pop("version") != VERSION:
-                    raise LabkitError("it was written by another version of labkit")
-                columns = {name: arrays[f"allocations.{name}"] for name in COLUMNS}
-                seconds = arrays["seconds"]
-            plain["programs"] = [Program(**program) for program in plain["programs"]]
-            plain["snapshots"] = [[Variable(*row) for row in rows] for rows in plain["snapshots"]]
-            return cls(allocations=columns, seconds=seconds, **plain)
-        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as e:
+                version, view = plain.pop("version"), plain.pop("view", None)
+                if version not in READABLE:
+                    raise LabkitError(
+                        f"{path} is a record of version {version}, by another version of labkit: this one "
+                        f"reads versions {READABLE[0]} to {READABLE[-1]}."
+                    )
+                return _unpack(plain, arrays, ""), view
+        except (OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, ValueError) as e:
             raise LabkitError(f"{path} cannot be read as a labkit record: {e}.") from None
+        except (zipfile.BadZipFile, zlib.error, RecursionError, NotImplementedError) as e:
+            raise LabkitError(f"{path} cannot be read as a labkit record: {e}.") from None
+
+
+def _pack(record, arrays, prefix):
+    """The plain data of a record; its arrays are added to `arrays`, their names after the prefix."""
+    plain = {f.name: getattr(record, f.name) for f in fields(Record)}
+    arrays |= {f"{prefix}allocations.{name}": column for name, column in plain.pop("allocations").items()}
+    arrays[f"{prefix}seconds"] = plain.pop("seconds")
+    plain["programs"] = [vars(program) for program in record.programs]
+    plain["others"] = {
+        device: _pack(other, arrays, f"{prefix}{place}.")
+        for place, (device, other) in enumerate(record.others.items())
+    }
+    return plain
+
+
+def _unpack(plain, arrays, prefix):
+    columns = {name: arrays[f"{prefix}allocations.{name}"] for name in COLUMNS}
+    others = plain.pop("others", {})
+    plain["programs"] = [Program(**program) for program in plain["programs"]]
+    plain["snapshots"] = [[Variable(*row) for row in rows] for rows in plain["snapshots"]]
+    plain["inputs"] = [Input(*row) for row in plain.get("inputs", [])]
+    record = Record(allocations=columns, seconds=arrays[f"{prefix}seconds"], **plain)
+    _check(record)
+    others = {
+        device: _unpack(other, arrays, f"{prefix}{place}.")
+        for place, (device, other) in enumerate(others.items())
+    }
+    return replace(record, others=others)
+
+
+def _check(record):
+    """Raises ValueError for a record whose indices point nowhere."""
+    columns, count = record.allocations, len(record.allocations["begin"])
+    tables = {"op": record.ops, "thread": record.threads, "shape": record.shapes, "dtype": record.dtypes}
+    bounds = {name: (0, len(table)) for name, table in tables.items()}
+    bounds |= {"begin": (-1, record.events), "end": (-1, record.events), "bytes": (0, 2**62)}
+    for name, column in columns.items():
+        low, high = bounds.get(name, (-(2**63), 2**63))
+        if column.shape != (count,) or column.dtype.kind not in "iu":
+            raise ValueError(f"its column {name!r} is of another form")
+        if count and not (low <= int(column.min()) and int(column.max()) < high):
+            raise ValueError(f"its column {name!r} points outside")
+    if record.seconds.shape != (record.events,) or record.seconds.dtype.kind != "f":
+        raise ValueError("its times are of another form")

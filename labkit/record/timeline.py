@@ -5,16 +5,23 @@ It is made from a Record; it needs no TensorFlow and knows nothing about process
 
 import collections
 import copy
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..categories import CATEGORIES, OTHERS, UNUSED
-from .labels import Labels, made_by
+from ..categories import BEFORE, CATEGORIES, OTHERS, UNUSED
+from ..errors import LabkitError
+from ..sizes import format_size
+from .labels import Labels, made_by, replicas
+from .opnames import sums_gradients
+from .record import Record
 from .xla_blocks import divide_blocks, record_of_block
 
 ROUNDED = 0.005  # XLA prints a size to three significant digits
 HELD = "(held before the record began)"
+LASTING = "weights, optimizer state and whatever else there was; the profile does not tell them apart"
+YEAR = 365 * 86400  # seconds
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,9 @@ class Timeline:
     workspace            what is temporary: an op's scratch memory, outputs of the forward pass that are
                          freed before the backward pass, the optimizer's intermediate results
     other                what was held before the record began, metrics, resource handles
+
+    A profile from elsewhere tells less: there, categories, layers and steps are told by the names of ops, and
+    what was held before it began is one row. `notes` says what is in doubt.
 
     A step that XLA compiled allocates one block for everything in it. It is shown divided, as XLA planned it:
     a result of the forward pass is an activation if an op of the backward pass, or the optimizer, needs it;
@@ -134,6 +144,15 @@ class Timeline:
             totals[row.category] += row.bytes
         return totals
 
+    def shares(self):
+        """Bytes of each category at the peak; what was held before a profile began is one of its own."""
+        before = self.curves().get(BEFORE)
+        if before is None:
+            return self.by_category()
+        held = int(before[self.peak_at])
+        sizes = self.by_category()
+        return {BEFORE: held, **sizes, "other": sizes["other"] - held}
+
     def by_layer(self, place=None):
         """Bytes of each layer at the peak, or at another place, the largest first; the key None: no layer."""
         totals = collections.Counter()
@@ -144,26 +163,159 @@ class Timeline:
     def during(self, phase):
         """The Timeline of one phase: "building" (up to the first step), or a step by its number, from 1.
 
-        Raises ValueError for a phase that does not exist.
+        A profile that covers no whole step has only a step 1, all of it. Raises ValueError for a phase that
+        does not exist.
         """
-        training_at = min(max(0, self._training_at - self._first), self._events)
-        edges = [0, training_at, *self.steps]
+        spans = self._spans()
         number = 0 if phase == "building" else phase
-        if not isinstance(number, int) or not 0 <= number < len(edges) - 1:
-            raise ValueError(f"phase {phase!r}: give 'building' or one of the steps 1 to {len(edges) - 2}")
-        return self._part(edges[number], edges[number + 1])
+        if isinstance(number, bool) or not isinstance(number, int) or number not in spans:
+            whole = ["'building'"] if 0 in spans else []
+            known = " or ".join([*whole, f"one of the steps 1 to {max(spans)}"])
+            raise ValueError(f"phase {phase!r}: give {known}")
+        return self._part(*spans[number])
+
+    def _spans(self):
+        """{phase: (first place, place after the last)}: 0 for building, then the steps by their number."""
+        if not self.record.source:
+            training_at = min(max(0, self._training_at - self._first), self._events)
+            edges = [0, training_at, *self.steps]
+            return dict(enumerate(zip(edges[:-1], edges[1:], strict=True)))
+        last = self._first + self._events
+        whole = [
+            (max(0, start - self._first), end - self._first)
+            for start, end in zip(self._shown.starts, self._shown.steps, strict=True)
+            if self._first < end <= last
+        ]
+        return dict(enumerate(whole or [(0, self._events)], 1))
 
     def until(self, seconds):
-        """The Timeline up to a point in time, such as that of a failure, in seconds since 1970."""
-        at = seconds - self._shown.began - self._shown.first_event
+        """The Timeline up to a point in time, such as that of a failure, in seconds since 1970.
+
+        Some profiles do not say when they began: there, and wherever `seconds` is less than a year, it counts
+        from the first event. Raises LabkitError for a date in a profile that does not know its own.
+        """
+        at = seconds
+        if seconds > YEAR:
+            if self._shown.began is None:
+                raise LabkitError(
+                    "This profile does not say when it was recorded: give seconds since its first event, "
+                    f"up to {self._shown.seconds[-1]:.3g}."
+                )
+            at = seconds - self._shown.began - self._shown.first_event
         place = int(np.searchsorted(self._shown.seconds, at)) - self._first
         return self._part(0, min(max(1, place), self._events))
+
+    @property
+    def device(self):
+        """Whose memory this is, such as "GPU:4"; the stand-in is "CPU:0"."""
+        return self.record.device
+
+    @property
+    def allocator(self):
+        """The name of the allocator, such as "GPU_4_bfc"."""
+        return self.record.allocator
+
+    @property
+    def devices(self):
+        """{device: Timeline} of every device that was recorded, this one among them; each as a whole."""
+        known = self._records()
+        return {name: self if name == self.device else self._of(name, known) for name in known}
+
+    def on(self, device):
+        """The Timeline of another device: "GPU:4", 4, or the name of its allocator.
+
+        Raises LabkitError for one that was not recorded.
+        """
+        known, wanted = self._records(), str(device).strip().lower()
+        wanted = wanted.rpartition("device:")[2]
+        names = {name.lower(): name for name in known}
+        names |= {record.allocator.lower(): name for name, record in known.items() if record.allocator}
+        name = names.get(wanted) or names.get(f"gpu:{wanted}")
+        if name is None:  # of several hosts
+            ends = (f" {wanted}", f" gpu:{wanted}")
+            found = [name for name in known if name.lower().endswith(ends)]
+            name = max(found, key=lambda name: known[name].events, default=None)
+        if name is None:
+            had = ", ".join(f"{name} ({record.events} events)" for name, record in known.items())
+            raise LabkitError(f"There is no device {device!r} in it. It has {had}.")
+        return self if name == self.device else self._of(name, known)
+
+    def _records(self):
+        """{device: its Record}, in the order of their numbers; or the replicas that share this one's pool."""
+        known = {self.device: self.record, **self.record.others}
+        if not self.record.others and " replica " not in self.device:
+            known |= {record.device: record for record in replicas(self.record, self._labels).values()}
+        return {name: known[name] for name in sorted(known, key=_natural)}
+
+    def _of(self, name, known):
+        others = {device: replace(record, others={}) for device, record in known.items() if device != name}
+        record = replace(known[name], others=others)
+        return Timeline(record, record.pool_bytes if record.source else self.limit_bytes)
+
+    @property
+    def covers(self):
+        """What the record covers: "whole steps 1 to 3", "part of a step: ...", or "no training step"."""
+        count = len(self.steps)
+        if self.record.source and not count:
+            return self.record.covers
+        if not count:
+            return "no training step"
+        return "whole step 1" if count == 1 else f"whole steps 1 to {count}"
+
+    @property
+    def notes(self):
+        """Sentences on what the record does not show, and on what was concluded from names alone."""
+        held = self.record.held_bytes
+        notes = list(self.record.notes)
+        if self.record.source and held:
+            notes.insert(0, f"{format_size(held)} were held before the record began: {LASTING}.")
+        return notes
+
+    @property
+    def pool_bytes(self):
+        """Bytes that the allocator may hand out in all; None if unknown."""
+        return self.record.pool_bytes
+
+    @property
+    def held_bytes(self):
+        """Bytes that were in use before the first event."""
+        return self.record.held_bytes
+
+    def save(self, path):
+        """Write the timeline to a file, with those of the other devices: arrays and JSON, compressed.
+
+        Loading it cannot run any code. Raises LabkitError if the file cannot be written.
+
+        >>> timeline.save("before.timeline")
+        >>> Timeline.load("before.timeline").peak_bytes == timeline.peak_bytes
+        True
+        """
+        view = {"limit": self.limit_bytes, "refused": self.refused_bytes}
+        self.record.save(path, {**view, "part": [self._first, self._first + self._events]})
+
+    @classmethod
+    def load(cls, path):
+        """Read a file that save() wrote. Raises LabkitError for any other."""
+        record, view = Record.load_with_view(path)
+        try:
+            view = view or {"limit": None, "refused": None, "part": None}
+            timeline = cls(record, view["limit"], view["refused"])
+            if view["part"]:
+                first, last = view["part"]
+                timeline._restrict(int(first), int(last))
+            return timeline
+        except (KeyError, IndexError, TypeError, ValueError) as e:
+            raise LabkitError(f"{path} cannot be read as a labkit record: {e!r}.") from None
 
     def curves(self, by="category", most=8):
         """{label: bytes in use after each event}, arrays. by: "category", or "layer" (the `most` largest)."""
         if by == "category":
             curves = {c: self._sums(self._labels.category == i) for i, c in enumerate(CATEGORIES)}
+            other = self._labels.category == CATEGORIES.index("other")
+            before = self._sums(other & (self._shown.allocations["begin"] < 0)) + self._held
             curves["other"] = curves["other"] + self._held
+            if self.record.source:
+                curves = {BEFORE: before, **curves, "other": curves["other"] - before}
             rest = "workspace"
         elif by == "layer":
             names = [name for name in self.by_layer() if name][:most]
@@ -184,8 +336,8 @@ class Timeline:
         return timelines.timeline(self, by=by, title=title)
 
     def __repr__(self):
-        sizes = {category: size for category, size in self.by_category().items() if size}
-        shares = ", ".join(f"{c} {100 * size / self.peak_bytes:.0f} %" for c, size in sizes.items())
+        sizes = {label: size for label, size in self.shares().items() if size}
+        shares = ", ".join(f"{label} {100 * size / self.peak_bytes:.0f} %" for label, size in sizes.items())
         return f"Timeline: {self.events} events, peak {self.peak_bytes} bytes: {shares}"
 
     def _first_call(self):
@@ -208,13 +360,16 @@ class Timeline:
         """The Row at index `i`: the recorded allocations come first, then the results in XLA's blocks."""
         record, columns, labels = self._shown, self._shown.allocations, self._labels
         held = columns["begin"][i] < 0
-        op = labels.variables.get(i) or (HELD if held else record.ops[columns["op"][i]])
+        op = record.ops[columns["op"][i]]
+        name, shape, dtype = labels.forms.get(i, ("", "", ""))
+        if not name:
+            name = HELD if held else f"{op} (a sum of gradients)" if sums_gradients(op) else op
         return Row(
             labels.layer_names[labels.layer[i]],
-            op,
+            name,
             CATEGORIES[labels.category[i]],
-            record.shapes[columns["shape"][i]],
-            record.dtypes[columns["dtype"][i]],
+            shape or record.shapes[columns["shape"][i]],
+            dtype or record.dtypes[columns["dtype"][i]],
             int(self._bytes[i]),
             int(self._requested[i]),
         )
@@ -262,3 +417,7 @@ class Timeline:
     def in_pipeline(self):
         """Which of the recorded allocations tf.data's own threads made, as a boolean array."""
         return made_by("tf_data", self.record)
+
+
+def _natural(name):
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]

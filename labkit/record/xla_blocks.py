@@ -66,8 +66,10 @@ def divide_blocks(record):
         | {
             "allocations": joined,
             "events": record.events + int(added.sum()),
-            "steps": [place + int(shift[place]) for place in record.steps],
-            "snapshots_at": [place + int(shift[place]) for place in record.snapshots_at],
+            **{
+                name: [place + int(shift[place]) for place in getattr(record, name)]
+                for name in ("steps", "snapshots_at", "starts", "backward_at")
+            },
             "seconds": np.insert(seconds, positions, seconds[np.minimum(positions, len(seconds) - 1)]),
         }
     )
@@ -87,6 +89,8 @@ def record_of_block(record, program):
         held_bytes=0,
         steps=[],
         snapshots_at=[],
+        starts=[],
+        backward_at=[],
         seconds=np.zeros(2),
         programs=[program],
     )

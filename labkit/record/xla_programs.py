@@ -9,6 +9,7 @@ import collections
 import contextlib
 import re
 
+from .profiles import hlo
 from .record import Program
 
 CALLING = {"call", "conditional", "async-start"}  # these return the result of the computation that they call
@@ -17,15 +18,12 @@ FORWARDING = {"tuple", "get-tuple-element", "bitcast"}  # these only pass their 
 
 def programs(space):
     """The Programs compiled in a profile (an XSpace)."""
-    from google.protobuf.message import DecodeError
-    from tensorflow.compiler.xla.service import hlo_pb2
-
     planes = (plane for plane in space.planes if plane.name == "/host:metadata")
     modules = (metadata for plane in planes for metadata in plane.event_metadata.values())
     compiled = []
     for stat in (stat for metadata in modules for stat in metadata.stats if stat.bytes_value):
-        with contextlib.suppress(DecodeError, LookupError, ValueError):  # of an unknown format
-            compiled += _blocks(hlo_pb2.HloProto.FromString(stat.bytes_value))
+        with contextlib.suppress(LookupError, ValueError, RecursionError):  # of an unknown format
+            compiled += _blocks(hlo.program(stat.bytes_value))
     return compiled
 
 
@@ -150,9 +148,4 @@ class _Module:
 
 def _dtype(number):
     """TensorFlow's name of one of XLA's types."""
-    from tensorflow.compiler.xla import xla_data_pb2
-
-    name = xla_data_pb2.PrimitiveType.Name(number).lower().replace("tuple", "")  # its values are elsewhere
-    kinds = {"f": "float", "s": "int", "u": "uint", "c": "complex", "bf": "bfloat"}
-    letters = name.rstrip("0123456789")
-    return "bool" if name == "pred" else kinds.get(letters, letters) + name[len(letters) :]
+    return hlo.DTYPES[number] if number < len(hlo.DTYPES) else ""

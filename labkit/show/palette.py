@@ -1,6 +1,6 @@
 """The colours of all figures, and what each stands for."""
 
-from ..categories import OTHERS, UNUSED
+from ..categories import BEFORE, OTHERS, UNUSED
 
 # The palette of Okabe and Ito (2008), which colour-blind readers can tell apart.
 BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#009E73"
@@ -16,11 +16,11 @@ CATEGORY_COLOURS = {
 }
 LAYER_COLOURS = (VERMILION, BLUE, GREEN, ORANGE, SKY, PURPLE, YELLOW, DARK)
 RUN_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION)  # the runs of a lab, in order
-REST, IDLE = "#C8C8C8", "#EBEBEB"
+REST, IDLE, HELD = "#C8C8C8", "#EBEBEB", "#7A8896"
 
 
 def curve_colours(labels, by):
     """{label: colour} for a timeline's curves: each category has its own, layers take the next free one."""
-    fixed = {**(CATEGORY_COLOURS if by == "category" else {}), OTHERS: REST, UNUSED: IDLE}
+    fixed = {**(CATEGORY_COLOURS if by == "category" else {}), OTHERS: REST, UNUSED: IDLE, BEFORE: HELD}
     layers = dict(zip([label for label in labels if label not in fixed], LAYER_COLOURS, strict=False))
     return {label: fixed.get(label) or layers[label] for label in labels}

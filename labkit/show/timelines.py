@@ -48,7 +48,7 @@ def timelines(timelines, by="category", title=""):
 
 def headline(timeline, title=""):
     """The title of a timeline's figure: "ResNet-50, batch 16: 212 MiB at the peak, 61 % activations"."""
-    shares = timeline.by_category()
+    shares = timeline.shares()
     most = max(shares, key=shares.get)
     peak = timeline.peak_bytes
     summary = f"{format_size(peak)} at the peak, {100 * shares[most] / max(1, peak):.0f} % {most}"

@@ -1,0 +1,392 @@
+"""read_profile on profiles in the forms of TensorFlow 2.2 to 2.21, made here; xprof checks some."""
+
+import gzip
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from profiles import FORMS, Allocator, Plane, profile, step
+
+import labkit
+from labkit.__main__ import main
+from labkit.predict import allocator as bfc
+from labkit.predict.replay import retrace
+from labkit.record.timeline import HELD, Timeline
+
+MIB = 2**20
+STEP = {"dense": 4 * MIB, "dense_1": MIB, "dense_2": 2 * MIB}
+RUN = Path("plugins", "profile", "2026_11_26_04_12_33")
+
+
+def trained(name="GPU_0_bfc", steps=2, layers=STEP, held=12 * MIB, scope="model"):
+    """An Allocator after some training steps."""
+    allocator = Allocator(name, held=held)
+    for _ in range(steps):
+        step(allocator, layers, scope)
+    return allocator
+
+
+def host(*allocators, form="numbers", began=0, **more):
+    plane = Plane("/host:CPU", form, **more)
+    for number, allocator in enumerate(allocators):
+        plane.line(f"tf_gpu_private_{number}/1", allocator.events, began)
+    return plane
+
+
+def written(path, *planes, **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(profile(*planes, **more))
+    return path
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_stats_gives_the_same_timeline(tmp_path, form):
+    allocator = trained()
+    timeline = labkit.read_profile(written(tmp_path / "x.xplane.pb", host(allocator, form=form)))
+    assert [timeline.device, timeline.allocator] == ["GPU:0", "GPU_0_bfc"]
+    in_use = [stats["bytes_allocated"] for *_, stats in allocator.events]
+    assert timeline.total().tolist() == in_use
+    assert timeline.pool_bytes == timeline.limit_bytes == 2**30
+    rows = {row.op: row for row in timeline.at_peak()}
+    assert rows["model/dense/MatMul"].shape == f"[{MIB}]"
+    assert rows["model/dense/MatMul"].dtype == "float32"
+    assert {row.layer for row in rows.values()} >= set(STEP)
+    assert timeline.by_category()["activations"] == sum(STEP.values())
+    assert rows[HELD].bytes == timeline.held_bytes == 12 * MIB
+    assert "held before the record" in timeline.notes[0]
+    assert timeline.curves()["held before the record"].tolist() == [12 * MIB] * len(in_use)
+    assert timeline.covers == "whole steps 1 to 2"
+
+
+def test_a_shape_that_is_not_known_is_none(tmp_path):
+    allocator = Allocator()
+    allocator.allocate(1000, "model/a/Conv2D")
+    for form in FORMS:
+        [row] = labkit.read_profile(written(tmp_path / "x.xplane.pb", host(allocator, form=form))).at_peak()
+        assert (row.shape, row.requested_bytes, row.bytes) == ("", 1000, 1024)
+
+
+@given(seed=st.integers(0, 2**32), held=st.integers(0, 10), form=st.sampled_from(FORMS))
+@settings(max_examples=60, deadline=None)
+def test_events_in_any_order_and_on_any_thread_give_what_the_allocator_counted(
+    tmp_path_factory, seed, held, form
+):
+    rng = random.Random(seed)
+    allocator = Allocator(held=held * MIB)
+    live, early = [], [2**45 + 2**21 * i for i in range(held)]
+    for i in range(rng.randint(1, 120)):
+        choice = rng.random()
+        if early and choice < 0.1:
+            allocator.release(early.pop(), size=MIB)
+        elif live and choice < 0.5:
+            allocator.release(live.pop(rng.randrange(len(live))))
+        else:
+            free = [address for address in range(2**44, 2**44 + 40 * 2**22, 2**22) if address not in live]
+            address = rng.choice(free)
+            live.append(allocator.allocate(rng.randint(1, 2**22), f"net/layer_{i % 5}/Relu", address=address))
+    # Clocks of threads differ: neighbours come in another order, or at the same time.
+    events = [(10**6 * (n + rng.randint(0, 3)), *event[1:]) for n, event in enumerate(allocator.events)]
+    plane = Plane("/host:CPU", form)
+    threads = [[], [], []]
+    for event in events:
+        rng.choice(threads).append(event)
+    for number, events in enumerate(threads):
+        rng.shuffle(events)
+        plane.line(f"thread/{number}", events, began=0)
+    path = written(tmp_path_factory.mktemp("x") / "x.xplane.pb", plane)
+    timeline = labkit.read_profile(path)
+    assert timeline.events == len(allocator.events)
+    assert timeline.peak_bytes == max(stats["bytes_allocated"] for *_, stats in allocator.events)
+    assert timeline.total()[-1] == allocator.in_use
+    assert timeline.total()[0] in {stats["bytes_allocated"] for *_, stats in allocator.events}
+    assert sum(row.bytes for row in timeline.at_peak()) == timeline.peak_bytes
+    assert not any("missing" in note for note in timeline.notes)
+
+
+def test_events_that_the_profiler_lost_are_told_of(tmp_path):
+    allocator = trained()
+    del allocator.events[3]
+    notes = labkit.read_profile(written(tmp_path / "x.xplane.pb", host(allocator))).notes
+    assert any("events are missing" in note for note in notes)
+
+
+def test_the_gpu_with_most_to_tell_is_taken_and_the_others_are_there(tmp_path):
+    few, many = trained("GPU_1_bfc", steps=1), trained("GPU_10_bfc", steps=3)
+    pinned = trained("gpu_host_bfc", steps=9)
+    path = written(tmp_path / "x.xplane.pb", host(few, many, trained("GPU_2_bfc", steps=2), pinned))
+    timeline = labkit.read_profile(path)
+    assert timeline.device == "GPU:10"
+    assert list(timeline.devices) == ["GPU:1", "GPU:2", "GPU:10", "gpu_host_bfc"]
+    assert timeline.devices["GPU:1"].events == len(few.events)
+    for name in ("GPU:1", "gpu:1", "/device:GPU:1", "GPU_1_bfc", 1, "1"):
+        other = labkit.read_profile(path, device=name)
+        assert (other.device, other.events) == ("GPU:1", len(few.events))
+        assert other.on(10).events == timeline.events
+    with pytest.raises(labkit.LabkitError, match=r"no device 'GPU:3'.* GPU:1 \(\d+ events\), GPU:2"):
+        labkit.read_profile(path, device="GPU:3")
+
+
+@pytest.mark.parametrize("name", ["bfc_cpu_allocator_for_gpu", "mklcpu", "cpu"])
+def test_a_profile_of_a_cpu(tmp_path, name):
+    path = written(tmp_path / "x.xplane.pb", host(trained(name)))
+    assert labkit.read_profile(path).device == "CPU:0"
+
+
+def test_two_allocators_of_one_device_are_told_apart(tmp_path):
+    path = written(tmp_path / "x.xplane.pb", host(trained("cpu", steps=1), trained("mklcpu", steps=2)))
+    assert list(labkit.read_profile(path).devices) == ["CPU:0", "CPU:0 (cpu)"]
+    assert labkit.read_profile(path, device="cpu").allocator == "cpu"
+
+
+def test_steps_are_those_that_the_profile_marks(tmp_path):
+    allocator = trained(steps=3)
+    third = 10**6 * len(allocator.events) // 3
+    spans = [(n * third + 10**5, third, "Profiled batch", {"step_num": 5 + n}) for n in range(3)]
+    evaluation = [(n * third // 4, third // 9, "test", {"step_num": n}) for n in range(12)]
+    plane = host(allocator)
+    plane.line("python", spans + evaluation)
+    timeline = labkit.read_profile(written(tmp_path / "x.xplane.pb", plane))
+    assert timeline.covers == "whole steps 1 to 3"
+    assert any("the steps 5 to 7" in note for note in timeline.notes)
+    assert sum(timeline.during(number).events for number in (1, 2, 3)) == timeline.events
+    assert timeline.during(2).by_category()["activations"] == sum(STEP.values())
+
+
+@given(
+    layers=st.lists(st.integers(2**16, 2**23), min_size=2, max_size=6),
+    steps=st.integers(2, 5),
+    part=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_steps_without_marks_are_told_apart_by_their_ops(tmp_path_factory, layers, steps, part):
+    sizes = {f"layer_{number}": size for number, size in enumerate(layers)}
+    allocator = trained(steps=steps, layers=sizes)
+    count = len(allocator.events)
+    if part:  # the record ends within the forward pass of another step
+        allocator.allocate(layers[0], "model/layer_0/MatMul")
+    path = written(tmp_path_factory.mktemp("x") / "x.xplane.pb", host(allocator))
+    timeline = labkit.read_profile(path)
+    assert timeline.covers == f"whole steps 1 to {steps}"
+    assert [timeline.during(number).events for number in range(1, steps + 1)] == [count // steps] * steps
+
+
+def test_a_record_of_part_of_a_step_says_so(tmp_path):
+    allocator = trained(steps=1)
+    backward = next(i for i, event in enumerate(allocator.events) if "gradient" in event[3].get("tf_op", ""))
+    for events, covers in [
+        (allocator.events[:backward], "it ends before a backward pass"),
+        (allocator.events, "it is not known whether to their end"),
+        (allocator.events[backward:], "it begins in the backward pass"),
+    ]:
+        allocator.events = events
+        timeline = labkit.read_profile(written(tmp_path / "x.xplane.pb", host(allocator)))
+        assert timeline.covers.startswith("part of a step: ") and covers in timeline.covers
+        assert timeline.during(1).events == timeline.events
+        assert any("No whole step" in note for note in timeline.notes)
+        with pytest.raises(ValueError, match="steps 1 to 1"):
+            timeline.during("building")
+        allocator = trained(steps=1)
+
+
+@pytest.mark.parametrize("since", ["profile", "1970", "the start"])
+def test_a_point_in_time_is_found_as_far_as_the_profile_knows_its_own(tmp_path, since):
+    allocator, start = trained(), 1_780_000_000 * 10**9
+    began = start if since == "1970" else 0
+    allocator.events = [(1000 * began + at, *rest) for at, *rest in allocator.events]
+    planes = [host(allocator, began=began)]
+    if since == "the start":
+        planes.append(Plane("Task Environment", stats={"profile_start_time": start}))
+    timeline = labkit.read_profile(written(tmp_path / "x.xplane.pb", *planes))
+    assert timeline.until(4.5e-6).events == 5
+    if since == "profile":
+        with pytest.raises(labkit.LabkitError, match="seconds since its first event"):
+            timeline.until(start / 1e9)
+    else:
+        assert timeline.until(start / 1e9 + 1).events == timeline.events
+        assert timeline.until(start / 1e9 - 1).events == 1
+
+
+@pytest.mark.parametrize(
+    ("ops", "layers"),
+    [
+        (["net/a/MatMul", "net/b/Conv2D"], ["a", "b"]),
+        (["net/sub/a/x/Y", "net/b/MatMul", "net/b/while/body/_5/net/b/while/cell/Mul"], ["sub", "b", "b"]),
+        (["replica_3/net/a/MatMul", "gradient_tape/replica_3/net/b/MatMul/MatMul_1"], ["a", "b"]),
+        (["ConstantFolding/gradient_tape/replica_1/net/a/S", "PartitionedCall/net/b/Add"], ["a", "b"]),
+        (["gen/a/M", "gen/b/M", "critic/a/M", "critic/c/M"], ["gen/a", "b", "critic/a", "c"]),
+        (["net/enc/t/layer_0/q/M", "net/enc/t/layer_1/q/M", "net/enc/t/layer_2/q/M", "net/pool/M"],
+         ["layer_0", "layer_1", "layer_2", "pool"]),
+        (["sequential/dense/MatMul", "Adam/Adam/update/mul", "compile_loss/mse/Sub"], ["dense", None, None]),
+        (["dense/MatMul", "AddN_2"], ["dense", None]),
+        (["cond/then/_3/cond/net/a/Mul", "net/b/Mul"], ["a", "b"]),
+    ],
+)  # fmt: skip
+def test_layers_are_the_scopes_between_model_and_op(tmp_path, ops, layers):
+    allocator = Allocator()
+    for op in ops:
+        allocator.allocate(MIB, op)
+    rows = labkit.read_profile(written(tmp_path / "x.xplane.pb", host(allocator))).at_peak()
+    assert {row.op.partition(" (")[0]: row.layer for row in rows} == dict(zip(ops, layers, strict=True))
+
+
+def test_the_newest_profile_of_a_log_folder_is_read_with_all_its_hosts(tmp_path):
+    old, new = tmp_path / "logs" / RUN, tmp_path / "logs" / RUN.with_name("2026_11_27_00_00_01")
+    written(new / "b.xplane.pb", host(trained(steps=3)), hostname="b")
+    written(new / "a.xplane.pb", host(trained(steps=2)), hostname="a")
+    written(old / "a.xplane.pb", host(trained(steps=9)))
+    timeline = labkit.read_profile(tmp_path / "logs")
+    assert timeline.device == "b GPU:0" and list(timeline.devices) == ["a GPU:0", "b GPU:0"]
+    assert any("1 more file" in note for note in timeline.notes)
+    assert labkit.read_profile(tmp_path, device="a GPU:0").events == len(trained(steps=2).events)
+    assert labkit.read_profile(tmp_path, device="GPU:0").device == "b GPU:0"
+    (new / "a.xplane.pb").write_bytes(b"\xff")
+    timeline = labkit.read_profile(tmp_path)
+    assert timeline.device == "b GPU:0" and any("Left out: " in note for note in timeline.notes)
+
+
+def test_files_of_one_folder_are_of_one_run_if_written_together(tmp_path):
+    written(tmp_path / "a.xplane.pb", host(trained(steps=5)))
+    written(tmp_path / "b.xplane.pb", host(trained(steps=2)))
+    assert list(labkit.read_profile(tmp_path).devices) == ["a GPU:0", "b GPU:0"]
+    os.utime(tmp_path / "a.xplane.pb", (10**9, 10**9))
+    assert labkit.read_profile(tmp_path).events == len(trained(steps=2).events)
+
+
+def test_a_compressed_profile_is_read(tmp_path):
+    path = written(tmp_path / "x.xplane.pb", host(trained()))
+    packed = tmp_path / "gz" / "x.xplane.pb.gz"
+    packed.parent.mkdir()
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert labkit.read_profile(packed.parent).at_peak() == labkit.read_profile(path).at_peak()
+    packed.write_bytes(packed.read_bytes()[:-30])
+    with pytest.raises(labkit.LabkitError, match="cut off"):
+        labkit.read_profile(packed)
+
+
+def test_where_there_is_nothing_to_read_it_is_said_what_to_do(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path, told in [
+        (tmp_path / "empty", r"no profile \(\*.xplane.pb\).*TensorBoard\(log_dir, profile_batch="),
+        (tmp_path / "missing", "cannot be read: there is no such file or folder"),
+        (
+            written(tmp_path / "a", Plane("/host:CPU")),
+            "no allocator events.*TF_CPU_ALLOCATOR_USE_BFC.*profile_batch",
+        ),
+        (written(tmp_path / "b", host(trained(steps=0))), "no allocator events"),
+    ]:
+        with pytest.raises(labkit.LabkitError, match=told):
+            labkit.read_profile(path)
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_damaged_profile_is_read_or_refused_in_a_sentence(tmp_path_factory, data):
+    whole = bytearray(profile(host(trained(steps=1), form=data.draw(st.sampled_from(FORMS)))))
+    if data.draw(st.booleans()):
+        whole = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    for place in data.draw(st.lists(st.integers(0, max(0, len(whole) - 1)), max_size=4)):
+        whole[place : place + 1] = bytes([data.draw(st.integers(0, 255))])
+    path = tmp_path_factory.mktemp("x") / "x.xplane.pb"
+    path.write_bytes(whole)
+    try:
+        timeline = labkit.read_profile(path)
+    except labkit.LabkitError:
+        return
+    assert timeline.by_category() and timeline.covers
+
+
+def test_xprof_finds_the_same_peaks(tmp_path):
+    from xprof.convert import raw_to_tool_data
+
+    allocators = [trained(), trained("GPU_1_bfc", steps=1, held=0), trained("gpu_host_bfc", steps=1)]
+    for form in ("numbers", "references"):
+        path = written(tmp_path / f"{form}.xplane.pb", host(*allocators, form=form))
+        told, _ = raw_to_tool_data.xspace_to_tool_data([str(path)], "memory_profile", {})
+        peaks = {
+            name: int(found["profileSummary"]["peakStats"]["peakBytesInUse"])
+            for name, found in json.loads(told)["memoryProfilePerAllocator"].items()
+        }
+        devices = labkit.read_profile(path).devices.values()
+        assert {timeline.allocator: timeline.peak_bytes for timeline in devices} == peaks
+
+
+def test_reading_needs_no_tensorflow(tmp_path):
+    path = written(tmp_path / "x.xplane.pb", host(trained()))
+    code = f"import sys, labkit; labkit.read_profile({str(path)!r}); print('tensorflow' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "False"
+
+
+def test_a_saved_timeline_is_the_same_with_its_devices_and_its_part(tmp_path):
+    path = written(tmp_path / "x.xplane.pb", host(trained(steps=3), trained("GPU_1_bfc")))
+    timeline, saved = labkit.read_profile(path), tmp_path / "saved"
+    for part in (timeline, timeline.during(2)):
+        part.save(saved)
+        again = Timeline.load(saved)
+        assert np.array_equal(again.total(), part.total())
+        assert again.at_peak() == part.at_peak() and again.notes == part.notes
+        assert (again.steps, again.covers, again.limit_bytes) == (part.steps, part.covers, part.limit_bytes)
+        assert again.on("GPU:1").at_peak() == timeline.on("GPU:1").at_peak()
+    with pytest.raises(labkit.LabkitError, match="cannot be written"):
+        timeline.save(tmp_path / "no" / "folder")
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_saved_timeline_is_read_or_refused_in_a_sentence(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("x")
+    path, saved = written(folder / "x.xplane.pb", host(trained(steps=1))), folder / "saved"
+    labkit.read_profile(path).save(saved)
+    whole = bytearray(saved.read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=4)):
+        whole[place] = data.draw(st.integers(0, 255))
+    saved.write_bytes(whole)
+    try:
+        Timeline.load(saved).at_peak()
+    except labkit.LabkitError as e:
+        assert str(saved) in str(e)
+
+
+def test_the_command_shows_a_profile_and_a_saved_timeline(tmp_path, capsys):
+    path = written(tmp_path / RUN / "x.xplane.pb", host(trained(), trained("GPU_1_bfc", steps=1)))
+    assert main(["timeline", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "GPU:0 (GPU_0_bfc): " in shown and "whole steps 1 to 2" in shown
+    for words in ("held before the record", "dense_1", "GPU:1 (", "--device", "of the allocator's 1.00 GiB"):
+        assert words in shown
+    labkit.read_profile(path, device=1).save(tmp_path / "saved")
+    assert main(["timeline", str(tmp_path / "saved"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["device"] == "GPU:1" and sum(facts["by_category"].values()) == facts["peak_bytes"]
+    assert main(["timeline", str(tmp_path), "--device", "GPU:7"]) == 2
+    assert "no device 'GPU:7'" in capsys.readouterr().err
+
+
+def test_a_replay_gives_the_sizes_and_addresses_of_the_model_and_sees_where_they_differ(tmp_path):
+    model = bfc.Allocator.of_pool(2**30, 2**44, 2**30 - 12 * MIB)
+    allocator, live, rng = Allocator(held=12 * MIB), {}, random.Random(0)
+    for _ in range(300):
+        if live and rng.random() < 0.45:
+            address = rng.choice(list(live))
+            model.release(live.pop(address))
+            allocator.release(address)
+        else:
+            requested = rng.randint(1, 3 * MIB)
+            chunk = model.allocate(requested)
+            live[chunk.address] = chunk
+            allocator.allocate(requested, "a/b", address=chunk.address, size=chunk.size)
+    path = written(tmp_path / "x.xplane.pb", host(allocator))
+    pairs = retrace(labkit.read_profile(path).record)
+    assert len(pairs) > 100 and all(recorded == replayed for recorded, replayed in pairs)
+    assert any(size > requested + 256 for requested, size in allocator.sizes)
+    record = labkit.read_profile(path).record
+    moved = {**record.allocations, "requested": record.allocations["requested"] + 2 * MIB}
+    assert not all(a == b for a, b in retrace(replace(record, allocations=moved)))
