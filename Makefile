@@ -49,7 +49,7 @@ INSTALLER = \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab test lint test-code test-notebooks lessons gpu-check lock clean FORCE
+.PHONY: help install lab test lint test-code test-notebooks test-colab test-kaggle lessons gpu-check address lock clean FORCE
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ gpu-check:  ## On a machine with an NVIDIA GPU, try what the course says of GPUs
 		{ echo "There is no NVIDIA GPU here: nvidia-smi -L lists none."; exit 2; }
 	@$(MAKE) --no-print-directory GPU=1 install
 	.venv/bin/python benchmarks/gpu/check.py $(ARGS)
+
+address:  ## Set the project's address in all badges, links and cells (REPO=owner/name)
+	@$(PYTHON) scripts/address.py "$(REPO)"
 
 lock: | .venv/bin/pip  ## Write the locks after a change of pyproject.toml (ARGS=--upgrade for the newest)
 	@$(FIND_UV); set -e; \

@@ -3,10 +3,10 @@
 import importlib
 import sys
 
+from .commands.selfcheck import Device, device
 from .errors import LabkitError
 from .explain.diagnosis import Diagnosis
 from .explain.sources import diagnose
-from .machine import Device, device
 from .outcome import Outcome
 from .predict.estimation import Estimate, estimate
 from .predict.search import BatchSizeSearch, find_batch_size
