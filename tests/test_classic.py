@@ -48,9 +48,9 @@ def page(browser, tmp_path_factory):  # noqa: F811
     wait_for(lambda: answers(f"http://127.0.0.1:{port}"), 60)
     page = browser.new_page(viewport={"width": 1024, "height": 1100})
     page.goto(f"http://127.0.0.1:{port}/notebooks/lab.ipynb")
-    page.wait_for_function(
-        "window.Jupyter && Jupyter.notebook.kernel && Jupyter.notebook.kernel.is_connected()"
-    )
+    # Before the page has its extension for widgets, what a cell shows of them is lost.
+    kernel = "window.Jupyter?.notebook?.kernel"
+    page.wait_for_function(f"{kernel}?.is_connected() && {kernel}.widget_manager", timeout=PATIENCE)
     run(page, 0)
     yield page
     page.close()
