@@ -47,11 +47,10 @@ def page(browser, tmp_path_factory):  # noqa: F811
         server = subprocess.Popen(command, stdout=log, stderr=log)
     wait_for(lambda: answers(f"http://127.0.0.1:{port}"), 60)
     page = browser.new_page(viewport={"width": 1024, "height": 1100})
-    page.goto(f"http://127.0.0.1:{port}/notebooks/lab.ipynb")
-    # Before the page has its extension for widgets, what a cell shows of them is lost.
-    kernel = "window.Jupyter?.notebook?.kernel"
-    page.wait_for_function(f"{kernel}?.is_connected() && {kernel}.widget_manager", timeout=PATIENCE)
-    run(page, 0)
+    # As it opens, the page asks a kernel without widgets for its widgets: one shown meanwhile is half drawn.
+    with page.expect_console_message(lambda said: "jupyter.widget.control" in said.text, timeout=PATIENCE):
+        page.goto(f"http://127.0.0.1:{port}/notebooks/lab.ipynb")
+    expect(run(page, 0).locator(".input_prompt")).to_contain_text("1", timeout=PATIENCE)
     yield page
     page.close()
     server.terminate()
