@@ -77,6 +77,12 @@ ifneq ($(LESSONS),)
 		$(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE)) $(LESSONS)
 endif
 
+test-colab:  ## Try labs and lessons with Colab's packages, in an environment of their own
+	@$(PYTHON) scripts/hosted.py colab $(LESSONS)
+
+test-kaggle:  ## The same with Kaggle's packages
+	@$(PYTHON) scripts/hosted.py kaggle $(LESSONS)
+
 lessons: $(TEST_STAMP)  ## Run lessons and save them with their outputs (LESSONS=notebooks/03-...ipynb for one)
 	$(VENV_PATH) .venv/bin/python scripts/save_lessons.py $(LESSONS)
 
@@ -96,7 +102,7 @@ lock: | .venv/bin/pip  ## Write the locks after a change of pyproject.toml (ARGS
 	$(COMPILE) --extra test -c requirements.lock -o requirements-test.lock pyproject.toml
 
 clean:  ## Remove .venv and everything else that make made
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-colab .venv-kaggle .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:
