@@ -1,5 +1,6 @@
 """One version of everything: the lock, conda's file, Binder's folder and the Makefile agree."""
 
+import json
 import os
 import re
 import shutil
@@ -150,6 +151,18 @@ def test_binder_start_hands_over():
     if start.exists():
         assert start.read_text().splitlines()[-1] == 'exec "$@"'
         assert os.access(start, os.X_OK)
+
+
+def test_the_dev_container_installs_with_commands_that_are_there():
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    target = container["postCreateCommand"].removeprefix("make ")
+    assert make("-n", target).returncode == 0
+    python = container["image"].partition("python:")[2].partition("-")[0]
+    assert python in PYTHONS
+    editor = container["customizations"]["vscode"]
+    assert editor["settings"]["python.defaultInterpreterPath"].endswith("/.venv/bin/python")
+    (lesson,) = container["customizations"]["codespaces"]["openFiles"]
+    assert (ROOT / lesson).exists()
 
 
 def test_repo2docker_reads_the_binder_folder():
