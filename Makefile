@@ -50,7 +50,7 @@ INSTALLER = \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab hub test lint test-code test-notebooks lessons gpu-check lock clean FORCE
+.PHONY: help install lab hub test lint test-code test-notebooks test-colab test-kaggle lessons gpu-check address lock clean FORCE
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,12 @@ ifneq ($(LESSONS),)
 		$(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE)) $(LESSONS)
 endif
 
+test-colab:  ## Try labs and lessons with Colab's packages, in an environment of their own
+	@$(PYTHON) scripts/hosted.py colab $(LESSONS)
+
+test-kaggle:  ## The same with Kaggle's packages
+	@$(PYTHON) scripts/hosted.py kaggle $(LESSONS)
+
 lessons: $(TEST_STAMP)  ## Run lessons and save them with their outputs (LESSONS=notebooks/03-...ipynb for one)
 	$(VENV_PATH) .venv/bin/python scripts/save_lessons.py $(LESSONS)
 
@@ -89,6 +95,9 @@ gpu-check:  ## On a machine with an NVIDIA GPU, try what the course says of GPUs
 		{ echo "There is no NVIDIA GPU here: nvidia-smi -L lists none."; exit 2; }
 	@$(MAKE) --no-print-directory GPU=1 install
 	.venv/bin/python benchmarks/gpu/check.py $(ARGS)
+
+address:  ## Set the project's address in all badges, links and cells (REPO=owner/name)
+	@$(PYTHON) scripts/address.py "$(REPO)"
 
 lock: | .venv/bin/pip  ## Write the locks after a change of pyproject.toml (ARGS=--upgrade for the newest)
 	@$(FIND_UV); set -e; \
@@ -101,7 +110,7 @@ $(PROXY): | $(STAMP)
 	npm install --global --prefix .venv --silent configurable-http-proxy@5
 
 clean:  ## Remove .venv and everything else that make made
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-colab .venv-kaggle .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:

@@ -8,10 +8,10 @@ from .explain.diagnosis import Diagnosis
 from .explain.sources import diagnose
 from .fixes.table import FixTrials
 from .fixes.trying import try_fixes
-from .machine import Device, device
 from .outcome import Outcome
 from .predict.estimation import Estimate, estimate
 from .predict.search import BatchSizeSearch, find_batch_size
+from .selfcheck import Device, device
 from .sizes import format_size, parse_size
 from .trials.comparison import Comparison, compare
 from .trials.sweeps import Sweep, sweep

@@ -63,6 +63,23 @@ def test_a_traceback_has_the_readers_own_line_numbers(kernel):
     )
 
 
+def test_a_cell_defined_twice_is_named_by_its_last_run(kernel):
+    for _ in range(2):
+        kernel.run("def again():\n    return 1 / 0")
+    defined = kernel.count
+    assert f"Cell In[{defined}], line 2" in kernel.run("labkit.run(again)").shown[-1]["text/plain"]
+
+
+def test_the_source_of_a_cell_reaches_the_trial(kernel):
+    """AutoGraph needs it: without, `while` over a tensor is an error inside a tf.function."""
+    kernel.run(
+        "def halvings(n=1024):\n    import tensorflow as tf\n\n    @tf.function\n    def count(x):\n"
+        "        steps = tf.constant(0)\n        while x > 1:\n            x, steps = x / 2, steps + 1\n"
+        "        return steps\n\n    return int(count(tf.constant(float(n))))"
+    )
+    assert kernel.run("import labkit; print(labkit.run(halvings).result)").text == "10\n"
+
+
 def test_variables_are_sent_only_when_asked(kernel):
     kernel.run("data = [1, 2]; other = 5")
     assert kernel.run("%%trial --use data,other\nprint(sum(data) + other)").text == "8\n"

@@ -1,5 +1,6 @@
 """One version of everything: the lock, conda's file, Binder's folder and the Makefile agree."""
 
+import json
 import os
 import re
 import shutil
@@ -104,6 +105,18 @@ def test_lock_satisfies_pyproject_with_one_tensorflow(python, machine):
     assert ("tensorflow" in versions) != has_cpu_wheel
 
 
+@pytest.mark.parametrize("over", [[], ["requirements-kaggle.lock"]], ids=["colab", "kaggle"])
+def test_colab_and_kaggle_have_what_labkit_needs(over):
+    """So that their set-up cells can install it alone; make test-colab asks pip."""
+    versions = locked("requirements-colab.lock", "3.13")
+    for lock in over:
+        assert locked(lock, "3.12").keys() <= versions.keys()
+        versions |= locked(lock, "3.12")
+    for text in PROJECT["dependencies"]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), text
+
+
 @pytest.mark.parametrize("python", PYTHONS)
 def test_gpu_lock_is_the_lock_with_another_tensorflow(python):
     cpu, gpu = locked("requirements.lock", python), locked("requirements-gpu.lock", python)
@@ -138,6 +151,18 @@ def test_binder_start_hands_over():
     if start.exists():
         assert start.read_text().splitlines()[-1] == 'exec "$@"'
         assert os.access(start, os.X_OK)
+
+
+def test_the_dev_container_installs_with_commands_that_are_there():
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    target = container["postCreateCommand"].removeprefix("make ")
+    assert make("-n", target).returncode == 0
+    python = container["image"].partition("python:")[2].partition("-")[0]
+    assert python in PYTHONS
+    editor = container["customizations"]["vscode"]
+    assert editor["settings"]["python.defaultInterpreterPath"].endswith("/.venv/bin/python")
+    (lesson,) = container["customizations"]["codespaces"]["openFiles"]
+    assert (ROOT / lesson).exists()
 
 
 def test_repo2docker_reads_the_binder_folder():
@@ -177,7 +202,7 @@ def checkout(tmp_path):
 
 def test_make_alone_lists_the_targets():
     listed = make().stdout
-    for target in ("install", "lab", "test", "lint", "gpu-check", "lock", "clean"):
+    for target in ("install", "lab", "test", "lint", "gpu-check", "lock", "clean", "test-colab", "address"):
         assert f"make {target} " in listed
 
 
@@ -246,7 +271,7 @@ def test_no_tracked_file_names_a_registry():
     assert found.returncode == 1, found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, "requirements-colab.lock", "requirements-kaggle.lock"])
 def test_lock_names_no_place_of_its_own(lock):
     text = (ROOT / lock).read_text()
     assert not re.search(r"^\s*-|://| @ ", text, re.MULTILINE)

@@ -1,6 +1,5 @@
 """The labs from code: real trials, the chart that they make, and everything one can do wrong."""
 
-import datetime
 import re
 import threading
 import time
@@ -323,14 +322,23 @@ def press_explain(doctor, text):
     return doctor.diagnosis.cause
 
 
+def upload(control, path):
+    """Set the control as a page does that has uploaded a file, in ipywidgets 7 or 8."""
+    content = memoryview(path.read_bytes())
+    if control.has_trait("metadata"):  # ipywidgets 7
+        control.set_state({"metadata": [{"name": path.name}], "data": [content], "_counter": 1})
+    else:
+        file = {"name": path.name, "type": "", "size": len(content), "content": content, "last_modified": 0}
+        control.set_state({"value": [file]})
+
+
 def test_doctor_explains_what_is_pasted_uploaded_or_named():
     doctor = LogDoctor()
     assert press_explain(doctor, LOG.read_text()) == "activations"
     assert "too large" in doctor._explanation.value and "<img" in doctor._explanation.value
     doctor.clear()
     assert doctor.diagnosis is None and doctor._text.value == "" and "<img" not in doctor._explanation.value
-    doctor._file.value = ({"name": "a.log", "type": "", "size": 1, "content": memoryview(LOG.read_bytes()),
-                           "last_modified": datetime.datetime.now()},)  # fmt: skip
+    upload(doctor._file, LOG)
     wait_for(lambda: doctor.diagnosis is not None, 20)
     doctor.clear()
     doctor._path.value = str(LOG)

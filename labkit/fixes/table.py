@@ -6,7 +6,7 @@ import math
 import re
 
 from ..errors import NothingFits
-from ..explain.advice import LESSONS
+from ..explain.fixes import LESSONS
 from ..show import tables
 from ..sizes import format_size
 

@@ -37,9 +37,21 @@ def cell_name(filename):
     """IPython's name for a file that is really a cell, such as "Cell In[3]"; None for any other file."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    format_code_name = getattr(getattr(shell, "compile", None), "format_code_name", None)  # from IPython 8 on
-    named = format_code_name(filename) if format_code_name else None
+    if shell is None:
+        return None
+    if not hasattr(shell.compile, "format_code_name"):
+        return _name_from_history(shell, filename)
+    named = shell.compile.format_code_name(filename)
     return " ".join(named) if named else None
+
+
+def _name_from_history(shell, filename):
+    """The same where IPython keeps no numbers (7.34, 8.0): that of the last cell with this source."""
+    cached = getattr(linecache, "_ipython_cache", {}).get(filename)
+    if cached is None:
+        return None
+    source, history = "".join(cached[2]).rstrip("\n"), shell.history_manager.input_hist_parsed
+    return next((f"Cell In[{n}]" for n in reversed(range(1, len(history))) if history[n] == source), None)
 
 
 def _frames(text):

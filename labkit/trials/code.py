@@ -104,8 +104,9 @@ def _signature(function):
 
 def _sources():
     """The source of this kernel's cells, which are in no file, by the file name of their code."""
+    cells = getattr(linecache, "_ipython_cache", {})  # in IPython 7.34 and 8.0 they have a time, as files do
     return {
         name: "".join(entry[2])
         for name, entry in linecache.cache.items()
-        if len(entry) == 4 and entry[1] is None and not name.startswith("<frozen")
+        if len(entry) == 4 and (entry[1] is None or name in cells) and not name.startswith("<frozen")
     }

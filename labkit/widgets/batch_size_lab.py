@@ -92,7 +92,8 @@ class BatchSizeLab:
         right = [*filter(None, [self._precision]), *self._controls.values(), self._repeats]
         buttons = [self._run_button, self._stop_button, self._clear_button, self._explain_button]
         accordion = widgets.Accordion([widgets.VBox([self._table]), self._printed], selected_index=None)
-        accordion.titles = ("Table of trials", "Output of trials")
+        for place, title in enumerate(("Table of trials", "Output of trials")):
+            accordion.set_title(place, title)  # ipywidgets 7 has no .titles
         self.widget = Box([
             widgets.HTML(LIVE + GAUGE_STYLE + STYLE),
             widgets.HBox([widgets.VBox(left), widgets.VBox(right)], layout={"flex_flow": "row wrap"}),

@@ -38,7 +38,7 @@ class LogDoctor:
             continuous_update=False,
             layout={"width": "95%", "height": "12em"},
         )
-        self._file = widgets.FileUpload(description="Log file", tooltip="Choose a log file", multiple=False)
+        self._file = widgets.FileUpload(description="Log file", multiple=False)
         self._path = widgets.Text(description="or its path", placeholder="train.log", continuous_update=False)
         self._explain = button(
             "Explain",

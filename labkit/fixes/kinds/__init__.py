@@ -1,8 +1,4 @@
-"""Each fix of the course as a class of its own.
-
-A Fix is pickled into its trial: begin(), compile(), fit(), evaluate() and predict() run there, with Keras.
-why_not(), of() and code() run in the kernel, on a Program, which is what the code as it is was seen to do.
-"""
+"""Each fix of the course is a class: what it changes in a trial, where it cannot, what to write in the code."""
 
 from .inputs import AsDataset, AsGenerator, AsPyDataset, IntegerTargets, Narrowed, SmallerEvaluation
 from .training import Accumulated, AsGraph, Compiled, Optimizer, Precision, Recomputed, SmallerBatch

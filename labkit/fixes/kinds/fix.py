@@ -1,4 +1,8 @@
-"""What a fix is: what it changes in the trial, where it cannot be applied, and its line of code."""
+"""What a fix is: what it changes in the trial, where it cannot be applied, and its line of code.
+
+A Fix is pickled into its trial: begin(), compile(), fit(), evaluate() and predict() run there, with Keras.
+why_not(), of() and write() run in the kernel, on a Program, which is what the code as it is was seen to do.
+"""
 
 OWN_LOOP = "`train` has a loop of its own, without {}."
 

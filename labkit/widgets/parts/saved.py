@@ -5,6 +5,8 @@ import weakref
 # Part of every live lab: while it is in the page, the saved output below it is hidden.
 LIVE = """<style>
 .jp-OutputArea-child:has(.labkit-lab) ~ .jp-OutputArea-child { display: none }
+.output_area:has(.labkit-lab) ~ .output_area { display: none } /* classic Notebook */
+.output_subarea:has(.labkit-lab) ~ .output_subarea { display: none } /* Colab */
 </style><span class="labkit-lab"></span>"""
 _labs_by_cell = weakref.WeakValueDictionary()
 
@@ -20,12 +22,12 @@ def replace_earlier(lab):
 
 
 def _cell():
-    """The id of the running cell, None if the front end does not send it."""
+    """The id of the running cell; its source where the front end sends no id, as Colab and Notebook 6."""
     from IPython import get_ipython
 
     kernel = getattr(get_ipython(), "kernel", None)
     parent = kernel.get_parent() if kernel else {}
-    return parent.get("metadata", {}).get("cellId")
+    return parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code")
 
 
 class Saved:
