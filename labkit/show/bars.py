@@ -31,7 +31,7 @@ def _speed_bars(axes, speeds):
     for row, speed in enumerate(speeds):
         axes.barh(row, speed or 0, height=0.6, color=GREEN)
         axes.annotate("unknown" if speed is None else f"{speed:,.0f}", (speed or 0, row), xytext=(4, 0),
-                      textcoords="offset points", va="center", fontsize=9)  # fmt: skip
+                      textcoords="offset points", va="center", fontsize=10)  # fmt: skip
     axes.set_xlim(0, 1.3 * max(speed or 0 for speed in speeds))
     axes.set_xlabel("samples per second")
     axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -51,7 +51,7 @@ def _peak_bars(axes, outcomes):
             limit / MIB, min(rows) - 0.5, max(rows) + 0.5, color="black", linestyle="--", linewidth=1.2
         )
         axes.annotate(f"limit {format_size(limit)}", (limit / MIB, 1), xycoords=("data", "axes fraction"),
-                      xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=9)  # fmt: skip
+                      xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=10)  # fmt: skip
     axes.set_yticks(range(len(outcomes)), list(outcomes))
     axes.invert_yaxis()
     axes.set_xlim(0, extent * 1.3)
@@ -78,7 +78,7 @@ def _peak_bar(axes, row, outcome, extent):
         xytext=(4, 0),
         textcoords="offset points",
         va="center",
-        fontsize=9,
+        fontsize=10,
     )
 
 
@@ -100,7 +100,7 @@ def peak_by_layer(timeline, title="", most=12):
         left += widths
     for row, total in enumerate(left):
         axes.annotate(format_size(total * MIB), (total, row), xytext=(4, 0), textcoords="offset points",
-                      va="center", fontsize=9)  # fmt: skip
+                      va="center", fontsize=10)  # fmt: skip
     axes.set_yticks(range(len(layers)), [layer or "(no layer)" for layer in layers])
     axes.invert_yaxis()
     axes.set_xlim(0, left.max() * 1.15)

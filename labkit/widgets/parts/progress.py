@@ -12,7 +12,7 @@ from ...trials.console import SHOWN_CHARACTERS
 REDRAW_SECONDS = 0.2
 WHOLE_GPU_SECONDS = 1.0  # between queries: without nvidia-ml-py each starts a process
 STYLE = """<style>
-.labkit-gauge { line-height: 1.7; color: var(--jp-ui-font-color1, #222) }
+.labkit-gauge { line-height: 1.7; color: var(--jp-ui-font-color1, inherit) }
 .labkit-row { display: flex; gap: .8em; align-items: center }
 .labkit-bar { position: relative; flex: 0 0 45%; height: 12px }
 .labkit-bar { border: 1px solid var(--jp-border-color1, #999) }
@@ -94,6 +94,12 @@ class TrialProgress:
             f"{self._memory_bar()}{self._whole_gpu()}{self._host_bar()}"
             f"{bar('trials done', self._done, self._total, f'{self._done} of {self._total} trials')}</div>"
         )
+
+    @property
+    def done(self):
+        """How far the sweep is, in words; "" before its first trial."""
+        begun = self._value is not None and self._total
+        return f"{self._done} of {self._total} trials were done" if begun else ""
 
     def _state(self):
         """What the trial is doing, in a few phrases."""

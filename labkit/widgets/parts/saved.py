@@ -2,10 +2,21 @@
 
 import weakref
 
-# Part of every live lab: while it is in the page, the saved output below it is hidden.
-LIVE = """<style>
-.jp-OutputArea-child:has(.labkit-lab) ~ .jp-OutputArea-child { display: none }
-</style><span class="labkit-lab"></span>"""
+# The outputs of a cell: in JupyterLab and Notebook 7, in classic Notebook, on Colab.
+_OUTPUTS = (".jp-OutputArea-child", ".output_area", "#output-body > *")
+# Part of every lab: while something of class labkit-live is in the page, the saved output below is hidden.
+# It stands there by itself, or it is a chart: where the page cannot draw that, the saved one is shown.
+HIDE_SAVED = "".join(
+    f"<style>{output}:has(.labkit-live) ~ {output}:is(:has(.labkit-saved), :has(.labkit-saved) ~ *) "
+    "{ display: none }</style>"
+    for output in _OUTPUTS
+)
+LIVE = HIDE_SAVED + '<span class="labkit-live"></span>'
+# Part of the saved output: without a kernel, the widget above it is only an error message.
+_HIDE_DEAD = "".join(
+    f"<style>{output}:has(+ {output} .labkit-saved):not(:has(.labkit-live)) {{ display: none }}</style>"
+    for output in _OUTPUTS
+)
 _labs_by_cell = weakref.WeakValueDictionary()
 
 
@@ -29,7 +40,7 @@ def _cell():
 
 
 class Saved:
-    """A lab's last state below it, as a figure and as a table; hidden while the lab is live.
+    """A lab's last state below it, as a table and as a figure; hidden while the lab is live.
 
     lab: an object with plot(), which returns a Figure or None, and table(), which returns HTML.
     """
@@ -37,22 +48,14 @@ class Saved:
     def __init__(self, lab):
         from IPython.display import DisplayHandle
 
-        self._figure, self._table = DisplayHandle(), DisplayHandle()
+        self._table, self._figure = DisplayHandle(), DisplayHandle()
         self._show(lab, "display")
 
     def update(self, lab):
         self._show(lab, "update")
 
     def _show(self, lab, how):
-        figure, table = _bundles(lab)
-        getattr(self._figure, how)(figure, raw=True)
-        getattr(self._table, how)(table, raw=True)
-
-
-def _bundles(lab):
-    """The MIME bundles of the figure and of the table."""
-    text, figure = repr(lab), lab.plot()
-    bundle = {"text/plain": text}
-    if figure is not None:
-        bundle["image/png"] = figure._repr_png_()
-    return bundle, {"text/plain": text, "text/html": lab.table()}
+        figure, table = lab.plot(), f'{_HIDE_DEAD}<div class="labkit-saved">{lab.table()}</div>'
+        picture, size = ({"text/plain": ""}, {}) if figure is None else figure._repr_mimebundle_()
+        getattr(self._table, how)({"text/plain": repr(lab), "text/html": table}, raw=True)
+        getattr(self._figure, how)(picture, metadata=size, raw=True)
