@@ -12,7 +12,7 @@ HOSTILE = [
     "all others",
     "$\\frac{a}$ & ${b} `c` %s {0}",
     "'\"><svg onload=alert(1)>",
-    "слой 層 " + "long" * 60,
+    "слой " + "long" * 60,
 ]
 
 
@@ -65,3 +65,9 @@ def many(events=10_000):
         for n in range(0, events, 2)
     ]
     return timeline(blocks, limit=400 * MIB)
+
+
+def spikes(count=3000):
+    """Blocks that come and go, one of them three times as large: more of them than a page has pixels."""
+    blocks = [(2 * n, 2 * n + 1, (3 if n == count // 2 + 1 else 1) * MIB, None, "Op") for n in range(count)]
+    return timeline([*blocks, (2 * count, -1, 2 * MIB, "last", "Kept")])

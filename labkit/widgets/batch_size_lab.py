@@ -321,10 +321,10 @@ class BatchSizeLab:
             saved.update(self)
 
     def plot(self):
-        """The chart of the runs as a figure; None before the first run."""
+        """The chart of the runs as a figure; None before the first trial."""
         from ..show import sweeps
 
-        if not self.series:
+        if not self._keys():
             return None
         texts = runs.differences(self.series)
         labelled = {
@@ -341,10 +341,10 @@ class BatchSizeLab:
         return runs.table(self.series) + (f"<p>{self._unfinished()}</p>" if self.running else "")
 
     def _unfinished(self):
-        done = f" {self._live.done}." if self._live and self._live.done else ""
+        done = len(self.series[-1].tried) if self.series else 0
         return (
-            f"Saved at {time.strftime('%H:%M on %Y-%m-%d')}, while a run was going on.{done} "
-            "What came later is not in this copy: run the cell again."
+            f"Saved at {time.strftime('%H:%M on %Y-%m-%d')}, while a run was going on; trials of it that "
+            f"were done: {done}. What came later is not in this copy: run the cell again."
         )
 
     def __repr__(self):

@@ -95,12 +95,6 @@ class TrialProgress:
             f"{bar('trials done', self._done, self._total, f'{self._done} of {self._total} trials')}</div>"
         )
 
-    @property
-    def done(self):
-        """How far the sweep is, in words; "" before its first trial."""
-        begun = self._value is not None and self._total
-        return f"{self._done} of {self._total} trials were done" if begun else ""
-
     def _state(self):
         """What the trial is doing, in a few phrases."""
         if self._doing:

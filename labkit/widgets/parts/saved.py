@@ -2,21 +2,16 @@
 
 import weakref
 
-# The outputs of a cell: in JupyterLab and Notebook 7, in classic Notebook, on Colab.
-_OUTPUTS = (".jp-OutputArea-child", ".output_area", "#output-body > *")
-# Part of every lab: while something of class labkit-live is in the page, the saved output below is hidden.
-# It stands there by itself, or it is a chart: where the page cannot draw that, the saved one is shown.
-HIDE_SAVED = "".join(
-    f"<style>{output}:has(.labkit-live) ~ {output}:is(:has(.labkit-saved), :has(.labkit-saved) ~ *) "
-    "{ display: none }</style>"
-    for output in _OUTPUTS
-)
-LIVE = HIDE_SAVED + '<span class="labkit-live"></span>'
-# Part of the saved output: without a kernel, the widget above it is only an error message.
-_HIDE_DEAD = "".join(
-    f"<style>{output}:has(+ {output} .labkit-saved):not(:has(.labkit-live)) {{ display: none }}</style>"
-    for output in _OUTPUTS
-)
+# An output of a cell: in JupyterLab and Notebook 7, in classic Notebook, on Colab.
+_OUTPUT = ":is(.jp-OutputArea-child, .output_area, #output-body > *)"
+_HIDDEN = "{ display: none }</style>"
+# Part of every lab. A lab is followed by its saved figure and its saved table, which are hidden while there
+# is something of class labkit-live: its chart, if it has one, so that what cannot be drawn hides nothing.
+_SAVED = f":has(.labkit-saved), :has(+ {_OUTPUT} .labkit-saved)"
+HIDE_SAVED = f"<style>{_OUTPUT}:has(.labkit-live) ~ {_OUTPUT}:is({_SAVED}) {_HIDDEN}"
+LIVE = f'{HIDE_SAVED}<span class="labkit-live"></span>'
+# Part of the saved table: without a kernel, the lab is only an error message.
+_HIDE_DEAD = f"<style>{_OUTPUT}:has(+ {_OUTPUT} + {_OUTPUT} .labkit-saved):not(:has(.labkit-live)) {_HIDDEN}"
 _labs_by_cell = weakref.WeakValueDictionary()
 
 
@@ -40,7 +35,7 @@ def _cell():
 
 
 class Saved:
-    """A lab's last state below it, as a table and as a figure; hidden while the lab is live.
+    """A lab's last state below it, as a figure and as a table; hidden while the lab is live.
 
     lab: an object with plot(), which returns a Figure or None, and table(), which returns HTML.
     """
@@ -48,7 +43,7 @@ class Saved:
     def __init__(self, lab):
         from IPython.display import DisplayHandle
 
-        self._table, self._figure = DisplayHandle(), DisplayHandle()
+        self._figure, self._table = DisplayHandle(), DisplayHandle()
         self._show(lab, "display")
 
     def update(self, lab):
@@ -57,5 +52,5 @@ class Saved:
     def _show(self, lab, how):
         figure, table = lab.plot(), f'{_HIDE_DEAD}<div class="labkit-saved">{lab.table()}</div>'
         picture, size = ({"text/plain": ""}, {}) if figure is None else figure._repr_mimebundle_()
-        getattr(self._table, how)({"text/plain": repr(lab), "text/html": table}, raw=True)
         getattr(self._figure, how)(picture, metadata=size, raw=True)
+        getattr(self._table, how)({"text/plain": repr(lab), "text/html": table}, raw=True)
