@@ -29,6 +29,7 @@ MACHINES = {
     "windows": ("win32", "AMD64", "nt"),
 }
 MET_BY_THE_READER = {
+    "anywidget",
     "tensorflow-cpu",
     "keras",
     "numpy",

@@ -1,18 +1,23 @@
 """The labs from code: real trials, the chart that they make, and everything one can do wrong."""
 
+import base64
+import json
 import re
 import threading
 import time
-import xml.etree.ElementTree as ET
+import zlib
 from pathlib import Path
 from typing import Literal
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import labkit
 from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView
 from labkit.widgets.memory_gauge import _held
+from labkit.widgets.parts import runs
 from labkit.widgets.parts.controls import spaced
 
 
@@ -54,20 +59,46 @@ def test_run_measures_what_the_controls_say(lab):
     assert [value for value, _ in second.tried] == [256, 512]
     assert second.tried[0][1].params["activation"] == "gelu"
     assert first.sweep[-1].status == "oom" and first.sweep.frontier in (2048, 4096)
-    assert "activation gelu" in second.label and "24.0 MiB" in second.label
+    assert {"activation gelu", "24.0 MiB"} <= set(second.settings.values())
 
 
 def test_chart_is_drawn_from_the_outcomes(lab):
-    svg = ET.fromstring(lab._chart.value)
-    texts = ["".join(text.itertext()) for text in svg.iter("{http://www.w3.org/2000/svg}text")] or [
-        "".join(text.itertext()) for text in svg.iter("text")
-    ]
-    assert any("out of memory" in text for text in texts)
-    assert "limit 24.0 MiB" in texts and "batch_size" in texts
-    assert svg.get("role") == "img" and f"batch_size {lab.series[0].sweep.frontier} fits" in svg.get(
-        "aria-label"
-    )
-    assert len([c for c in svg.iter() if c.tag.endswith("circle")]) >= 2 * len(lab.series[0].tried) - 2
+    data = lab._chart.data
+    assert data["limits"] == [24 * 2**20] and data["over"] == "batch_size"
+    for run, drawn in zip(lab.series, data["runs"], strict=True):
+        assert [trial["value"] for trial in drawn["trials"]] == [value for value, _ in run.tried]
+        assert [trial["peak"] for trial in drawn["trials"]] == [o.peak_bytes for _, o in run.tried]
+        assert [trial["ok"] for trial in drawn["trials"]] == [o.ok for _, o in run.tried]
+        assert (
+            drawn["result"] == f"batch_size {run.sweep.frontier} fits" and drawn["result"] in data["summary"]
+        )
+    failed = data["runs"][0]["trials"][-1]
+    assert "out of memory" in failed["ended"] and failed["limit"] == 24 * 2**20
+    assert data["ticks"] == [256, 512, 1024, 2048, 4096, 8192]
+
+
+def test_a_legend_says_what_differs_and_the_result_first(lab):
+    first, second = lab._chart.data["runs"]
+    assert first["text"].startswith(" · activation relu") and second["text"].startswith(" · activation gelu")
+    assert lab._chart.data["common"] == "All runs: 24.0 MiB, float32, width 64, steps 2"
+    legend = [text.get_text() for text in lab.plot().legends[0].get_texts()]
+    assert legend[1] == "run 2: batch_size 512 fits · activation gelu"
+
+
+NAMES = st.sampled_from(["memory limit", "precision", "width", "steps"])
+SETTINGS = st.dictionaries(NAMES, st.sampled_from(["a", "b"]))
+
+
+@given(st.lists(SETTINGS, min_size=1, max_size=5))
+def test_runs_are_told_apart_by_all_that_differs_and_by_nothing_else(settings):
+    texts = [{name: f"{name} {value}" for name, value in sorted(one.items())} for one in settings]
+    told = [runs.Run(one, None, None) for one in texts]
+    for one, difference in zip(texts, runs.differences(told), strict=True):
+        shared = runs.common(told).partition(": ")[2]
+        said = [*filter(None, difference.split(", ")), *filter(None, shared.split(", "))]
+        assert sorted(said) == sorted(one.values())
+    alike = {text for text in runs.differences(told)}
+    assert len(alike) == len({tuple(sorted(one.items())) for one in texts})
 
 
 def test_table_has_every_trial(lab):
@@ -89,12 +120,18 @@ def test_measured_points_land_on_the_estimate(lab):
     for value, outcome in first.tried:
         assert not outcome.ok or outcome.peak_bytes == pytest.approx(first.predicted[value], rel=0.15)
     assert first.predicted[8192] > first.limit
-    assert lab._chart.value.count('stroke-dasharray="1 5"') == 2 and '<th scope="col">estimate' in lab.table()
+    assert all(dict(run["predicted"]) for run in lab._chart.data["runs"])
+    assert '<th scope="col">estimate' in lab.table()
 
 
-def test_a_click_on_a_mark_has_the_place_of_its_trial_in_the_list(lab):
-    places = set(re.findall(r'data-trial="(\d+)"', lab._chart.value))
-    assert places == {str(place) for place in range(1, len(lab._pick.options))}
+def test_a_trial_chosen_in_the_chart_is_shown_and_the_other_way_round(lab):
+    drawn = [trial for run in lab._chart.data["runs"] for trial in run["trials"]]
+    assert [trial["index"] for trial in drawn] == list(range(1, len(lab._pick.options)))
+    lab._chart.chosen = len(drawn)
+    assert lab._pick.value == (1, 1) and lab._detail.value.count("it fits") == 1
+    before = lab._chart.revealed
+    lab._pick.value = (0, 0)
+    assert lab._chart.chosen == 1 and lab._chart.revealed == before + 1
 
 
 def test_what_does_not_train_has_no_estimate_and_is_swept_all_the_same():
@@ -176,14 +213,20 @@ def test_precision_is_set_before_train_runs():
     lab = BatchSizeLab(policy, smallest=1, largest=2)
     lab._precision.value = "mixed_float16"
     assert lab.run().series[0].sweep[0].result == "mixed_float16"
-    assert "mixed_float16" in lab.series[0].label
+    assert lab.series[0].settings["precision"] == "mixed_float16"
 
 
 def test_controls_can_be_set_from_code():
     lab = BatchSizeLab(train, memory_limit="24 MiB", smallest=1, largest=2)
     lab.set(memory_limit="37 MiB", precision="mixed_float16", width=7, activation="gelu", repeats=2)
-    assert lab._label() == "37.0 MiB, mixed_float16, width 7, activation gelu, steps 2"
-    assert lab.set(memory_limit=None)._label().startswith("no limit")
+    assert list(lab._settings().values()) == [
+        "37.0 MiB",
+        "mixed_float16",
+        "width 7",
+        "activation gelu",
+        "steps 2",
+    ]
+    assert lab.set(memory_limit=None)._settings()["memory limit"] == "no limit"
 
 
 def test_choices_may_be_tuples():
@@ -259,30 +302,42 @@ def view():
     return TimelineView({"small <batch>": small, "large": large})
 
 
-def test_timelines_begin_at_their_peaks_on_one_scale(view):
-    for pane, timeline in zip(view._panes, view.timelines.values(), strict=True):
-        assert timeline.total()[pane.place] == timeline.peak_bytes
-        assert labkit.format_size(timeline.peak_bytes) in pane._picture.value
-        assert labkit.format_size(sum(row.bytes for row in timeline.at_peak())) in pane.table()
-    assert view._panes[0]._top == view._panes[1]._top
+def unpacked(view):
+    return json.loads(zlib.decompress(base64.b64decode(view._chart.data)))
 
 
-def test_slider_moves_the_table_and_peak_brings_it_back(view):
-    pane, timeline = view._panes[1], view.timelines["large"]
-    pane._slider.value = pane._slider.max
-    end = timeline.total()[pane.place]
-    assert end < timeline.peak_bytes and labkit.format_size(end) in pane._in_use.value
-    pane.widget.children[2].children[1].click()
-    assert timeline.total()[pane.place] == timeline.peak_bytes
+def test_the_page_gets_every_block_of_each_timeline(view):
+    for drawn, (label, timeline) in zip(unpacked(view)["timelines"], view.timelines.items(), strict=True):
+        assert drawn["label"] == label and drawn["events"] == timeline.events
+        for place in (0, timeline.peak_at, timeline.events - 1):
+            blocks = zip(
+                drawn["begin"], drawn["end"], drawn["bytes"], drawn["op"], drawn["layer"], strict=True
+            )
+            alive = [
+                (size, drawn["ops"][op], drawn["layers"][layer] if layer >= 0 else None)
+                for begin, end, size, op, layer in blocks
+                if begin <= place < end
+            ]
+            assert sorted(map(str, alive)) == sorted(
+                str((row.bytes, row.op, row.layer)) for row in timeline.alive(place)
+            )
 
 
-def test_timelines_by_layer(view):
-    view._by.value = "layer"
-    assert "<title>dense</title>" in view._panes[1]._picture.value
-    ET.fromstring(view._panes[1]._picture.value.partition("<div>")[0])
-    assert "&lt;batch&gt;" in view._panes[0]._picture.value
-    view._by.value = "category"
-    assert "<title>activations</title>" in view._panes[1]._picture.value
+def test_the_saved_table_has_what_is_in_use_at_the_peaks(view):
+    for timeline in view.timelines.values():
+        assert f"<b>{labkit.format_size(timeline.peak_bytes)}</b> in use at the peak" in view.table()
+    assert "small &lt;batch&gt;" in view.table() and "<batch>" not in view.table()
+
+
+def test_layers_come_in_the_models_order_with_one_colour_each(view):
+    assert unpacked(view)["timelines"][0]["layers"][:2] == ["dense", "dense_1"]
+    drawn = [axes.collections for axes in view.timelines["large"].plot(by="layer").axes]
+    colours = [tuple(area.get_facecolor()[0]) for area in drawn[0]]
+    assert len(set(colours)) == len(colours)
+    view._chart.by = "layer"
+    assert [axes.get_title(loc="left")[:5] for axes in view.plot().axes] == ["small", "large"]
+    with pytest.raises(labkit.LabkitError, match="'category' or 'layer'"):
+        TimelineView(view.timelines, by="op")
 
 
 @pytest.mark.parametrize(

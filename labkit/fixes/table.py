@@ -137,14 +137,14 @@ class FixTrials:
 
     def plot(self, title=""):
         """The figure: the peak of each beside its speed, with the limit."""
-        from ..show import fixes
+        from ..show import bars
 
         points = [
             (row.name, row.peak_bytes, row.samples_per_second, row.same_result)
             for row in self.rows
             if row.peak_bytes and row.applies
         ]
-        return fixes.bytes_against_speed(points, self.limit_bytes, title or self._headline())
+        return bars.bytes_against_speed(points, self.limit_bytes, title or self._headline())
 
     def to_dict(self):
         """For JSON."""

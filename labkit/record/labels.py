@@ -14,7 +14,7 @@ from .opnames import kind_of, layer_of, makes_a_pipeline, replicas_in, sums_grad
 class Labels:
     """Labels for each row of a DividedRecord (labkit.record.xla_blocks), as arrays in the order of the rows.
 
-    layer, layer_names   index of its layer in `layer_names`, whose first entry is None
+    layer, layer_names   index of its layer in `layer_names`: None, then the layers in the model's order
     category             index of its category in CATEGORIES
     variables, kinds     for rows that hold a variable: {row: its path}, {row: its category}
     forms                for rows that the profile says less of: {row: (name, shape, dtype)}
@@ -48,7 +48,7 @@ class Labels:
 
     def _find_layers(self):
         scopes, ops = self._record.scopes, self._record.ops
-        names = sorted({*scopes.values(), *filter(None, self._owner.values())})
+        names = dict.fromkeys([*scopes.values(), *filter(None, self._owner.values())])
         self.layer_names = [None, *names]
         number = {name: number for number, name in enumerate(self.layer_names)}
         of_op = np.array([number[layer_of(op, scopes)] for op in ops], dtype=np.int64)

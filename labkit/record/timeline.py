@@ -7,6 +7,7 @@ import collections
 import copy
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -39,6 +40,13 @@ class Row:
     dtype: str
     bytes: int
     requested_bytes: int
+
+
+def _table(texts):
+    """(the different texts, the index of each of `texts` among them)."""
+    numbers = {}
+    index = np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
+    return list(numbers), index
 
 
 class Timeline:
@@ -100,6 +108,19 @@ class Timeline:
         return [place - self._first for place in self._shown.steps if self._first < place <= last]
 
     @property
+    def phases(self):
+        """(name, first place, place behind its last) of building and each step; [] if no step ended."""
+        training_at = min(max(0, self._training_at - self._first), self._events)
+        earlier = sum(place <= self._first for place in self._shown.steps)
+        edges = [training_at, *self.steps]
+        found = [("building", 0, training_at)] if training_at and self.steps else []
+        for number, first, last in zip(range(1, len(edges)), edges, edges[1:], strict=False):
+            found.append((f"step {earlier + number}", first, last))
+        if self.refused_bytes and self.steps and edges[-1] < self._events:
+            found.append((f"step {earlier + len(edges)}, refused", edges[-1], self._events))
+        return found
+
+    @property
     def events(self):
         """Number of allocations and deallocations."""
         return self._events
@@ -131,7 +152,10 @@ class Timeline:
         """Rows of everything in use just after the event at `place`, the largest first."""
         chosen = np.flatnonzero((self._begin <= place) & (self._end > place))
         rows = [self.row(i) for i in chosen[np.argsort(-self._bytes[chosen], kind="stable")]]
-        return rows + ([Row(None, HELD, "other", "", "", self._held, 0)] if self._held else [])
+        return rows + self._held_rows()
+
+    def _held_rows(self):
+        return [Row(None, HELD, "other", "", "", self._held, 0)] if self._held else []
 
     def at_peak(self):
         """Rows of everything in use at the peak, the largest first."""
@@ -307,8 +331,17 @@ class Timeline:
         except (KeyError, IndexError, TypeError, ValueError) as e:
             raise LabkitError(f"{path} cannot be read as a labkit record: {e!r}.") from None
 
-    def curves(self, by="category", most=8):
-        """{label: bytes in use after each event}, arrays. by: "category", or "layer" (the `most` largest)."""
+    @property
+    def layers(self):
+        """The names of all layers, in the order in which the model calls them."""
+        return self._labels.layer_names[1:]
+
+    def curves(self, by="category", layers=None):
+        """{label: bytes in use after each event}, arrays.
+
+        by       "category" or "layer"
+        layers   which layers have a curve of their own; by default the eight largest at the peak
+        """
         if by == "category":
             curves = {c: self._sums(self._labels.category == i) for i, c in enumerate(CATEGORIES)}
             other = self._labels.category == CATEGORIES.index("other")
@@ -318,7 +351,8 @@ class Timeline:
                 curves = {BEFORE: before, **curves, "other": curves["other"] - before}
             rest = "workspace"
         elif by == "layer":
-            names = [name for name in self.by_layer() if name][:most]
+            largest = [name for name in self.by_layer() if name][:8] if layers is None else layers
+            names = [name for name in self.layers if name in largest and name not in (OTHERS, UNUSED)]
             rows = {name: self._labels.layer == self._labels.layer_names.index(name) for name in names}
             curves = {name: self._sums(chosen) for name, chosen in rows.items()}
             rest = OTHERS
@@ -328,6 +362,50 @@ class Timeline:
         curves[UNUSED] = self._idle()
         curves[rest] = curves[rest] - curves[UNUSED]
         return {label: curve for label, curve in curves.items() if curve.any() or label == OTHERS}
+
+    def allocations(self):
+        """The allocations of this timeline as {column: array or table}, in the order of the record.
+
+        begin, end        places, -1 for what was there before the first event, `events` for what stays
+        bytes, requested  as in Row; idle: which rows are idle parts of XLA's blocks
+        category, layer, op, tensor   indices into `categories`, `layers` (-1 for none), `ops`, `tensors`
+        """
+        labels, columns = self._labels, self._shown.allocations
+        rows = np.flatnonzero(self._end > self._begin)
+        described = [self.row(i) for i in rows] + self._held_rows()
+        ops, op = _table([row.op for row in described])
+        tensors, tensor = _table([f"{row.dtype}{row.shape}" for row in described])
+        early, held = columns["begin"][rows] < self._first, len(self._held_rows())
+        return {
+            "begin": np.append(np.where(early, -1, self._begin[rows]), [-1] * held).astype(int),
+            "end": np.append(self._end[rows], [self._events] * held).astype(int),
+            "bytes": np.array([row.bytes for row in described], dtype=int),
+            "requested": np.array([row.requested_bytes for row in described], dtype=int),
+            "idle": np.flatnonzero(columns["idle"][rows]),
+            "category": np.array([CATEGORIES.index(row.category) for row in described], dtype=int),
+            "layer": np.append(labels.layer[rows] - 1, [-1] * held).astype(int),
+            "layers": labels.layer_names[1:],
+            "ops": ops, "op": op, "tensors": tensors, "tensor": tensor,
+        }  # fmt: skip
+
+    def to_html(self, path=None, *, label="", beside=None, by="category"):
+        """This timeline as one interactive HTML file, which needs neither network nor kernel.
+
+        It shows the memory stacked by category or by layer; each block says its layer, op, shape, bytes and
+        lifetime. Returns the text.
+
+        path            where to write it as well
+        label, beside   what to call this one, and a dict of label -> Timeline to show beside it on one scale
+        by              "category" or "layer": the initial colouring
+
+        >>> before.timeline.to_html("both.html", label="before", beside={"after": after.timeline})
+        """
+        from ..show.pages import timelines_page
+
+        text = timelines_page({label: self, **(beside or {})}, by=by)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
 
     def plot(self, by="category", title=""):
         """A figure of the memory in use, stacked by category or by layer, with the peak marked."""

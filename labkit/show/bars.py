@@ -1,6 +1,7 @@
-"""Bar charts: peaks of trials, layers at the peak, and the chunks of a memory map."""
+"""Bar charts: peaks of trials and of fixes, layers at the peak, and the chunks of a memory map."""
 
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..sizes import MIB, format_size
@@ -9,6 +10,9 @@ from .palette import BLUE, CATEGORY_COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, V
 from .timelines import headline
 
 GROUP_COLOURS = (ORANGE, GREEN, PURPLE, SKY)  # of equal chunks in a memory map, the largest group first
+
+SAME_LOSS = {True: ("same loss", BLUE), None: ("another training", GREY), False: ("another loss", VERMILION)}
+AS_IT_IS = GREEN
 
 
 def outcomes(outcomes, title=""):
@@ -33,7 +37,7 @@ def _speed_bars(axes, speeds):
     for row, speed in enumerate(speeds):
         axes.barh(row, speed or 0, height=0.6, color=GREEN)
         axes.annotate("unknown" if speed is None else f"{speed:,.0f}", (speed or 0, row), xytext=(4, 0),
-                      textcoords="offset points", va="center", fontsize=9)  # fmt: skip
+                      textcoords="offset points", va="center", fontsize=10)  # fmt: skip
     axes.set_xlim(0, 1.3 * max(speed or 0 for speed in speeds))
     axes.set_xlabel("samples per second")
     axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -53,7 +57,7 @@ def _peak_bars(axes, outcomes):
             limit / MIB, min(rows) - 0.5, max(rows) + 0.5, color="black", linestyle="--", linewidth=1.2
         )
         axes.annotate(f"limit {format_size(limit)}", (limit / MIB, 1), xycoords=("data", "axes fraction"),
-                      xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=9)  # fmt: skip
+                      xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=10)  # fmt: skip
     axes.set_yticks(range(len(outcomes)), list(outcomes))
     axes.invert_yaxis()
     axes.set_xlim(0, extent * 1.3)
@@ -80,7 +84,7 @@ def _peak_bar(axes, row, outcome, extent):
         xytext=(4, 0),
         textcoords="offset points",
         va="center",
-        fontsize=9,
+        fontsize=10,
     )
 
 
@@ -102,7 +106,7 @@ def peak_by_layer(timeline, title="", most=12):
         left += widths
     for row, total in enumerate(left):
         axes.annotate(format_size(total * MIB), (total, row), xytext=(4, 0), textcoords="offset points",
-                      va="center", fontsize=9)  # fmt: skip
+                      va="center", fontsize=10)  # fmt: skip
     axes.set_yticks(range(len(layers)), [layer or "(no layer)" for layer in layers])
     axes.invert_yaxis()
     axes.set_xlim(0, left.max() * 1.15)
@@ -170,3 +174,51 @@ def _map_title(diagnosis):
     if not asked:
         return f"An allocation refused under a limit of {limit}"
     return f"{format_size(asked)} asked for, largest free block {format_size(free)}, limit {limit}"
+
+
+def bytes_against_speed(points, limit=None, title=""):
+    """Peak memory of each fix beside its samples per second, the code as it is at the top.
+
+    points   (name, peak in bytes, samples per second or None, whether the loss is the same) for each
+    limit    in bytes, drawn as a line; None for none
+    """
+    figure = Figure(figsize=(WIDTH, 1.5 + 0.36 * len(points)), layout="constrained")
+    memory, speed = figure.subplots(1, 2, width_ratios=(3, 2), sharey=True)
+    for row, (_, peak, per_second, same) in enumerate(points):
+        colour = AS_IT_IS if row == 0 else SAME_LOSS[same][1]
+        _labelled_bar(memory, row, peak / MIB, format_size(peak), colour)
+        _labelled_bar(speed, row, per_second or 0, f"{per_second:,.0f}" if per_second else "unknown", colour)
+    largest = max([peak for _, peak, _, _ in points] + [limit or 0]) / MIB
+    if limit:
+        memory.axvline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
+        memory.annotate(f"limit {format_size(limit)}", (limit / MIB, 1), xycoords=("data", "axes fraction"),
+                        xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=10)  # fmt: skip
+    memory.set_yticks(range(len(points)), [name for name, *_ in points])
+    memory.set_xlim(0, 1.3 * largest)
+    speed.set_xlim(0, 1.35 * max([per_second or 0 for _, _, per_second, _ in points] + [1]))
+    memory.invert_yaxis()
+    memory.set_xlabel("peak device memory, MiB")
+    speed.set_xlabel("samples per second")
+    speed.tick_params(labelleft=False)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    plain(memory)
+    plain(speed)
+    _legend_of_fixes(figure, {same for _, _, _, same in points[1:]})
+    return figure
+
+
+def _labelled_bar(axes, row, value, text, colour):
+    axes.barh(row, value, height=0.62, color=colour)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the line of the limit
+    axes.annotate(
+        text, (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=10, bbox=box
+    )
+
+
+def _legend_of_fixes(figure, kinds):
+    shown = [
+        ("the code as it is", AS_IT_IS),
+        *(SAME_LOSS[kind] for kind in (True, False, None) if kind in kinds),
+    ]
+    handles = [Line2D([], [], marker="s", linestyle="", color=colour, label=name) for name, colour in shown]
+    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=10)

@@ -14,7 +14,8 @@ CATEGORY_COLOURS = {
     "workspace": "#C8C8C8",
     "other": DARK,
 }
-LAYER_COLOURS = (VERMILION, BLUE, GREEN, ORANGE, SKY, PURPLE, YELLOW, DARK)
+# Paul Tol's "muted" scheme, for colour-blind readers too: none of these is a category's.
+LAYER_COLOURS = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#AA4499")
 RUN_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILION)  # the runs of a lab, in order
 REST, IDLE, HELD = "#C8C8C8", "#EBEBEB", "#7A8896"
 

@@ -48,7 +48,7 @@ def sweeps(sweeps, title="", predicted=None):
         axes.minorticks_off()
     memory.set_title(title, loc="left")
     if len(sweeps) > 1:
-        figure.legend(loc="outside lower left", frameon=False, fontsize=9)
+        legend(figure, memory)
     return figure
 
 
@@ -59,7 +59,7 @@ def _draw_sweep(memory, speed, label, points, style):
     for limit in {o.limit_bytes for _, o in points if o.limit_bytes}:
         memory.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
         memory.annotate(f"limit {format_size(limit)}", (0, limit / MIB), xycoords=("axes fraction", "data"),
-                        xytext=(4, 4), textcoords="offset points", fontsize=9)  # fmt: skip
+                        xytext=(4, 4), textcoords="offset points", fontsize=10)  # fmt: skip
     for x, outcome in points:
         if not outcome.ok:
             _draw_failure(memory, x, outcome)
@@ -82,7 +82,7 @@ def _draw_failure(axes, x, outcome):
     layer = outcome.diagnosis.layer if outcome.diagnosis else None
     text = "out of memory" if outcome.status == "oom" else outcome.status
     axes.annotate(text + (f"\nin {layer}" if layer else ""), (x, top), xytext=(-6, -14),
-                  textcoords="offset points", ha="right", va="top", fontsize=9)  # fmt: skip
+                  textcoords="offset points", ha="right", va="top", fontsize=10)  # fmt: skip
 
 
 def _colour(number):

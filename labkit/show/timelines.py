@@ -4,25 +4,28 @@ import numpy as np
 
 from ..sizes import MIB, format_size
 from .figure import WIDTH, Figure, legend, plain
-from .palette import DARK, GREY, curve_colours
+from .palette import GREY, curve_colours
 
+LAST, REFUSAL = 0.01, 0.04  # of the axis: how wide the last state is drawn
+NARROWEST = 0.1  # of the figure: a phase that is named
 # How many points of a long curve are drawn, more than a screen has pixels across: each is the largest of
 # those that it replaces.
-LAST, REFUSAL = 0.01, 0.04  # of the axis: how wide the last state is drawn
 POINTS = 1500
+BACKGROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+SMALLEST_SHARE = 0.001  # of the peak: less does not advance the axis
 
 
 def timeline(timeline, by="category", title=""):
     """Memory in use over a trial, stacked by category or by layer, with peak, limit and steps marked.
 
-    The x axis counts the larger allocations and deallocations in order, not seconds: a short trial spends
-    most of its time tracing the model.
+    The x axis has the larger allocations and deallocations in order, not seconds: a short trial spends most
+    of its time tracing the model.
     """
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = figure.add_subplot()
-    _stack(axes, timeline, by)
+    _stack(axes, timeline, by, largest_layers([timeline]))
     _mark_peak(axes, timeline)
-    axes.set_title(headline(timeline, title), loc="left")
+    axes.set_title(headline(timeline, title), loc="left", parse_math=False)
     axes.set_ylabel("memory in use, MiB")
     legend(figure, axes)
     return figure
@@ -35,10 +38,12 @@ def timelines(timelines, by="category", title=""):
     """
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     row = figure.subplots(1, len(timelines), sharey=True, squeeze=False)[0]
+    layers = largest_layers(timelines.values())
     for axes, (label, timeline) in zip(row, timelines.items(), strict=True):
-        _stack(axes, timeline, by)
+        _stack(axes, timeline, by, layers)
         _mark_peak(axes, timeline)
-        axes.set_title(f"{label}: {format_size(timeline.peak_bytes)}", loc="left", fontsize=11)
+        axes.set_title(f"{label}: {format_size(timeline.peak_bytes)}", loc="left", fontsize=11,
+                       parse_math=False)  # fmt: skip
     row[0].set_ylabel("memory in use, MiB")
     if title:
         figure.suptitle(title, x=0.01, ha="left")
@@ -55,29 +60,46 @@ def headline(timeline, title=""):
     return f"{title}: {summary}" if title else summary
 
 
-def _stack(axes, timeline, by):
-    curves = timeline.curves(by)
+def largest_layers(timelines, most=8):
+    """The `most` layers that are largest at the peak of any of the timelines, in the model's order."""
+    sizes, order = {}, {}
+    for timeline in timelines:
+        order |= dict.fromkeys(timeline.layers)
+        for layer, size in timeline.by_layer().items():
+            sizes[layer] = max(size, sizes.get(layer, 0))
+    named = sorted((layer for layer in sizes if layer in order), key=sizes.get, reverse=True)
+    return [layer for layer in order if layer in named[:most]]
+
+
+def _stack(axes, timeline, by, layers):
+    curves = timeline.curves(by, layers)
+    colours = curve_colours(dict.fromkeys([*layers, *curves]) if by == "layer" else curves, by)
     axis, places = axis_of(timeline)
     drawn = np.append(places, places[-1])  # what is in use at the end has a width too: in a crash, the peak
     axes.stackplot(
         np.append(axis[places], _end(timeline, axis)),
         [curve[drawn] / MIB for curve in curves.values()],
         labels=list(curves),
-        colors=curve_colours(curves, by).values(),
+        colors=[colours[label] for label in curves],
         step="post",
         linewidth=0,
     )
     axes.set_xlim(0, _end(timeline, axis))
-    axes.set_xlabel("larger allocations and deallocations, in order")
-    for number, place in enumerate(timeline.steps, 2):
-        x = axis[min(place, len(axis) - 1)]
-        if x > 0.98 * axis[-1]:  # the end of the last step
-            break
-        axes.axvline(x, color=GREY, linewidth=0.7, linestyle=":")
-        if number <= 4:
-            axes.annotate(f"step {number}", (x, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
-                          textcoords="offset points", fontsize=8, color=DARK)  # fmt: skip
-    plain(axes, "xy")
+    axes.set_xlabel("allocations and deallocations, in order")
+    _name_phases(axes, timeline, axis)
+    plain(axes, "y")
+
+
+def _name_phases(axes, timeline, axis):
+    """Name building and the steps below the axis, where there is room: counts of events say nothing."""
+    ends, width = np.append(axis, _end(timeline, axis)), axes.get_xlim()[1]
+    spans = [(name, ends[first] if first else 0, ends[last]) for name, first, last in timeline.phases]
+    for _, first, _ in spans[1:]:
+        axes.axvline(first, color=GREY, linewidth=0.7, linestyle=":")
+    room = NARROWEST * width * len(axes.figure.axes)
+    named = [(name, (first + last) / 2) for name, first, last in spans if last - first > room]
+    axes.set_xticks([middle for _, middle in named], [name for name, _ in named])
+    axes.tick_params("x", length=0)
 
 
 def _end(timeline, axis):
@@ -88,14 +110,27 @@ def _end(timeline, axis):
 def axis_of(timeline, points=POINTS):
     """Where each event is on the axis, and which to draw: the one with the most memory in use per interval.
 
-    Only events of at least a thousandth of the peak advance the axis: tracing makes thousands of tiny ones.
+    The axis advances where at least a thousandth of the peak has come or gone: tracing makes thousands of
+    tiny events.
     """
-    total, fullness = timeline.total(), timeline.fullness()
-    change = np.maximum(*(np.abs(np.diff(curve, prepend=0)) for curve in (total, timeline.filled())))
-    axis = np.cumsum(change >= total.max() / 1000)
+    fullness, axis = timeline.fullness(), np.cumsum(advances(timeline))
     edges = np.searchsorted(axis, np.linspace(0, axis[-1] + 1, min(points, axis[-1] + 2)))
     intervals = [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
     return axis, np.array([a + fullness[a:b].argmax() for a, b in intervals])
+
+
+def advances(timeline):
+    """Which events advance the axis, as a boolean array: those that are large enough, alone or together."""
+    total, filled = timeline.total(), timeline.filled()
+    least = max(1, SMALLEST_SHARE * total.max())
+    alone = np.maximum(*(np.abs(np.diff(curve, prepend=0)) for curve in (total, filled))) >= least
+    found, total_then, filled_then = [], 0, 0
+    for total_now, filled_now, large in zip(total.tolist(), filled.tolist(), alone.tolist(), strict=True):
+        moved = large or abs(total_now - total_then) >= least or abs(filled_now - filled_then) >= least
+        if moved:
+            total_then, filled_then = total_now, filled_now
+        found.append(moved)
+    return np.array(found)
 
 
 def _mark_peak(axes, timeline):
@@ -108,11 +143,12 @@ def _mark_peak(axes, timeline):
         axes.bar(axis[-1], refused, bottom=in_use, width=end - axis[-1], align="edge", color="none",
                  hatch="//", edgecolor="black")  # fmt: skip
         axes.annotate(f"refused: {format_size(timeline.refused_bytes)}", (end, in_use + refused),
-                      xytext=(0, 4), textcoords="offset points", ha="right", fontsize=9)  # fmt: skip
+                      xytext=(0, 4), textcoords="offset points", ha="right", fontsize=10,
+                      bbox=BACKGROUND)  # fmt: skip
         top = max(top, in_use + refused)
     if limit and limit / MIB < 2 * top:
         axes.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
         axes.annotate(f"limit {format_size(limit)}", (0, limit / MIB), xytext=(4, 4),
-                      textcoords="offset points", fontsize=9)  # fmt: skip
+                      textcoords="offset points", fontsize=10)  # fmt: skip
         top = max(top, limit / MIB)
     axes.set_ylim(0, max(axes.get_ylim()[1], 1.12 * top))

@@ -2,6 +2,7 @@
 
 import html
 import threading
+import time
 
 import ipywidgets as widgets
 
@@ -12,17 +13,17 @@ from ..sizes import format_size
 from ..trials.code import WithPrecision
 from ..trials.sweeps import Sweep
 from .parts import controls, runs
-from .parts.chart import chart
+from .parts.chart import Chart, trials_data
 from .parts.frame import SETTLE_SECONDS, Box, button, figures_html
 from .parts.progress import STYLE as GAUGE_STYLE
 from .parts.progress import TrialProgress
-from .parts.saved import LIVE, Saved, replace_earlier
+from .parts.saved import HIDE_SAVED, Saved, replace_earlier
 
 DEFAULT_POLICY = "float32"
 NO_TRIAL = ("no trial", ())  # not None: with the value None a Dropdown shows no option at all
 STYLE = """<style>
-.labkit-lab-gauge { min-height: 7.2em }
-.labkit-table table { border-collapse: collapse; color: var(--jp-ui-font-color1, #222) }
+.labkit-lab-gauge:has(.labkit-bar) { min-height: 7.2em } /* the same for each trial */
+.labkit-table table { border-collapse: collapse; color: var(--jp-ui-font-color1, inherit) }
 .labkit-table td, .labkit-table th { padding: .1em .9em; text-align: right }
 .labkit-table pre { max-height: 16em; overflow: auto }
 </style>"""
@@ -77,26 +78,27 @@ class BatchSizeLab:
         self._explain_button = button("Explain", "question", "Explain the last failed trial", self.explain)
         self._timelines = controls.checkbox("record timelines", False)
         self._estimated = controls.checkbox("estimate first", True)
-        self._gauge, self._chart, self._table, self._detail, self._printed = (
-            widgets.HTML() for _ in range(5)
-        )
+        self._gauge, self._table, self._detail, self._printed = (widgets.HTML() for _ in range(4))
+        self._chart = Chart(kind="trials", data=trials_data([], self.over, self._values()))
+        self._chart.observe(lambda change: self._chose(change["new"]), "chosen")
+        self._chart.observe(self._opened, "page")
+        self._detail.add_class("labkit-detail")
         self._gauge.add_class("labkit-lab-gauge")
         self._pick = widgets.Dropdown(
             description="show trial", options=[NO_TRIAL], layout=controls.SHAPE, style=controls.WIDE
         )
-        self._pick.add_class("labkit-pick")
         self._pick.observe(lambda _: (self._draw_trials(), self._draw_detail()), "value")
         for control in (self._range, self._spacing, self._limit):
             control.observe(lambda _: self._draw(), "value")
-        left = [self._limit, self._range, self._spacing]
-        right = [*filter(None, [self._precision]), *self._controls.values(), self._repeats]
+        settings = [self._limit, self._range, self._spacing, *filter(None, [self._precision]),
+                    *self._controls.values(), self._repeats]  # fmt: skip
         buttons = [self._run_button, self._stop_button, self._clear_button, self._explain_button]
         accordion = widgets.Accordion([widgets.VBox([self._table]), self._printed], selected_index=None)
         for place, title in enumerate(("Table of trials", "Output of trials")):
             accordion.set_title(place, title)  # ipywidgets 7 has no .titles
         self.widget = Box([
-            widgets.HTML(LIVE + GAUGE_STYLE + STYLE),
-            widgets.HBox([widgets.VBox(left), widgets.VBox(right)], layout={"flex_flow": "row wrap"}),
+            widgets.HTML(HIDE_SAVED + GAUGE_STYLE + STYLE),
+            widgets.GridBox(settings, layout=controls.GRID),
             widgets.HBox([*buttons, self._estimated, self._timelines], layout={"flex_flow": "row wrap"}),
             self._gauge, self._chart, self._pick, self._detail, accordion,
         ])  # fmt: skip
@@ -124,8 +126,11 @@ class BatchSizeLab:
         state = (values, limit, chosen, [(len(run.tried), len(run.predicted)) for run in self.series])
         if state == self._before:
             return
-        self._before = state
-        self._chart.value = chart(self.series, self.over, values, limit, chosen)
+        more, self._before = self._before and state[3] != self._before[3], state
+        if more and self.running:
+            self._save()
+        self._chart.data = trials_data(self.series, self.over, values, limit or None)
+        self._chart.chosen = self._keys().index(chosen) + 1 if chosen in self._keys() else 0
         self._table.value = f'<div class="labkit-table">{runs.table(self.series)}</div>'
         options = [NO_TRIAL, *((self._name(key), key) for key in self._keys())]
         if options != list(self._pick.options):
@@ -140,6 +145,12 @@ class BatchSizeLab:
         value, outcome = self._trial(key)
         return f"run {key[0] + 1} · {self.over} {value} · {outcome.ending}"
 
+    def _chose(self, index):
+        """The trial at a place of the list was chosen in the chart."""
+        keys = [NO_TRIAL[1], *self._keys()]
+        if index < len(keys):
+            self._pick.value = keys[index]
+
     def _trial(self, key):
         return self.series[key[0]].tried[key[1]]
 
@@ -153,6 +164,7 @@ class BatchSizeLab:
             return
         value, outcome = self._trial(key)
         self._detail.value = f'<div class="labkit-table">{outcome._html()}{figures_html(outcome)}</div>'
+        self._chart.revealed += 1
 
     # Actions
 
@@ -223,11 +235,12 @@ class BatchSizeLab:
     def _work(self, settle=0.0):
         try:
             self._draw()
+            self._save()
             self._stop_asked.wait(settle)
             self._live = TrialProgress(self._draw, self._begun, self._gpu)
             self._draw_detail()
             sweep, estimating = self._prepare()
-            self.series.append(runs.Run(self._label(), sweep, self._limit.value or None))
+            self.series.append(runs.Run(self._settings(), sweep, self._limit.value or None))
             self._estimate(estimating)
             self._doing = sweep
             if not self._stop_asked.is_set():
@@ -278,12 +291,12 @@ class BatchSizeLab:
         except LabkitError as e:
             self._detail.value = f'<div role="alert">No estimate. {html.escape(str(e))}</div>'
 
-    def _label(self):
-        """The label of this run: its limit and settings."""
+    def _settings(self):
+        """The settings of this run, {name: text}: its limit, precision, and the parameters of `train`."""
         limit = format_size(self._limit.value) if self._limit.value else "no limit"
-        settings = [f"{name} {control.value}" for name, control in self._controls.items()]
-        precision = [self._precision.value] if self._precision else []
-        return ", ".join([limit, *precision, *settings])
+        precision = {"precision": self._precision.value} if self._precision else {}
+        given = {f"{name}=": f"{name} {control.value}" for name, control in self._controls.items()}
+        return {"memory limit": limit, **precision, **given}
 
     # Saved output
 
@@ -294,26 +307,45 @@ class BatchSizeLab:
         display(self.widget)
         self._saved = Saved(self)
 
+    def _opened(self, change):
+        """A page shows this lab: another than before has lost what keeps the saved copy up to date."""
+        if change["old"]:
+            self._detail.value = (
+                '<div role="status">This notebook was opened again while its kernel ran on. The copy of this '
+                "lab that is saved in it is as old as that: to renew it, run this cell again.</div>"
+            )
+
     def _save(self):
         saved = getattr(self, "_saved", None)
         if saved:
             saved.update(self)
 
     def plot(self):
-        """The chart of the runs as a figure; None before the first run."""
+        """The chart of the runs as a figure; None before the first trial."""
         from ..show import sweeps
 
-        if not self.series:
+        if not self._keys():
             return None
-        labelled = {f"run {number}: {run.label}": run for number, run in enumerate(self.series, 1)}
+        texts = runs.differences(self.series)
+        labelled = {
+            f"run {number}: {run.result}{' · ' if text else ''}{text}": run
+            for number, (run, text) in enumerate(zip(self.series, texts, strict=True), 1)
+        }
         return sweeps.sweeps(
             {label: run.sweep for label, run in labelled.items()},
             predicted={label: run.predicted for label, run in labelled.items()},
         )
 
     def table(self):
-        """The trials as an HTML table."""
-        return runs.table(self.series)
+        """The trials as an HTML table, and whether there was more to come as it was made."""
+        return runs.table(self.series) + (f"<p>{self._unfinished()}</p>" if self.running else "")
+
+    def _unfinished(self):
+        done = len(self.series[-1].tried) if self.series else 0
+        return (
+            f"Saved at {time.strftime('%H:%M on %Y-%m-%d')}, while a run was going on; trials of it that "
+            f"were done: {done}. What came later is not in this copy: run the cell again."
+        )
 
     def __repr__(self):
         return runs.text(self.series)

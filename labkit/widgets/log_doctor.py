@@ -14,8 +14,8 @@ from .parts.saved import LIVE, Saved, replace_earlier
 
 NOTHING = "Paste an error or a log, or choose a file, and press Explain."
 STYLE = """<style>
-.labkit-explanation { color: var(--jp-ui-font-color1, #222); line-height: 1.5 }
-.labkit-explanation pre { overflow: auto; padding: .4em .8em; background: var(--jp-layout-color2, #eee) }
+.labkit-explanation { color: var(--jp-ui-font-color1, inherit); line-height: 1.5 }
+.labkit-explanation pre { overflow: auto; padding: .4em .8em; background: var(--jp-layout-color2, #8882) }
 </style>"""
 
 

@@ -1,4 +1,4 @@
-"""Each fix of the course is a class: what it changes in a trial, where it cannot, what to write in the code."""
+"""Each fix of the course is a class: what it changes in a trial, where it cannot, and its line of code."""
 
 from .inputs import AsDataset, AsGenerator, AsPyDataset, IntegerTargets, Narrowed, SmallerEvaluation
 from .training import Accumulated, AsGraph, Compiled, Optimizer, Precision, Recomputed, SmallerBatch

@@ -11,8 +11,9 @@ from ...errors import LabkitError
 from ...sizes import MIB, format_size
 
 LIMITS = [step * 2**power for power in range(4, 20) for step in (1, 1.5)]  # MiB: 16, 24, 32, 48, ...
-WIDE = {"description_width": "8.5em"}
-SHAPE = {"width": "30em"}
+WIDE = {"description_width": "8em"}
+SHAPE = {"width": "auto"}  # as wide as its column of the grid
+GRID = {"grid_template_columns": "repeat(auto-fit, minmax(19em, 1fr))", "grid_gap": "0 1em", "width": "100%"}
 SPACINGS = {"× 2": 2.0, "× 1.4": 2**0.5, "even steps": None}
 EVEN_STEPS = 8
 
@@ -92,9 +93,7 @@ def precision():
 
 
 def number_of(name, value, most):
-    return widgets.BoundedIntText(
-        value=value, min=1, max=most, description=name, style=WIDE, layout=widgets.Layout(width="14em")
-    )
+    return widgets.BoundedIntText(value=value, min=1, max=most, description=name, style=WIDE, layout=SHAPE)
 
 
 def checkbox(name, value):

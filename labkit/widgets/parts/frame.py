@@ -31,7 +31,7 @@ def figures_html(outcome):
     if outcome.timeline is not None:
         figures.append(("timeline of the trial", outcome.timeline.plot()))
     return "".join(
-        f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{_base64(figure)}">'
+        f'<img alt="{alt}" style="width:800px; max-width:100%" src="data:image/png;base64,{_base64(figure)}">'
         for alt, figure in figures
     )
 

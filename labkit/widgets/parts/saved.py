@@ -2,12 +2,16 @@
 
 import weakref
 
-# Part of every live lab: while it is in the page, the saved output below it is hidden.
-LIVE = """<style>
-.jp-OutputArea-child:has(.labkit-lab) ~ .jp-OutputArea-child { display: none }
-.output_area:has(.labkit-lab) ~ .output_area { display: none } /* classic Notebook */
-.output_subarea:has(.labkit-lab) ~ .output_subarea { display: none } /* Colab */
-</style><span class="labkit-lab"></span>"""
+# An output of a cell: in JupyterLab and Notebook 7, in classic Notebook, on Colab.
+_OUTPUT = ":is(.jp-OutputArea-child, .output_area, #output-body > *)"
+_HIDDEN = "{ display: none }</style>"
+# Part of every lab. A lab is followed by its saved figure and its saved table, which are hidden while there
+# is something of class labkit-live: its chart, if it has one, so that what cannot be drawn hides nothing.
+_SAVED = f":has(.labkit-saved), :has(+ {_OUTPUT} .labkit-saved)"
+HIDE_SAVED = f"<style>{_OUTPUT}:has(.labkit-live) ~ {_OUTPUT}:is({_SAVED}) {_HIDDEN}"
+LIVE = f'{HIDE_SAVED}<span class="labkit-live"></span>'
+# Part of the saved table: without a kernel, the lab is only an error message.
+_HIDE_DEAD = f"<style>{_OUTPUT}:has(+ {_OUTPUT} + {_OUTPUT} .labkit-saved):not(:has(.labkit-live)) {_HIDDEN}"
 _labs_by_cell = weakref.WeakValueDictionary()
 
 
@@ -46,15 +50,7 @@ class Saved:
         self._show(lab, "update")
 
     def _show(self, lab, how):
-        figure, table = _bundles(lab)
-        getattr(self._figure, how)(figure, raw=True)
-        getattr(self._table, how)(table, raw=True)
-
-
-def _bundles(lab):
-    """The MIME bundles of the figure and of the table."""
-    text, figure = repr(lab), lab.plot()
-    bundle = {"text/plain": text}
-    if figure is not None:
-        bundle["image/png"] = figure._repr_png_()
-    return bundle, {"text/plain": text, "text/html": lab.table()}
+        figure, table = lab.plot(), f'{_HIDE_DEAD}<div class="labkit-saved">{lab.table()}</div>'
+        picture, size = ({"text/plain": ""}, {}) if figure is None else figure._repr_mimebundle_()
+        getattr(self._figure, how)(picture, metadata=size, raw=True)
+        getattr(self._table, how)({"text/plain": repr(lab), "text/html": table}, raw=True)
