@@ -331,7 +331,8 @@ def _sample_of(failure, large):
             break
         counts = [round(size / sample) for size in large]
         multiples = all(abs(size - count * sample) < 256 for size, count in zip(large, counts, strict=True))
-        if multiples and min(counts) > 4 * rows and any(n % rows for n in counts):
+        whole_batches = sum(n % rows == 0 for n in counts)  # as feature maps hold
+        if multiples and min(counts) > 4 * rows and 2 * whole_batches < len(counts):
             return sample
     return None
 
@@ -342,6 +343,7 @@ def buffered_samples(failure):
     A loop over time steps keeps as many alike, but there the op has a path.
     """
     count, size = failure.most_equal
-    in_layer = "/" in (failure.op or "") or is_of_weights(failure)
-    full = count >= 200 and count * size > 0.5 * failure.used_bytes
-    return (count, size) if full and not in_layer and not failure.held_by_category else None
+    in_layer = "/" in (failure.op or "") or is_of_weights(failure) or failure.on_gpu
+    known = failure.requested_bytes is not None and not failure.held_by_category
+    full = count >= 200 and size <= 4 * MIB and count * size > 0.5 * failure.used_bytes
+    return (count, size) if full and known and not in_layer else None

@@ -195,7 +195,8 @@ FORMS = (
     (
         "proto",
         "2GB|2147483647|2147483648",
-        r"(?:larger than|maximum protobuf size of|exceeds?(?: the)?(?: maximum)?|bigger than)[^.]{0,40}"
+        r"(?:SavedModel )?(?:larger than|maximum protobuf size of|exceeds?(?: the)?(?: maximum)?"
+        r"|bigger than)[^.]{0,40}"
         r"(?:2 ?GB|214748364[78])",
     ),
     ("tenth", "exceeds 10% of", r"Allocation of (?P<bytes>\d{1,20}) exceeds 10% of"),
