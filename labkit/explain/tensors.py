@@ -77,16 +77,17 @@ def is_kernel(shape):
             return inputs >= 8 and sides[0] > 1  # depthwise
         large_maps = inputs == outputs and sides[0] <= 2 and inputs > 2048
         return max(inputs, outputs) >= 16 and outputs >= 8 and not large_maps
-    if len(shape) == 4 and set(sides) in ({1, 3}, {1, 5}, {1, 7}):
+    if len(shape) == 4 and set(sides) == {1, 7}:
         return min(inputs, outputs) >= 16  # one side at a time, as in Inception
     return _is_turned(shape)
 
 
 def _is_turned(shape):
-    channels, sides = shape[:2], shape[2:]
-    return (
-        len(set(sides)) == 1 and sides[0] in (3, 5, 7, 9, 11) and min(channels) >= 3 and max(channels) >= 16
-    )
+    """In cuDNN's order; maps of 5 or 7 pixels a side are so common that only images' kernels count there."""
+    (outputs, inputs), sides = shape[:2], shape[2:]
+    if len(set(sides)) != 1 or outputs < 16:
+        return False
+    return sides[0] == 3 and inputs >= 3 or sides[0] in (5, 7, 11) and inputs in (1, 3)
 
 
 def is_turned(shape):

@@ -323,7 +323,7 @@ MAKES_SLOTS = _words(
     "optimizer.step|torch/optim"
 )
 PREDICTS = _words("in predict|def predict|.predict(")
-EVALUATES = _words("in evaluate|def evaluate|.evaluate(|test_function|test_step|.eval(|test_on_batch")
+EVALUATES = _words("in evaluate|.evaluate(|test_function|test_step|.eval(|test_on_batch")
 SPLITS = _words("validation_split=|train_validation_split")
 ONE_HOT = _words("to_categorical|one_hot|get_dummies|np.eye|OneHotEncoder|onehot")
 DENSE = _words("toarray|todense|sparse=False|sparse_output=False")
