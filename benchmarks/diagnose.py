@@ -133,8 +133,7 @@ def fill(file, text):
 
 
 def speed(report):
-    size = LONG_BYTES // 10**6
-    report(f"Logs of {size} MB, a second of CPU time (target: 50 MB, in memory that does not grow)")
+    report(f"Logs of {LONG_BYTES // 10**6} MB, by CPU time (target: 50 MB/s, in memory that does not grow)")
     report(f"{'':32}{'MB/s':>7}{'grew by':>12}  cause")
     for name, write in long_logs():
         with tempfile.NamedTemporaryFile(suffix=".log") as file:

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import labkit
-from labkit.explain import causes
-from labkit.logs import dumptext, messages, reader
+from labkit.explain import causes, tensors
+from labkit.logs import dumptext, forms, messages, reader, xlatext
 from labkit.record import opnames
 
 try:
@@ -173,8 +173,11 @@ def _told(log):
 
 
 def patterns():
-    for module in (dumptext, opnames, reader, messages):
+    for module in (dumptext, opnames, reader, messages, xlatext, tensors):
         yield from ((module.__name__, pattern) for pattern in patterns_of(module))
+    others = [forms.WORDING, forms.NO_WORDING, *(pattern for _, pattern in messages._MORE)]
+    for pattern in others + [pattern for _, pattern, _ in forms.NO_MEMORY]:
+        yield "forms", re.compile(pattern)
     for name, _, pattern in messages.compiled_forms():
         yield name, pattern
 

@@ -132,7 +132,7 @@ def _memory_taken_before_start(failure):
 
 def _array_copied_to_device(failure):
     limit, largest = failure.limit_bytes, failure.largest_chunk_bytes
-    if failure.kind == "proto" and not failure.has_words("model.save", "saved_model", "savedmodel"):
+    if failure.kind == "proto":
         return CERTAIN, ["A whole array was to become a constant of the graph, which can hold at most 2 GB."]
     if failure.crashed and (failure.requested_bytes or limit or 0) > MIB:
         return CERTAIN, [

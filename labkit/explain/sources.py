@@ -219,7 +219,9 @@ def _of_log(log):
     failure = _subject(log)
     if failure is None or _is_only_warned(log):
         return _of_no_failure(log)
-    if failure.kind == "proto" and failure.marks & {"model.save", "saved_model"}:
+    if failure.kind == "proto" and (
+        "SavedModel" in failure.quote or failure.marks & {"model.save", "saved_model"}
+    ):
         said = (
             "A model was saved, and the format holds at most 2 GB: no memory ran out. Save the weights alone"
         )

@@ -77,16 +77,17 @@ def is_kernel(shape):
             return inputs >= 8 and sides[0] > 1  # depthwise
         large_maps = inputs == outputs and sides[0] <= 2 and inputs > 2048
         return max(inputs, outputs) >= 16 and outputs >= 8 and not large_maps
-    if len(shape) == 4 and set(sides) in ({1, 3}, {1, 5}, {1, 7}):
+    if len(shape) == 4 and set(sides) == {1, 7}:
         return min(inputs, outputs) >= 16  # one side at a time, as in Inception
     return _is_turned(shape)
 
 
 def _is_turned(shape):
-    channels, sides = shape[:2], shape[2:]
-    return (
-        len(set(sides)) == 1 and sides[0] in (3, 5, 7, 9, 11) and min(channels) >= 3 and max(channels) >= 16
-    )
+    """In cuDNN's order; maps of 5 or 7 pixels a side are so common that only images' kernels count there."""
+    (outputs, inputs), sides = shape[:2], shape[2:]
+    if len(set(sides)) != 1 or outputs < 16:
+        return False
+    return sides[0] == 3 and inputs >= 3 or sides[0] in (5, 7, 11) and inputs in (1, 3)
 
 
 def is_turned(shape):
@@ -331,7 +332,8 @@ def _sample_of(failure, large):
             break
         counts = [round(size / sample) for size in large]
         multiples = all(abs(size - count * sample) < 256 for size, count in zip(large, counts, strict=True))
-        if multiples and min(counts) > 4 * rows and any(n % rows for n in counts):
+        whole_batches = sum(n % rows == 0 for n in counts)  # as feature maps hold
+        if multiples and min(counts) > 4 * rows and 2 * whole_batches < len(counts):
             return sample
     return None
 
@@ -342,6 +344,7 @@ def buffered_samples(failure):
     A loop over time steps keeps as many alike, but there the op has a path.
     """
     count, size = failure.most_equal
-    in_layer = "/" in (failure.op or "") or is_of_weights(failure)
-    full = count >= 200 and count * size > 0.5 * failure.used_bytes
-    return (count, size) if full and not in_layer and not failure.held_by_category else None
+    in_layer = "/" in (failure.op or "") or is_of_weights(failure) or failure.on_gpu
+    known = failure.requested_bytes is not None and not failure.held_by_category
+    full = count >= 200 and size <= 4 * MIB and count * size > 0.5 * failure.used_bytes
+    return (count, size) if full and known and not in_layer else None

@@ -9,7 +9,9 @@ from collections import Counter
 from .dumpfile import Chunk, MemoryMap
 
 MOST_CHUNKS = 200_000  # in one dump: 20 MB of text
-_CHUNK = re.compile(r"(InUse|Free|Chunk) {1,2}at (?:0x)?([0-9a-f]{1,16}) of size (\d{1,18})")
+_CHUNK = re.compile(
+    r"(InUse|Free|Chunk) {1,2}at (?:0x)?([0-9a-fA-F]{1,16})(?: next \d{1,20})? of size (\d{1,18})"
+)
 _STAT = re.compile(
     r"^(?:.{0,200}\bStats:)?\s*(Limit|InUse|MaxInUse|LargestFreeBlock):\s+([\d.]{1,25}\s?[KMGT]?i?B?)\s*$"
 )
@@ -32,6 +34,7 @@ NEEDLES = (
     "Sum Total of in-use",
     "memory_limit_:",
     "Limit: ",
+    "] Stats:",
     "InUse: ",
     "LargestFreeBlock: ",
     "****",
@@ -146,6 +149,8 @@ class TextDump:
 
 def is_inside(line):
     """Whether the line can only come from a dump: a text may begin in the middle of one."""
+    if "] Stats:" in line or line.startswith("Limit: "):
+        return True
     if not any(piece in line for piece in (" of size ", "memory_limit_: ", "Sum Total", "] *", "] _")):
         return False
     return any(pattern.search(line) for pattern in (_CHUNK, _ALIKE, _POOL, _SUM, _STARS))

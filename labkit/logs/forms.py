@@ -195,7 +195,8 @@ FORMS = (
     (
         "proto",
         "2GB|2147483647|2147483648",
-        r"(?:larger than|maximum protobuf size of|exceeds?(?: the)?(?: maximum)?|bigger than)[^.]{0,40}"
+        r"(?:SavedModel )?(?:larger than|maximum protobuf size of|exceeds?(?: the)?(?: maximum)?"
+        r"|bigger than)[^.]{0,40}"
         r"(?:2 ?GB|214748364[78])",
     ),
     ("tenth", "exceeds 10% of", r"Allocation of (?P<bytes>\d{1,20}) exceeds 10% of"),
@@ -322,7 +323,7 @@ MAKES_SLOTS = _words(
     "optimizer.step|torch/optim"
 )
 PREDICTS = _words("in predict|def predict|.predict(")
-EVALUATES = _words("in evaluate|def evaluate|.evaluate(|test_function|test_step|.eval(|test_on_batch")
+EVALUATES = _words("in evaluate|.evaluate(|test_function|test_step|.eval(|test_on_batch")
 SPLITS = _words("validation_split=|train_validation_split")
 ONE_HOT = _words("to_categorical|one_hot|get_dummies|np.eye|OneHotEncoder|onehot")
 DENSE = _words("toarray|todense|sparse=False|sparse_output=False")

@@ -36,8 +36,10 @@ _MORE = (  # what stands beside the size that was asked for: PyTorch's and Thean
     ("unused_bytes", r"([\d.]{1,12} ?[KMGT]i?B) is reserved by PyTorch but unallocated"),
     ("pool_bytes", r"([\d.]{1,12} ?[KMGT]i?B) reserved in total by PyTorch"),
     ("unused_bytes", r"; ([\d.]{1,12} ?[KMGT]i?B) cached"),
+    ("allocated_bytes", r"([\d.]{1,12} ?[KMGT]i?B) is allocated by PyTorch"),
     ("others_bytes", r"Process \d{1,9} has ([\d.]{1,12} ?[KMGT]i?B) memory in use"),
 )
+_OWN_CONTEXT = 2**30  # bytes that CUDA itself takes for a process, at most
 _NEVER = 2**44  # bytes, 16 TiB: no device has that, the size itself is wrong
 
 _CHATTER = re.compile(
@@ -129,8 +131,20 @@ def _fields(kind, groups, text):
         found = _compiled(pattern).search(text)
         if found and fields.get(name) is None:
             fields[name] = dumptext.size(found[1])
+    if kind == "torch":
+        _tell_processes_apart(fields)
     fields["is_overflow"] = (fields.get("requested_bytes") or 0) >= _NEVER
     return fields
+
+
+def _tell_processes_apart(fields):
+    """In a container PyTorch does not know itself, and tells of its own process by number, as of another."""
+    allocated, process = fields.pop("allocated_bytes", None), fields.get("others_bytes")
+    if process and fields.get("in_use_bytes") is None:
+        own = (allocated or process) + (fields.get("unused_bytes") or 0)
+        is_other = process - own > 0.25 * (fields.get("limit_bytes") or process) + _OWN_CONTEXT
+        fields["in_use_bytes"] = allocated if is_other else process
+        fields["others_bytes"] = process - own if is_other else None
 
 
 def is_tensorflow_chatter(line):
