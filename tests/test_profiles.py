@@ -160,6 +160,28 @@ def test_steps_are_those_that_the_profile_marks(tmp_path):
     assert timeline.during(2).by_category()["activations"] == sum(STEP.values())
 
 
+def test_a_profile_that_begins_within_a_marked_step_has_the_steps_that_it_shows(tmp_path):
+    allocator = trained(steps=3)
+    third = 10**6 * len(allocator.events) // 3
+    plane = host(allocator)
+    plane.line("python", [(third + 10**5, third, "train", {"step_num": 3})])
+    timeline = labkit.read_profile(written(tmp_path / "x.xplane.pb", plane))
+    assert timeline.covers == "whole steps 1 to 3"
+    assert any("Not all steps are marked" in note for note in timeline.notes)
+    for number in (1, 2, 3):
+        assert timeline.during(number).by_category()["activations"] == sum(STEP.values())
+
+
+def test_a_marked_step_of_several_backward_passes_is_one(tmp_path):
+    allocator = trained(steps=4)
+    half = 10**6 * len(allocator.events) // 2
+    plane = host(allocator)
+    plane.line("python", [(10**5 + n * half, half, "train", {"step_num": n + 1}) for n in range(2)])
+    timeline = labkit.read_profile(written(tmp_path / "x.xplane.pb", plane))
+    assert timeline.covers == "whole steps 1 to 2"
+    assert timeline.during(1).events == timeline.during(2).events == len(allocator.events) // 2
+
+
 @given(
     layers=st.lists(st.integers(2**16, 2**23), min_size=2, max_size=6),
     steps=st.integers(2, 5),
