@@ -75,7 +75,7 @@ def test_a_shape_that_is_not_known_is_none(tmp_path):
 
 
 @given(seed=st.integers(0, 2**32), held=st.integers(0, 10), form=st.sampled_from(FORMS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_events_in_any_order_and_on_any_thread_give_what_the_allocator_counted(
     tmp_path_factory, seed, held, form
 ):
