@@ -126,6 +126,7 @@ class Recorder:
             source="",
             starts=[],
             backward_at=[],
+            backward_to=[],
             covers="",
             notes=[],
             widest_sum_bytes=widest_sum_bytes(),

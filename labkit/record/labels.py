@@ -149,12 +149,9 @@ class Labels:
         """Places of the backward pass's allocations, without those that a profile shows before it begins."""
         if not self._record.source:
             return begin
-        starts, ends = (
-            np.array(self._record.backward_at, dtype=int),
-            np.array([*self._record.steps, self._events]),
-        )
-        stops = np.append(ends[np.searchsorted(ends[:-1], starts, side="right")], -1)  # the last, of no start
-        return begin[begin <= stops[np.searchsorted(starts, begin, side="right") - 1]]
+        starts = np.array(self._record.backward_at, dtype=int)
+        ends = np.array([*self._record.backward_to, -1])  # the last, of no start
+        return begin[begin <= ends[np.searchsorted(starts, begin, side="right") - 1]]
 
     def _in_backward(self, backward):
         """Which allocations come after the first of the backward pass in their step, as a boolean array."""

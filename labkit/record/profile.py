@@ -159,7 +159,8 @@ def _completed(record, marks):
         optimizers=optimizers,
         starts=steps.starts,
         steps=steps.ends,
-        backward_at=steps.backward,
+        backward_at=[first for first, _ in steps.backward],
+        backward_to=[last for _, last in steps.backward],
         covers=steps.covers,
         notes=[*record.notes, *steps.notes],
     )

@@ -88,7 +88,7 @@ class Record:
     pool_bytes     bytes that the allocator may hand out in all, None if unknown
     source         name of the profile file, "" for a trial's own
     starts         of a profile: places at which its whole steps began
-    backward_at    of a profile: places at which the backward pass of each step began
+    backward_at, backward_to   of a profile: places at which each backward pass began and ended
     covers, notes  of a profile: what it covers, in words, and sentences on what it does not say
     others         {device: Record} of the other devices of the same profile or trial
     """
@@ -118,6 +118,7 @@ class Record:
     source: str = ""
     starts: list = field(default_factory=list)
     backward_at: list = field(default_factory=list)
+    backward_to: list = field(default_factory=list)
     covers: str = ""
     notes: list = field(default_factory=list)
     others: dict = field(default_factory=dict)

@@ -68,7 +68,7 @@ def divide_blocks(record):
             "events": record.events + int(added.sum()),
             **{
                 name: [place + int(shift[place]) for place in getattr(record, name)]
-                for name in ("steps", "snapshots_at", "starts", "backward_at")
+                for name in ("steps", "snapshots_at", "starts", "backward_at", "backward_to")
             },
             "seconds": np.insert(seconds, positions, seconds[np.minimum(positions, len(seconds) - 1)]),
         }
@@ -91,6 +91,7 @@ def record_of_block(record, program):
         snapshots_at=[],
         starts=[],
         backward_at=[],
+        backward_to=[],
         seconds=np.zeros(2),
         programs=[program],
     )

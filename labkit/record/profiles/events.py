@@ -69,7 +69,8 @@ def in_order(events):
 
     def chain(first):
         event = head[first]
-        return _longest(in_use(event), _without(head, first), live, {address(event): is_allocation(event)})
+        changed = {address(event): is_allocation(event)}
+        return [first, *_longest(in_use(event), _without(head, first), live, changed)]
 
     first = max(range(min(_AHEAD, len(head))), key=lambda first: _worth(chain(first)))
     return _chained(events[first], _without(events, first), live)

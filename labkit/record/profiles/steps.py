@@ -17,8 +17,9 @@ EARLY = "Where it ends is told by names: an op of the backward pass that waits f
 
 
 class Steps(NamedTuple):
-    """Places in the order of events: where each whole step begins and ends, and its backward pass begins.
+    """Places in the order of events: where each whole step begins and ends.
 
+    backward  [(first place, last place)] of each backward pass, of parts of steps too
     covers   what the record covers, in words
     notes    sentences on what is in doubt
     """
@@ -38,19 +39,19 @@ def steps_of(record, spans, marks, kinds):
     kinds     of the allocations' ops: "forward", "backward", "update" or another, an array
     """
     columns = record.allocations
-    numbers, notes = list(range(1, len(spans) + 1)), []
+    notes = []
     if not spans:
         spans, numbers = _marked(marks, record.seconds * 1e12)
-    if spans and numbers != list(range(1, len(spans) + 1)):
-        notes = [f"By their own number, {_counted(numbers)} of the training."]
-    elif not spans:
         lasting = np.where(columns["temp"] == 0, kinds, "")  # scratch memory differs from step to step
-        spans = _repeated(_flow(record, lasting), record, lasting)
-        if spans:
-            notes = ["The profile does not mark steps: they are told apart by ops that come again."]
+        repeated = _repeated(_flow(record, lasting), record, lasting)
+        within = sum(any(a <= (c + d) / 2 < b for a, b in spans) for c, d in repeated)
+        if len(repeated) > len(spans) >= within:  # it may begin or end within a step that it marks
+            spans = repeated
+            notes = ["Not all steps are marked in the profile: they are told apart by ops that come again."]
+        elif numbers != list(range(1, len(spans) + 1)):
+            notes = [f"By their own number, {_counted(numbers)} of the training."]
     flow = _flow(record, kinds)
-    segments = spans or [(0, record.events)]
-    backward = [start for start in (_turn(flow, *segment) for segment in segments) if start is not None]
+    backward = [found for found in (_backward(flow, *part) for part in _parts(spans, record.events)) if found]
     if spans:
         covers = f"whole step{'s 1 to ' if len(spans) > 1 else ' '}{len(spans)}"
     else:
@@ -93,12 +94,17 @@ def _flow(record, kinds):
     return np.cumsum(change[:-1])
 
 
-def _turn(flow, start, end):
-    """Where the backward pass begins in a step: from there on it allocates more than the forward pass."""
-    if end <= start:
-        return None
+def _parts(spans, events):
+    """[(start, end)] of the whole steps, and of what lies between them and at either end."""
+    edges = [0, *(edge for span in spans for edge in span), events]
+    return [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if a < b]
+
+
+def _backward(flow, start, end):
+    """(first, last place) of the backward pass in a step: from there on it allocates more than the forward
+    pass. None if there is none."""
     turn = start + int(flow[start:end].argmax()) + 1
-    return turn if turn < end and flow[end - 1] < flow[turn - 1] else None
+    return (turn, end) if turn < end and flow[end - 1] < flow[turn - 1] else None
 
 
 def _repeated(flow, record, kinds):

@@ -22,14 +22,19 @@ def scan(data, part):
     """
     start, end = _bounds(part)
     while start < end:
-        tag, start = varint(data, start, end)
+        tag, start = (
+            data[start],
+            start + 1,
+        )  # most integers are of a single byte: a call for each would be slow
+        if tag > 127:
+            tag, start = varint(data, start - 1, end)
         kind, number = tag & 7, tag >> 3
-        if kind == _VARINT:
-            value, start = varint(data, start, end)
-        elif kind == _TEXT:
-            length, start = varint(data, start, end)
-            value = slice(start, start + length)
-            start += length
+        if kind in (_VARINT, _TEXT):
+            value, start = (data[start], start + 1) if start < end else varint(data, start, end)
+            if value > 127:
+                value, start = varint(data, start - 1, end)
+            if kind == _TEXT:
+                value, start = slice(start, start + value), start + value
         elif kind in (_FIXED64, _FIXED32):
             length = 8 if kind == _FIXED64 else 4
             value = int.from_bytes(data[start : start + length], "little")

@@ -19,6 +19,8 @@ _EVENT_METADATA = {
 }
 _ENCODED = re.compile(r"(\w+)=((?:\[[^\]]*\]|[^,\[])*)")
 STEP = "step_num"
+SMALL = 5  # bytes of a stat with a small number
+UNNEEDED = ("fragmentation", "peak_bytes_in_use", "id", "group_id")
 
 
 class Event(NamedTuple):
@@ -50,7 +52,7 @@ class Plane:
     """
 
     def __init__(self, data, part):
-        self._data, self._lines, self._stat_parts = data, [], []
+        self._data, self._lines, self._stat_parts, self._known = data, [], [], {}
         self.name, self.event_metadata, self._texts = "", {}, {}
         for number, value in wire.scan(data, part):
             if number == 2:
@@ -64,8 +66,10 @@ class Plane:
                 name = {1: ("id", int), 2: ("name", str)}
                 entry = wire.decode(data, {1: ("key", int), 2: ("value", name)}, value)
                 self._texts[entry.key] = entry.value.name
-            elif number == 6:
+            elif number == 6 and isinstance(value, slice):
                 self._stat_parts.append(value)
+        # How the stats begin that nothing here needs: an event has several of them.
+        self._idle = {bytes([8, n]) for n, name in self._texts.items() if name in UNNEEDED and 0 < n < 128}
 
     @property
     def stats(self):
@@ -114,7 +118,7 @@ class Plane:
         for number, value in wire.scan(self._data, part):
             if number == 1:
                 kind = value
-            elif number == 4:
+            elif number == 4 and isinstance(value, slice):
                 stats.append(value)
             elif number in (2, 3) and isinstance(value, int):
                 offset, lasts = (wire.signed(value), lasts) if number == 2 else (offset, wire.signed(value))
@@ -124,10 +128,20 @@ class Plane:
         return Event(began * 1000 + offset, lasts, name, line, values | self._stats(stats))
 
     def _stats(self, parts):
-        return dict(self._stat(part) for part in parts)
+        data, idle = self._data, self._idle
+        return dict(self._stat(part) for part in parts if data[part][:2] not in idle)
 
     def _stat(self, part):
-        """(name, value) of a stat."""
+        """(name, value) of a stat. Most come again and again: texts and small numbers are decoded once."""
+        encoded = self._data[part]
+        known = self._known.get(encoded)
+        if known is None:
+            known = self._decoded(part)
+            if isinstance(known[1], str) or len(encoded) <= SMALL:
+                self._known[encoded] = known
+        return known
+
+    def _decoded(self, part):
         data, name, result = self._data, "", 0
         for number, value in wire.scan(data, part):
             if number == 1:
@@ -147,13 +161,16 @@ def _double(bits):
 
 def number(stats, *names):
     """The first of these stats as an integer, however it is written; 0 if there is none."""
-    for value in (stats[name] for name in names if name in stats):
+    for name in names:
+        value = stats.get(name)
+        if type(value) is int:
+            return value
         if isinstance(value, str):
             try:
                 value = int(value, 0)
             except ValueError:
                 continue
-        if isinstance(value, (int, float)) and value == value and abs(value) < 1 << 64:
+        if value is not None and value == value and abs(value) < 1 << 64:
             return wire.signed(int(value))
     return 0
 
