@@ -17,7 +17,7 @@ LOCKS = {
     "kaggle": ["requirements-colab.lock", "requirements-kaggle.lock"],
 }
 PYTHONS = {"colab": (3, 13), "kaggle": (3, 12)}
-OWN, MISSING = "keras-memory-labkit", "jedi"  # IPython 7.34 asks for jedi; Colab has it not, and needs it not
+OWN, MISSING = "keras-memory-labkit", "jedi"  # which IPython 7.34 asks for, and Colab leaves out
 TESTS = [f"tests/test_{name}.py" for name in ("setup", "magics", "widgets", "run", "selfcheck", "classic")]
 LESSON = ["--nbval-lax", "--nbval-cell-timeout=300"]
 

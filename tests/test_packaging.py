@@ -111,7 +111,6 @@ def test_colab_and_kaggle_have_what_labkit_needs(over):
     """So that their set-up cells can install it alone; make test-colab asks pip."""
     versions = locked("requirements-colab.lock", "3.13")
     for lock in over:
-        assert locked(lock, "3.12").keys() <= versions.keys()
         versions |= locked(lock, "3.12")
     for text in PROJECT["dependencies"]:
         wanted = Requirement(text)

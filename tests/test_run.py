@@ -1,16 +1,20 @@
 """Real trials: every way to end, as its outcome tells it."""
 
 import os
+import pickle
 import signal
 import threading
 import time
+import types
 
+import cloudpickle
 import numpy as np
 import psutil
 import pytest
 
 import labkit
 from labkit import plots
+from labkit.trials.code import pickled
 
 MIB = 2**20
 
@@ -215,6 +219,29 @@ def test_other_ends(code, status, kind, said):
     assert (outcome.status, outcome.error.type) == (status, kind)
     assert said in str(outcome.error)
     assert not outcome.ok
+
+
+def test_code_keeps_the_name_of_its_file(monkeypatch):
+    """Also with cloudpickle 3.1.3, which writes another name, as the reducer here does."""
+    reduce = cloudpickle.Pickler.dispatch_table[types.CodeType]
+
+    def nameless(code):
+        make, parts = reduce(code)
+        return make, tuple("<dynamic-code>" if part == code.co_filename else part for part in parts)
+
+    monkeypatch.setitem(cloudpickle.Pickler._dispatch_table, types.CodeType, nameless)
+
+    def outer():
+        class Inner:
+            def method(self):
+                return lambda: self
+
+        return Inner
+
+    assert pickle.loads(cloudpickle.dumps(outer)).__code__.co_filename == "<dynamic-code>"
+    found = pickle.loads(pickled(outer))
+    method = pickle.loads(pickled(found().method))
+    assert {found.__code__.co_filename, method.__code__.co_filename} == {__file__}
 
 
 def test_autograph_finds_the_source_of_what_it_traces():

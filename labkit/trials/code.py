@@ -1,8 +1,11 @@
 """The reader's code on its way to the process of a trial: checked and pickled, once for many trials."""
 
+import collections
 import functools
 import inspect
+import io
 import linecache
+import types
 
 import cloudpickle
 
@@ -87,12 +90,27 @@ class WithPrecision:
 def pickled(value):
     """The bytes of a value for another process. Raises LabkitError if it cannot be pickled."""
     try:
-        return cloudpickle.dumps(value)
+        written = io.BytesIO()
+        _Pickler(written).dump(value)
+        return written.getvalue()
     except Exception as e:
         raise LabkitError(
             f"`train` cannot be sent to another process: {e}. Create what it needs inside the "
             "function, or pass it as a parameter that can be pickled."
         ) from e
+
+
+def _reduced(code):
+    """How cloudpickle reduces code, but with the name of its file, for which 3.1.3 writes "<dynamic-code>".
+
+    Tracebacks and AutoGraph find the source by it.
+    """
+    make, parts = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    return make, tuple(code.co_filename if part == "<dynamic-code>" else part for part in parts)
+
+
+class _Pickler(cloudpickle.Pickler):
+    dispatch_table = collections.ChainMap({types.CodeType: _reduced}, cloudpickle.Pickler.dispatch_table)
 
 
 def _signature(function):
