@@ -69,7 +69,7 @@ def server(tmp_path_factory):
     wait_for(lambda: answers(address), 60)
     yield address, mark
     process.terminate()
-    process.wait(30)
+    process.wait(120)
 
 
 def answers(address):

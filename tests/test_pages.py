@@ -323,6 +323,7 @@ def lab_runs():
 
 
 LAB = """<!DOCTYPE html><meta charset="utf-8"><style>%s body { background: #fff }
+    :root { --jp-ui-font-color1: #222; --jp-layout-color0: #fff } /* as ipywidgets 7 says */
     @media (prefers-color-scheme: dark) { body { background: #1b1b1b; color: #eee } }</style>
     <main></main><script type="module">%s
     const state = { kind: "trials", chosen: 0, data: %s };
