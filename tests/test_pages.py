@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import random
 import re
 
 import pytest
@@ -290,6 +291,25 @@ def test_without_scripts_a_page_has_the_picture_and_the_table(browser, tmp_path)
     context.close()
 
 
+def test_sizes_and_ticks_are_those_of_python(browser):
+    def computed(expression, given):
+        code = pages.script().replace("export default { render };", "")
+        body = f"{code} return given.map((one) => {expression});"
+        return page.evaluate("([body, given]) => new Function('given', body)(given)", [body, given])
+
+    page, numbers = browser.new_page(), random.Random(1)
+    sizes = [0, 1, 999, 1023, 1024, 1023 * 1024, 2**20 - 1, 2**30, 999.4 * 2**20, 999.6 * 2**30, 2**45]
+    sizes += [int(2 ** (45 * numbers.random())) for _ in range(500)]
+    assert computed("formatSize(one)", sizes) == [labkit.format_size(size) for size in sizes]
+    tops = [0.001, 1, 2.6, 7, 18, 1023.9, *(10 ** (6 * numbers.random()) for _ in range(200))]
+    ticks = computed("roundSteps(one).map((tick) => [tick, formatNumber(tick)])", tops)
+    for top, marked in zip(tops, ticks, strict=True):
+        step, last = marked[1][0], marked[-1][0]
+        assert 3 <= len(marked) <= 7 and last <= top * (1 + 1e-9) < last + 1.001 * step
+        assert all(float(text.replace(",", "")) == pytest.approx(tick) for tick, text in marked)
+    page.close()
+
+
 # The chart of a lab
 
 
@@ -323,6 +343,7 @@ def lab_runs():
 
 
 LAB = """<!DOCTYPE html><meta charset="utf-8"><style>%s body { background: #fff }
+    :root { --jp-ui-font-color1: #222; --jp-layout-color0: #fff } /* as ipywidgets 7 says */
     @media (prefers-color-scheme: dark) { body { background: #1b1b1b; color: #eee } }</style>
     <main></main><script type="module">%s
     const state = { kind: "trials", chosen: 0, data: %s };

@@ -12,7 +12,7 @@ from ..errors import LabkitError
 from ..sizes import format_size
 from .parts.frame import Box
 from .parts.progress import STYLE, bar
-from .parts.saved import replace_earlier
+from .parts.saved import LIVE, Saved, replace_earlier
 
 
 class MemoryGauge:
@@ -29,7 +29,7 @@ class MemoryGauge:
         if not seconds >= 0.2:
             raise LabkitError(f"seconds={seconds!r}: give at least 0.2, five updates a second.")
         self._shown = widgets.HTML()
-        self.widget = Box([self._shown])
+        self.widget = Box([widgets.HTML(LIVE), self._shown])
         device = machine.device()
         self._gpu = device.memory_bytes if device.kind == "gpu" else None
         self._seconds, self._closed = seconds, threading.Event()
@@ -64,11 +64,19 @@ class MemoryGauge:
             bars.append(bar("TensorFlow", current, max(peak, 1), text))
         self._shown.value = STYLE + f'<div class="labkit-gauge">{"".join(bars)}</div>'
 
+    def plot(self):
+        """None: what a notebook keeps of a gauge is a sentence."""
+
+    def table(self):
+        """What was held as the gauge was shown, as HTML."""
+        return f"<p>As this cell was run, {self}. Run it again to follow that live.</p>"
+
     def _ipython_display_(self):
         from IPython.display import display
 
         replace_earlier(self)
         display(self.widget)
+        Saved(self)
 
     def __repr__(self):
         return f"this notebook and its trials hold {format_size(_held())} of host memory"

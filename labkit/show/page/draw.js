@@ -159,7 +159,9 @@ function frame(el, kind, draw) {
     waiting = requestAnimationFrame(() => root.clientWidth > 0 && draw());
   };
   const dress = () => {
-    root.dataset.theme = isDark(el) ? "dark" : "light";
+    // JupyterLab's colours may be defined elsewhere too, by ipywidgets, as if every page were light.
+    const themed = document.body.dataset.jpThemeLight !== undefined;
+    root.dataset.theme = themed ? "jupyterlab" : isDark(el) ? "dark" : "light";
     redraw();
   };
   let width = 0;
@@ -169,15 +171,15 @@ function frame(el, kind, draw) {
     dress();
   });
   sized.observe(el);
-  const themed = new MutationObserver(dress);
-  for (const node of [document.documentElement, document.body]) themed.observe(node, { attributes: true });
+  const watched = new MutationObserver(dress);
+  for (const node of [document.documentElement, document.body]) watched.observe(node, { attributes: true });
   const preference = matchMedia("(prefers-color-scheme: dark)");
   preference.addEventListener("change", dress);
   dress();
   const close = () => {
     cancelAnimationFrame(waiting);
     sized.disconnect();
-    themed.disconnect();
+    watched.disconnect();
     preference.removeEventListener("change", dress);
   };
   return { root, redraw, close };

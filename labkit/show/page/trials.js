@@ -126,9 +126,12 @@ class TrialsPanel {
   limits() {
     if (this.name !== "peak") return;
     const { left, right } = this.area;
-    for (const limit of this.chart.data.limits) {
-      const y = this.y(limit);
+    const lines = this.chart.data.limits.map((limit) => [limit, this.y(limit)]);
+    for (const [, y] of lines) {
       this.svg.append(shape("line", { class: "labkit-limit", x1: left, x2: right, y1: y, y2: y }));
+      this.labels.reserve(left, y - 1, right, y + 1);
+    }
+    for (const [limit, y] of lines) {
       this.labels.write(`limit ${formatSize(limit)}`, besideLine(y, left, right, this.labels.size), { class: "labkit-note" });
     }
   }
@@ -136,7 +139,9 @@ class TrialsPanel {
   // How a trial ended beside its cross, where there is room: the tooltip says it in any case.
   failures() {
     const { size } = this.labels;
-    for (const { x, y, trial } of this.points.filter((point) => point.failed)) {
+    const failed = this.points.filter((point) => point.failed);
+    const alike = (one, other) => Math.hypot(one.x - other.x, one.y - other.y) < NEAR && one.trial.ended === other.trial.ended;
+    for (const { x, y, trial } of failed.filter((one, n) => failed.findIndex((other) => alike(one, other)) === n)) {
       const places = [1.6, 2.8, 4, -0.9, -2.1].flatMap((lines) => [
         { x: x - 4, y: y + lines * size, anchor: "end" }, { x: x + 4, y: y + lines * size, anchor: "start" }]);
       this.labels.write(trial.ended, places, { class: "labkit-note" });
