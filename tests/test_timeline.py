@@ -90,7 +90,12 @@ def test_layers_are_named_as_in_the_summary(profiled):
 
 def test_steps_and_building_are_told_apart(profiled):
     timeline = profiled[0].timeline
-    assert len(timeline.steps) == 2
+    assert len(timeline.steps) == 2 and timeline.covers == "whole steps 1 to 2"
+    assert (timeline.device, timeline.allocator) == ("CPU:0", "bfc_cpu_allocator_for_gpu")
+    assert (
+        timeline.during(2).covers == "whole step 1"
+        and timeline.during("building").covers == "no training step"
+    )
     parts = [timeline.during(phase) for phase in ("building", 1, 2)]
     assert max(part.peak_bytes for part in parts) == timeline.peak_bytes
     assert sum(part.events for part in parts) <= timeline.events
@@ -98,6 +103,14 @@ def test_steps_and_building_are_told_apart(profiled):
     assert parts[2].total()[0] == timeline.total()[timeline.steps[0]]
     with pytest.raises(ValueError, match="steps 1 to 2"):
         timeline.during(3)
+
+
+def test_its_profile_read_without_what_labkit_knows_has_the_same_peak_and_steps(profiled):
+    outcome, path = profiled
+    known, read = outcome.timeline, labkit.read_profile(path)
+    assert read.peak_bytes == known.peak_bytes and read.covers == known.covers
+    assert read.steps == known.steps and read.events == known.record.events
+    assert read.by_category()["activations"] > 0.9 * known.by_category()["activations"]
 
 
 def test_a_phase_of_a_phase_loses_nothing(profiled):
