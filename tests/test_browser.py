@@ -110,7 +110,7 @@ def button(page, name):
 
 
 def gauge(page):
-    return page.locator(".labkit-box .labkit-gauge")
+    return page.locator(".labkit-lab-gauge .labkit-gauge")
 
 
 def points(page):

@@ -102,7 +102,6 @@ class BatchSizeLab:
             widgets.HBox([*buttons, self._estimated, self._timelines], layout={"flex_flow": "row wrap"}),
             self._gauge, self._chart, self._pick, self._detail, accordion,
         ])  # fmt: skip
-        self.widget.add_class("labkit-box")
         # When the widget is closed, in the page or from code, a running sweep is stopped.
         self.widget.observe(lambda change: change["new"] is None and self.stop(), "comm")
 

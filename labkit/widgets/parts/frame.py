@@ -8,7 +8,11 @@ SETTLE_SECONDS = 0.5  # the page may send the last change of a control after the
 
 
 class Box(widgets.VBox):
-    """A box whose text form, shown where widgets are not, says what to do."""
+    """A box, in the page of class labkit-box, whose text form, shown without widgets, says what to do."""
+
+    def __init__(self, children):
+        super().__init__(children)
+        self.add_class("labkit-box")
 
     def __repr__(self):
         return "This part is interactive: run the cell to use it."

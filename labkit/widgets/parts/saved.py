@@ -10,8 +10,8 @@ _HIDDEN = "{ display: none }</style>"
 _SAVED = f":has(.labkit-saved), :has(+ {_OUTPUT} .labkit-saved)"
 HIDE_SAVED = f"<style>{_OUTPUT}:has(.labkit-live) ~ {_OUTPUT}:is({_SAVED}) {_HIDDEN}"
 LIVE = f'{HIDE_SAVED}<span class="labkit-live"></span>'
-# Part of the saved table: without a kernel, the lab is only an error message.
-_HIDE_DEAD = f"<style>{_OUTPUT}:has(+ {_OUTPUT} + {_OUTPUT} .labkit-saved):not(:has(.labkit-live)) {_HIDDEN}"
+# Part of the saved table: without a kernel, there is only an error message where the lab was.
+_HIDE_DEAD = f"<style>{_OUTPUT}:has(+ {_OUTPUT} + {_OUTPUT} .labkit-saved):not(:has(.labkit-box)) {_HIDDEN}"
 _labs_by_cell = weakref.WeakValueDictionary()
 
 
