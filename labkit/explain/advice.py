@@ -60,7 +60,7 @@ XLA_OFF = Advice(
     "many.",
     'model.compile("adam", loss="mse", jit_compile=False)',
     "03",
-    applies=lambda failure: failure.kind == "xla" and on_tensorflow(failure) and not failure.is_tpu,
+    applies=lambda failure: on_tensorflow(failure) and failure.is_one_block,
 )
 WHO_HOLDS_IT = Advice(
     "See who holds the memory, and end it: another notebook's kernel, a job that did not die.",

@@ -34,7 +34,11 @@ def find(failure):
         return "unknown", GUESS, []
     found.sort(key=_rank)
     name, confidence, sentences = found[0]
-    others = [f"Also possible, {name}: {said[0]}" for name, sure, said in found[1:] if sure != GUESS]
+    others = [
+        f"Also possible, {name}: {said[0]}"
+        for name, sure, said in found[1:]
+        if sure != GUESS or name == "growth"
+    ]
     return name, confidence, [*sentences, *others[:1]]
 
 
@@ -248,12 +252,15 @@ def _growth(failure):
     if failure.marks & forms.FOLDS and (tiny or tensors.creates(failure)):
         return LIKELY, ["It failed in a loop over folds: what earlier models had taken may still be held."]
     if (failure.epoch or 0) >= 2:
-        return LIKELY, [
+        return LIKELY if failure.epoch >= 4 else GUESS, [
             f"It had reached epoch {failure.epoch}: the same step had fitted before. Something grows, or a "
             "larger batch came (validation data, a longer sequence)."
         ]
     if failure.done >= 2:
-        return LIKELY, [f"{failure.done} epochs had finished before it: something grows."]
+        sure = LIKELY if failure.done >= 3 else GUESS
+        return sure, [
+            f"{failure.done} epochs had finished before it: something grows, or a larger batch came."
+        ]
     return None
 
 

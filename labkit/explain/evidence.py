@@ -117,12 +117,13 @@ def first_dimension(failure):
 
 def tiny(failure):
     """That what was refused is not what fills the device."""
+    what = "A single number" if failure.shape == () else "What was refused"
     size = (
-        "A single number"
-        if failure.shape == ()
-        else f"What was refused, {format_size(failure.requested_bytes)},"
+        f", {format_size(failure.requested_bytes)},"
+        if failure.shape != () and failure.requested_bytes
+        else ""
     )
-    yield f"{size} is tiny: everything else fills the device, and this only came last."
+    yield f"{what}{size} is tiny: everything else fills the device, and this only came last."
     models = tensors.earlier_models(failure)
     if models:
         yield (

@@ -250,8 +250,8 @@ def comes_in_batches(failure):
 def is_tiny(failure):
     """Whether what was refused is so small that all else fills the device."""
     requested, limit = failure.requested_bytes, failure.limit_bytes
-    if requested is None:
-        return failure.shape == ()
+    if requested is None:  # the type is not told: no number takes more than 16 bytes
+        return failure.shape is not None and 16 * math.prod(failure.shape) <= TINY
     return requested <= (0.01 * limit if limit else TINY)
 
 

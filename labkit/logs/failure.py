@@ -149,6 +149,11 @@ class Failure:
         return any(word in self.quote for word in ("hbm", "HBM", "Hbm", "TPU", "That was not possible"))
 
     @property
+    def is_one_block(self):
+        """Whether XLA was refused one block for a step, and not what a loop keeps; on a TPU all is XLA."""
+        return self.kind == "xla" and not self.is_tpu and not self.is_in_loop
+
+    @property
     def is_nearly_full(self):
         """Whether nine tenths of the device, or of the limit, are known to be in use."""
         limit = self.limit_bytes or self.device_bytes

@@ -154,8 +154,8 @@ FORMS = (
     ("host", "bad_alloc", r"std::bad_alloc"),
     (
         "host",
-        "annot allocate memory|an't allocate region|Errno 12|ENOMEM",
-        r"[Cc]annot allocate memory(?! in static TLS)|can't allocate region|Errno 12\]|\bENOMEM\b",
+        "annot allocate memory|an't allocate |Errno 12|ENOMEM",
+        r"[Cc]an(?:no|')t allocate memory(?! in static TLS)|can't allocate region|Errno 12\]|\bENOMEM\b",
     ),
     (
         "paging",

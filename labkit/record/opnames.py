@@ -20,10 +20,13 @@ _WRAPPERS = re.compile(
     r"map|jit\(?\w*\)?|else|then|branch\w*)(?:_?\d+)?",
     re.IGNORECASE,
 )
-_OWN_WEIGHT = re.compile(r"/(?:\w{0,30}kernel|bias|gamma|beta|embeddings|moving_\w{4,8})(?:/\w{1,30}){1,3}$")
+_OWN_WEIGHT = re.compile(
+    r"/(?:\w{0,30}kernel|bias(?:es)?|weights?|gamma|beta|embeddings|moving_\w{4,8})/"
+    r"(?:Assign|read|ReadVariableOp|Initializer)"
+)
 _MODEL = re.compile(r"(?:sequential|model|functional)(?:_\d+)?")
 _OF_A_LAYER = re.compile(
-    r"(?:^|_)(?:conv|depthwise|separable|dense|fc|lstm|gru|rnn|bn|batch_?norm|layer_?norm|norm|embed|attention|attn|"
+    r"(?:^|_)(?:de)?(?:conv|depthwise|separable|dense|fc|lstm|gru|rnn|bn|batch_?norm|layer_?norm|norm|embed|attention|attn|"
     r"pool|pooling|dropout|add|concat|flatten|activation|relu|softmax|upsampl|up_sampl|zero_padding|time_distributed|"
     r"bidirectional|lambda|rescaling)",
     re.IGNORECASE,
