@@ -14,7 +14,7 @@ def pieces(inner):
 
 SOLVED = [(lesson00.q1, "batch_size"), (lesson01.q1, "fits"), (lesson01.q2, "predict_in_pieces")]
 WRONG = [
-    (lesson00.q1, 32, "does not fit"),
+    (lesson00.q1, 64, "does not fit"),
     (lesson00.q1, 8, "a larger batch fits"),
     (lesson00.q1, 12, "not a power of two"),
     (lesson00.q1, "8", "integer of at least 1"),

@@ -4,7 +4,7 @@ from ..sizes import format_size
 from ..trials.trial import run
 from .core import Exercise
 
-LIMIT = "200 MiB"
+LIMIT = "384 MiB"
 IMAGES = 64
 
 
