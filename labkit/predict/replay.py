@@ -1,129 +1,43 @@
-"""Turns two recorded trials into sequences of allocations whose sizes depend on a value, and replays them."""
+"""The sequence of allocations of a small trial, with sizes that depend on the parameters, replayed."""
 
 import collections
-import re
 
 import numpy as np
 
-from ..record.xla_blocks import blocks_of
 from . import allocator as bfc
+from .growth import Formulas, Growth, borrow
+from .matching import Tokens, match
 
 UNLIMITED = 2**46  # bytes
 SHIFTS = 8  # further orders, in which tf.data's threads run earlier or later
 EARLIER, LATER = 1.0, 0.25  # steps by which they are shifted at most
-_RUN_DEPENDENT = re.compile(r"(__inference_|__forward_|__backward_)\w+?_\d+$")
 Replay = collections.namedtuple("Replay", "fits peak place")
 
 
-def schedules(at, timelines):
+def schedules(points, timelines):
     """A Schedule for each trial, in which matching allocations grow alike.
 
-    at, timelines   the values of the two trials, and their Timelines
+    points, timelines   {parameter: value} of each trial, and its Timeline
     """
-    requested = [timeline.record.allocations["requested"].astype(float) for timeline in timelines]
-    first, second = _matches(at, timelines)
-    growth = (requested[1][second] - requested[0][first]) / (at[1] - at[0])
-    shapes = zip(_shapes(timelines[0], first), _shapes(timelines[1], second), strict=True)
-    nonlinear = np.array([_differing_dimensions(*pair) > 1 for pair in shapes], dtype=bool)
-    return [
-        Schedule(timeline, value, sizes, places, growth, nonlinear)
-        for timeline, value, sizes, places in zip(timelines, at, requested, (first, second), strict=True)
-    ]
-
-
-def _shapes(timeline, places):
-    record = timeline.record
-    return [record.shapes[shape] for shape in record.allocations["shape"][places].tolist()]
-
-
-def _differing_dimensions(one, other):
-    """The number of dimensions in which two shapes such as "[4,30,30,8]" differ."""
-    pairs = zip(one.split(","), other.split(","), strict=False)
-    return sum(a.strip("[]") != b.strip("[]") for a, b in pairs)
-
-
-def _matches(at, timelines):
-    """Indices of matching allocations: those in the first trial, and those in the second."""
-    first, second = timelines
-    places = collections.defaultdict(collections.deque)
-    for place, key in _keys(first):
-        places[key].append(place)
-    pairs = [(places[key].popleft(), place) for place, key in _keys(second) if places.get(key)]
-    pairs += _matches_in_the_pipeline(at, timelines)
-    return np.array(pairs, dtype=int).reshape(-1, 2).T
-
-
-def _matches_in_the_pipeline(at, timelines):
-    """Index pairs of what tf.data allocates without a name, by size: proportional to the value, or equal."""
-    first, second = (_places_by_size(timeline) for timeline in timelines)
-    counterparts = {size: size * at[1] / at[0] for size in first if size * at[1] / at[0] in second}
-    matched = {*counterparts, *counterparts.values()}
-    counterparts |= {size: size for size in first if size in second and size not in matched}
-    for size, other in counterparts.items():
-        yield from ((place, second[other][0]) for place in first[size])
-        yield from ((first[size][0], place) for place in second[other])
-
-
-def _places_by_size(timeline):
-    places = collections.defaultdict(list)
-    for place in np.flatnonzero(_nameless(timeline)).tolist():
-        places[int(timeline.record.allocations["requested"][place])].append(place)
-    return places
-
-
-def _nameless(timeline):
-    return timeline.in_pipeline & (timeline.record.allocations["op"] == 0)
-
-
-def _keys(timeline):
-    """(index, key) of each allocation; matching ones have the same key: op, rank, type and step.
-
-    The block of a compiled step may have no op: then it matches that of the program with the same name.
-    """
-    record = timeline.record
-    columns = record.allocations
-    ops = [_RUN_DEPENDENT.sub(r"\1", op) for op in record.ops]
-    ranks = [shape.count(",") + (len(shape) > 2) for shape in record.shapes]
-    steps = np.searchsorted(record.steps, columns["begin"])
-    steps[timeline.in_pipeline] = 0  # the step varies from run to run
-    named = ~_nameless(timeline)
-    for place, program in sorted(blocks_of(record).items()):
-        if not columns["op"][place]:
-            named[place] = False
-            yield place, (program.name, int(steps[place]))
-    for place in np.flatnonzero(named).tolist():
-        op, shape, dtype, temp = (int(columns[name][place]) for name in ("op", "shape", "dtype", "temp"))
-        yield place, (ops[op], ranks[shape], dtype, temp, int(steps[place]))
-
-
-def _leading(shape):
-    """The first dimension of a shape such as "[32,10]", 0 if it has none."""
-    first = shape.strip("[]").partition(",")[0]
-    return int(first) if first.isdigit() else 0
+    tokens = [Tokens(timeline, point) for timeline, point in zip(timelines, points, strict=True)]
+    formulas = Formulas(points)
+    return [Schedule(tokens, number, formulas) for number in range(len(tokens))]
 
 
 class Schedule:
-    """The sequence of allocations of one trial, with sizes that depend on the value.
+    """The sequence of allocations of one trial, with sizes that depend on the parameters.
 
-    own_value   the value of the trial
-    requested   bytes requested by each allocation of the trial
-    places      indices of the allocations that have a counterpart in the other trial
-    growth      their bytes per unit of the value
-    nonlinear   whether they grow in more than one dimension, a boolean array
+    timeline   of the trial
+    point      {parameter: value} of the trial
     """
 
-    def __init__(self, timeline, own_value, requested, places, growth, nonlinear):
-        self.timeline, self._own_value, self._requested = timeline, own_value, requested
-        leading = np.array([_leading(shape) for shape in timeline.record.shapes])
-        leading = leading[timeline.record.allocations["shape"]]
-        by_shape = (leading > 0) & (leading % own_value == 0)
-        # Which of two ops overwrites its input, and so allocates nothing, can differ between the trials.
-        self.per_unit = np.where(by_shape, requested / own_value, 0.0)
-        self.per_unit[places] = growth
-        self._known = by_shape
-        self._known[places] = True
-        self._nonlinear = np.zeros(len(requested), dtype=bool)
-        self._nonlinear[places] = nonlinear
+    def __init__(self, tokens, number, formulas):
+        own = tokens[number]
+        self.timeline, self.point, self._formulas = own.timeline, own.point, formulas
+        self._requested = own.requested.astype(float)
+        self._kinds, self._kind_of, self.doubtful = _kinds_seen(tokens, number)
+        self._growths = [Growth(seen, number, formulas) for seen in self._kinds]
+        borrow(self._growths)
         self.orders = self._orders()
 
     def _orders(self):
@@ -149,30 +63,30 @@ class Schedule:
             orders.append(_order(new_begin, end))
         return orders
 
-    def replay(self, value, limit=UNLIMITED, order=0):
-        """What the allocator would do at that value: whether everything fits, the peak, and its place."""
+    def replay(self, point, limit=UNLIMITED, order=0):
+        """What the allocator would do there: whether everything fits, the peak, and its place."""
         allocator, peak, peak_at = bfc.Allocator(limit), 0, 0
         try:
-            for place in self._play(value, allocator, self.orders[order], {}):
+            for place in self._play(point, allocator, self.orders[order], {}):
                 if allocator.in_use > peak:
                     peak, peak_at = allocator.in_use, place
         except bfc.OutOfMemory:
             return Replay(False, peak, peak_at)
         return Replay(True, peak, peak_at)
 
-    def at_peak(self, value, limit=UNLIMITED):
+    def at_peak(self, point, limit=UNLIMITED):
         """(index, bytes) of each allocation in use at the peak; without the limit where it does not fit."""
-        replay = self.replay(value, limit)
+        replay = self.replay(point, limit)
         if not replay.fits:
-            replay, limit = self.replay(value), UNLIMITED
+            replay, limit = self.replay(point), UNLIMITED
         held = {}
-        for _ in self._play(value, bfc.Allocator(limit), self.orders[0][: replay.place + 1], held):
+        for _ in self._play(point, bfc.Allocator(limit), self.orders[0][: replay.place + 1], held):
             pass
         return [(i, chunk.size) for i, chunk in held.items()]
 
-    def _play(self, value, allocator, order, held):
+    def _play(self, point, allocator, order, held):
         """Replay an order, keeping the chunks in use in `held`; yields the place of each event."""
-        sizes = self._sizes(value)
+        sizes = self.sizes(point).tolist()
         for place, i in enumerate(order):
             if i < 0:
                 allocator.release(held.pop(~i))
@@ -180,21 +94,61 @@ class Schedule:
                 held[i] = allocator.allocate(sizes[i])
             yield place
 
-    def _sizes(self, value):
-        sizes = np.maximum(1, np.rint(self._requested + self.per_unit * (value - self._own_value)))
-        return sizes.astype(np.int64).tolist()
+    def sizes(self, point):
+        """The bytes that each allocation requests at a point."""
+        by_kind = np.array([growth.bytes(point) for growth in self._growths])
+        return np.maximum(1, np.rint(by_kind)).astype(np.int64)[self._kind_of]
+
+    def grows_with(self, name):
+        """Whether any allocation depends on a parameter."""
+        return any(growth.depends_on(name) for growth in self._growths)
+
+    def parts(self, i, size):
+        """(Row, bytes) of what an allocation of that size holds: itself, unless it is a compiled block."""
+        start = 0.0
+        for row, share in self.timeline.parts(i):
+            yield row, round(size * (start + share)) - round(size * start)
+            start += share
+
+    def share_at_peak(self, point, sorts, doubtful=False):
+        """The share of the predicted peak whose growth is of one of the sorts, or was matched in doubt."""
+        chosen = np.array([growth.sort in sorts for growth in self._growths])[self._kind_of]
+        if doubtful:
+            chosen = chosen | self.doubtful
+        held = self.at_peak(point)
+        return sum(size for i, size in held if chosen[i]) / sum(size for _, size in held)
 
     def unknown_bytes(self):
-        """Bytes at the peak of allocations whose growth is unknown."""
-        return self._at_own_peak(~self._known)
-
-    def nonlinear_bytes(self):
-        """Bytes at the peak of allocations that grow in more than one dimension."""
-        return self._at_own_peak(self._nonlinear)
-
-    def _at_own_peak(self, selected):
+        """Bytes at the trial's own peak of allocations whose growth is unknown."""
+        unknown = np.array([growth.sort == "unknown" for growth in self._growths])[self._kind_of]
         held = self.timeline.held_at_peak()
-        return int(self.timeline.record.allocations["bytes"][held & selected].sum())
+        return int(self.timeline.record.allocations["bytes"][held & unknown].sum())
+
+    def unknown_share(self):
+        """Their share of the trial's peak."""
+        return self.unknown_bytes() / self.timeline.peak_bytes
+
+
+def _kinds_seen(tokens, number):
+    """The different (dimensions, bytes) in all trials, the kind of each allocation of one, and which are
+    doubtful: paired with one of several that would do as well."""
+    own, count = tokens[number], len(tokens[number].requested)
+    counterparts, doubtful = [], np.zeros(count, dtype=bool)
+    for k, other in enumerate(tokens):
+        if k == number:
+            counterparts.append(np.arange(count))
+            continue
+        found, doubts = match(own, other)
+        counterparts.append(found)
+        doubtful |= doubts
+    kinds, kind_of = {}, np.empty(count, dtype=int)
+    for i in range(count):
+        seen = tuple(
+            (one.dimensions(int(j)), int(one.requested[j])) if j >= 0 else None
+            for one, j in zip(tokens, (column[i] for column in counterparts), strict=True)
+        )
+        kind_of[i] = kinds.setdefault(seen, len(kinds))
+    return list(kinds), kind_of, doubtful
 
 
 def _order(begin, end):

@@ -8,7 +8,8 @@ from ..errors import LabkitError, NothingFits
 from ..machine import check_limit, device
 from ..show import tables
 from ..sizes import MIB, format_size
-from .estimation import PATIENCE, Estimate, Estimating
+from .estimation import PATIENCE, Estimating
+from .prediction import Estimate
 
 CAUTION = 0.98  # times the corrected prediction: the size returned must fit again and again
 CLOSE = 0.01  # a relative error this small is not corrected: another limit would fragment memory differently
