@@ -204,6 +204,8 @@ class Played:
     def __init__(self, *refused):
         self.orders = refused
 
+    rows = {}
+
     def grows_with(self, name):
         return True
 
@@ -328,19 +330,58 @@ def test_a_peak_under_a_limit_that_it_does_not_fit_is_the_peak_without():
     assert not any("several dimensions" in note for note in estimated.notes)
 
 
-@pytest.mark.parametrize("split", [0.0, 0.5])
-def test_that_validation_is_not_seen_is_said(split):
-    def validating(batch_size, split):
+def evaluating(batch_size, times, how="validation"):
+    import keras
+    import numpy as np
+
+    hidden = [keras.layers.Conv2D(16, 3, activation="relu") for _ in range(2)]
+    model = keras.Sequential([keras.Input((24, 24, 3)), *hidden, keras.layers.Flatten()])
+    model.compile("sgd", "mse")
+    x = np.ones((12 * batch_size, 24, 24, 3), "float32")
+    y = np.ones((len(x), *model.output_shape[1:]), "float32")
+    larger = {"batch_size": times * batch_size, "verbose": 0}
+    if how == "validation":
+        more = {"validation_data": (x, y), "validation_batch_size": times * batch_size}
+        model.fit(x[: 4 * batch_size], y[: 4 * batch_size], batch_size=batch_size, verbose=0, **more)
+    else:
+        model.fit(x[: 4 * batch_size], y[: 4 * batch_size], batch_size=batch_size, verbose=0)
+        model.evaluate(x, y, **larger) if how == "evaluation" else model.predict(x, **larger)
+
+
+@pytest.mark.parametrize("how", ["validation", "evaluation", "prediction"])
+def test_what_follows_training_is_in_the_estimate_and_named(how):
+    estimated = labkit.estimate(evaluating, times=4, how=how)
+    assert estimated.moment == ("prediction" if how == "prediction" else "evaluation")
+    assert f"{estimated.moment.capitalize()} needs more memory than training" in repr(estimated)
+    measured = labkit.run(evaluating, times=4, how=how, batch_size=96).peak_bytes
+    assert estimated.peak_bytes(96) == pytest.approx(measured, rel=0.05)
+
+
+def test_where_training_is_the_peak_nothing_is_said_of_the_rest(estimated):
+    assert estimated.moment == "training" and "needs more" not in repr(estimated)
+
+
+def test_training_again_and_again_is_told():
+    def folds(batch_size):
+        for _ in range(5):
+            once(batch_size, times=1)
+
+    once = evaluating
+    assert "only a few steps of the first 3 trainings" in labkit.estimate(folds).notes[-1]
+
+
+def test_a_train_that_fails_after_its_shortened_loops_is_told():
+    def picky(batch_size):
         import keras
         import numpy as np
 
         model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
         model.compile("adam", "mse")
-        x, y = np.ones((8 * batch_size, 8)), np.ones((8 * batch_size, 1))
-        model.fit(x, y, batch_size=batch_size, validation_split=split, verbose=0)
+        x = np.ones((8 * batch_size, 8))
+        history = model.fit(x, x[:, :1], batch_size=batch_size, epochs=5, verbose=0)
+        print(history.history["loss"][4])
 
-    notes = labkit.estimate(validating, split=split).notes
-    assert any("validates" in note for note in notes) == (split > 0)
+    assert "IndexError" in labkit.estimate(picky).notes[-1]
 
 
 def test_memory_that_does_not_depend_on_the_parameter_is_said_to():
@@ -350,6 +391,9 @@ def test_memory_that_does_not_depend_on_the_parameter_is_said_to():
     train_small = train
     estimated = labkit.estimate(fixed)
     assert "Nothing in memory grows" in estimated.notes[0]
+    for answer in (estimated.largest, lambda limit: labkit.find_batch_size(fixed, memory_limit=limit)):
+        with pytest.raises(labkit.LabkitError, match="Nothing in memory grows with batch_size"):
+            answer("64 MiB")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from ..record.profile import MARK, read
 from ..record.record import Variable
 
 SNAPSHOTS = 8
+SNAPSHOTS_OF_A_PHASE = 3
 
 
 class Recorder:
@@ -31,7 +32,7 @@ class Recorder:
         self._steps_wanted = None if profile is True or isinstance(profile, str) else profile
         self._keeps_files = isinstance(profile, str)
         self._folder = profile if self._keeps_files else str(folder)
-        self._snapshots, self._steps = [], 0
+        self._snapshots, self._steps, self._snapshots_wanted = [], 0, SNAPSHOTS
         self.running = False
 
     def start(self):
@@ -46,7 +47,7 @@ class Recorder:
 
     def before_call(self):
         """To be called just before a tf.function that is not inside another."""
-        if self.running and len(self._snapshots) < SNAPSHOTS:
+        if self.running and len(self._snapshots) < self._snapshots_wanted:
             self.snapshot()
 
     def step(self):
@@ -54,11 +55,18 @@ class Recorder:
         if not self.running:
             return
         self._steps += 1
-        if len(self._snapshots) < SNAPSHOTS:
+        if len(self._snapshots) < self._snapshots_wanted:
             self.snapshot()
         _mark("step")
         if self._steps == self._steps_wanted:
             self._finish()
+
+    def phase(self, name):
+        """To be called when a loop of training, evaluation or prediction begins or ends, or makes a step."""
+        if self.running:
+            if name != "part":
+                self._snapshots_wanted = len(self._snapshots) + SNAPSHOTS_OF_A_PHASE
+            _mark(name)
 
     def snapshot(self):
         """Note the current addresses of all variables."""
@@ -85,6 +93,7 @@ class Recorder:
             record,
             snapshots=snapshots,
             scopes=self._scopes.layers,
+            layers=layers_of_models(),
             optimizers=optimizer_names(),
             widest_sum_bytes=widest_sum_bytes(),
         )
@@ -110,6 +119,31 @@ def _already_recording(*args, **kwargs):
 def optimizer_names():
     """Names of all existing optimizers, with which the names of their ops begin."""
     return sorted({o.name for o in gc.get_objects() if isinstance(o, keras.optimizers.Optimizer)})
+
+
+def layers_of_models():
+    """[path, class, output shape] of each layer of each outermost model, in order.
+
+    The path is the names of the models around it and its own; the shape has None for the batch.
+    """
+    models = [o for o in gc.get_objects() if isinstance(o, keras.Model) and o.built]
+    inner = {id(layer) for model in models for layer in model._flatten_layers(include_self=False)}
+    return [row for model in models if id(model) not in inner for row in _layers_of(model, ())]
+
+
+def _layers_of(model, path):
+    for layer in model.layers:
+        own = (*path, layer.name)
+        yield [own, type(layer).__name__, _shape_of_output(layer)]
+        if isinstance(layer, keras.Model):
+            yield from _layers_of(layer, own)
+
+
+def _shape_of_output(layer):
+    try:
+        return [list(shape.shape) for shape in tf.nest.flatten(layer.output)][0]
+    except Exception:  # it was never called on symbolic tensors, as in a subclassed model
+        return None
 
 
 def widest_sum_bytes():

@@ -144,7 +144,7 @@ class Estimating:
         done, self._made = self._made, self._made + 1
         outcome = self.series.run(
             self._of_series(point), done, total, "estimating",
-            profile=STEPS, end_after_steps=STEPS, memory_limit=trial_limit(self._limit), patience=PATIENCE,
+            profile=True, shorten_to=STEPS, memory_limit=trial_limit(self._limit), patience=PATIENCE,
         )  # fmt: skip
         _check(outcome, ", ".join(f"{name}={value}" for name, value in point.items()))
         return outcome

@@ -204,7 +204,7 @@ def _sizes(one, other):
 
 def _segments(record, begin):
     """The number of the part of the trial, such as a training step, in which each allocation was made."""
-    return np.searchsorted(sorted(record.steps), begin)
+    return np.searchsorted(sorted([*record.steps, *(place for place, _ in record.moments)]), begin)
 
 
 def _dimensions(shape):

@@ -36,6 +36,7 @@ class Estimate:
     ooms       how many of them ran out of memory: those of smaller values were then made instead
     seconds    how long they took
     notes      sentences on what makes this prediction doubtful; empty if nothing does
+    moment     when the peak is: in "training", "evaluation", "prediction" or "other"
     further    a larger value at which another trial would show what small ones cannot; or None
 
     Methods that take values of the parameters take them by name, or a bare number if there is only one.
@@ -102,13 +103,14 @@ class Estimate:
         sure     replay the sequences of all trials that may apply, as `interval` does, and keep 2 % free
         others   for several parameters, the values of all but the first
 
+        A batch size is not larger than the number of rows, where `fit` tells it.
         Values up to 15 % smaller are predicted to fit too (a block that the allocator does not split can make
         a larger value fit where a smaller one does not), whenever tf.data makes its batches.
         Raises LabkitError for a limit that cannot be parsed or exceeds the machine's memory, and if memory
         does not depend on the parameter.
         """
         limit = check_limit(memory_limit, device())
-        self._check_largest(others)
+        self.check_searchable(others)
 
         def at(value):
             return {self.names[0]: value, **others}
@@ -122,12 +124,14 @@ class Estimate:
                 if order < len(schedule.orders)
             )
 
-        largest = self._settled(_largest(lambda value: fits(value, 0)), fits)
+        most = min(MAXIMUM, self._schedules[-1].rows.get(self.names[0], MAXIMUM))
+        largest = self._settled(_largest(lambda value: fits(value, 0), most), fits)
         if sure and largest:
             largest = self._settled(self._with_room(largest, at, limit), fits)
         return largest or None
 
-    def _check_largest(self, others):
+    def check_searchable(self, others=()):
+        """Raise LabkitError if there is no largest value to look for."""
         first, *rest = self.names
         if set(others) != set(rest):
             wanted = ", ".join(f"{name}={self.at[name][0]}" for name in rest)
@@ -178,6 +182,20 @@ class Estimate:
                 break
         return found
 
+    @property
+    def moment(self):
+        """When the peak is, at 16 times the values tried."""
+        return self.moment_at(**self._far)
+
+    def moment_at(self, value=None, **values):
+        """When the peak is at a value: "training", "evaluation", "prediction", or "other"."""
+        peaks = self._peaks_by_moment(value, values)
+        return max(peaks, key=peaks.get)
+
+    def _peaks_by_moment(self, value, values):
+        point = self._point(value, values)
+        return self._schedule(point).peaks_by_moment(point)
+
     def breakdown(self, value=None, memory_limit=None, **values):
         """{"category": {...}, "layer": {...}}: the bytes of each at the peak that peak_bytes() predicts."""
         point = self._point(value, values)
@@ -186,11 +204,25 @@ class Estimate:
 
         by_category, by_layer = dict.fromkeys(CATEGORIES, 0), collections.Counter()
         limit = {"limit": parse_size(memory_limit) // MIB * MIB} if memory_limit else {}
-        for i, size in schedule.at_peak(point, **limit):
-            for row, part in schedule.parts(i, size):
-                by_category[row.category] += part
-                by_layer[row.layer] += part
+        for row, part, _ in schedule.held_at_peak(point, **limit):
+            by_category[row.category] += part
+            by_layer[row.layer] += part
         return {"category": by_category, "layer": dict(by_layer.most_common())}
+
+    def layers(self, value=None, **values):
+        """The table of the predicted peak layer by layer, a labkit.show.layer_table.LayerTable.
+
+        A row for each layer in the model's order: its class, output shape, the bytes of its weights, of
+        optimizer state, gradients, activations kept, workspace, and in all. They add up to the peak.
+
+        >>> estimate.layers(64)
+        >>> pandas.DataFrame(estimate.layers(64).to_dicts())
+        """
+        point = self._point(value, values)
+        schedule = self._schedule(point)
+        from ..show.layer_table import layer_table
+
+        return layer_table(schedule.held_at_peak(point), schedule.layers_at(point), point)
 
     def plot(self, memory_limit=None, title=""):
         """The figure: the predicted peak by category, with the limit and the largest value that fits it."""
@@ -202,7 +234,18 @@ class Estimate:
         values = self.at if isinstance(self.at, dict) else {self.over: self.at}
         points = [{name: times * tried[-1] for name, tried in values.items()} for times in (1, 4, FAR)]
         shown = " · ".join(f"{_named(point)}: {format_size(self.peak_bytes(**point))}" for point in points)
-        return "\n".join([f"Estimated peak · {shown}", *self.notes])
+        return "\n".join([f"Estimated peak · {shown}", *self.moment_text(), *self.notes])
+
+    def moment_text(self):
+        """A list: one sentence if something else needs more than training, otherwise none."""
+        peaks = self._peaks_by_moment(None, self._far)
+        moment = max(peaks, key=peaks.get)
+        if moment == "training":
+            return []
+        doing = "What follows training" if moment == "other" else moment.capitalize()
+        sizes = [format_size(peaks.get(name, 0)) for name in (moment, "training")]
+        at = _named(self._far)
+        return [f"{doing} needs more memory than training: at {at}, {sizes[0]} against {sizes[1]}."]
 
     def add(self, point, probe):
         """Add the outcome of a trial that was made because the others leave a doubt."""
@@ -320,23 +363,40 @@ class Estimate:
                 f"How {100 * share:.0f} % of the memory at the peak grows is unknown: it may be more than "
                 "predicted, up to the upper end of the interval."
             )
-        if schedule.timeline.record.validates:
+        if self._off > MATTERS:
             yield (
-                "`fit` validates after the recorded steps: the memory for that, including copies of "
-                "the validation arrays, is not in the estimate."
+                "A third small trial took more or less than the first two had promised: the interval is "
+                f"wider by {100 * self._off:.0f} % of what grows."
             )
+        yield from _unseen(schedule.timeline.record)
+
+
+def _unseen(record):
+    """Sentences on what a shortened trial did not show."""
+    if record.cut == "trainings":
+        yield (
+            f"`train` trains again and again: only a few steps of the first {record.trainings} trainings "
+            "were seen, and nothing of what follows."
+        )
+    elif record.cut == "time":
+        yield "`train` goes on for long after its training steps: what it does then is not in the estimate."
+    elif record.cut:
+        yield (
+            f"After a few steps of each loop, which is all that a small trial makes, `train` ended with "
+            f"{record.cut}: what it would do after that is not in the estimate."
+        )
 
 
 def _named(point):
     return ", ".join(f"{name} {value}" for name, value in point.items())
 
 
-def _largest(fits):
-    """The largest integer that fits, up to MAXIMUM; 0 if 1 does not."""
+def _largest(fits, most=MAXIMUM):
+    """The largest integer that fits, up to `most`; 0 if 1 does not."""
     low, high = 0, 1
-    while high <= MAXIMUM and fits(high):
+    while high <= most and fits(high):
         low, high = high, 2 * high
-    return min(MAXIMUM, _between(fits, low, high))
+    return min(most, _between(fits, low, high))
 
 
 def _below(value, fits):

@@ -1,5 +1,6 @@
 """The sequence of allocations of a small trial, with sizes that depend on the parameters, replayed."""
 
+import bisect
 import collections
 
 import numpy as np
@@ -9,6 +10,7 @@ from .growth import Formulas, Growth, borrow
 from .matching import Tokens, match
 
 UNLIMITED = 2**46  # bytes
+REPEATS = 5  # times that the last steps are repeated
 SHIFTS = 8  # further orders, in which tf.data's threads run earlier or later
 EARLIER, LATER = 1.0, 0.25  # steps by which they are shifted at most
 Replay = collections.namedtuple("Replay", "fits peak place")
@@ -38,19 +40,22 @@ class Schedule:
         self._kinds, self._kind_of, self.doubtful = _kinds_seen(tokens, number)
         self._growths = [Growth(seen, number, formulas) for seen in self._kinds]
         borrow(self._growths)
+        self.rows, self._layers = _rows(tokens), [one.record.layers for one in tokens]
+        self._in_queue = self._rows_in_queue()
         self.orders = self._orders()
 
     def _orders(self):
         """Orders of events: the recorded one, and others with tf.data's allocations shifted at random.
 
         An allocation is its index, a deallocation the complement (~index). tf.data's threads make the next
-        batch at a different point of each step, which changes the gaps that the allocator is left with.
-        Without allocations by tf.data on the device, the recorded order is the only one.
+        batch at a different point of each step, which changes the gaps that the allocator is left with. In
+        each order the last steps of a training are repeated, for the gaps change from step to step, too; an
+        allocation of a repeated step is its index plus a multiple of the number of allocations.
         """
         columns = self.timeline.record.allocations
         begin, end = columns["begin"], columns["end"]
         shifted = np.flatnonzero(self.timeline.in_pipeline & (begin >= 0))
-        orders = [_order(begin, end)]
+        orders = [self._repeated(begin, end)]
         if not len(shifted):
             return orders
         step = np.diff([0, *self.timeline.record.steps])[-1]
@@ -60,8 +65,53 @@ class Schedule:
             new_begin = begin.astype(float)
             new_begin[shifted] += rng.uniform(-EARLIER * step, LATER * step, len(shifted))
             new_begin[shifted] = np.clip(new_begin[shifted], 0, latest)
-            orders.append(_order(new_begin, end))
+            orders.append(self._repeated(new_begin, end))
         return orders
+
+    def _repeated(self, begin, end):
+        """The events in order of time, with the last steps of each training repeated."""
+        times, events = _order(begin, end)
+        order, done = [], 0
+        for first, last in _last_steps(self.timeline.record):
+            cut, stop = np.searchsorted(times, [first, last])
+            order += events[done:cut].tolist()
+            order += self._again(events[cut:stop].tolist())
+            done = stop
+        return order + events[done:].tolist()
+
+    def _again(self, step):
+        """The events of a step, several times. Each time it frees what the time before has left behind."""
+        count = len(self._kind_of)
+        made, freed = {i for i in step if i >= 0}, {~i for i in step if i < 0}
+        found, left = self._ranked(~i for i in step if i < 0 and ~i not in made), self._ranked(made - freed)
+        names = {slot: i for i, slot in found.items() if slot in left.values()}
+        events = []
+        for repetition in range(1, REPEATS + 1):
+            own, more = {i: i + repetition * count for i in made}, []
+            for i in step:
+                if i >= 0:
+                    events.append(own[i])
+                elif ~i in own:
+                    events.append(~own[~i])
+                elif found[~i] in names:
+                    events.append(~names[found[~i]])
+            for i, slot in left.items():
+                if slot in names:
+                    names[slot] = own[i]
+                else:
+                    more.append(~own[i])
+            events += more
+        return events + [~names.get(found.get(~i), ~i) if i < 0 else i for i in step]
+
+    def _ranked(self, places):
+        """{place: (its kind, its number among those of its kind)}."""
+        numbers = collections.Counter()
+        slots = {}
+        for i in sorted(places):
+            kind = int(self._kind_of[i])
+            slots[i] = kind, numbers[kind]
+            numbers[kind] += 1
+        return slots
 
     def replay(self, point, limit=UNLIMITED, order=0):
         """What the allocator would do there: whether everything fits, the peak, and its place."""
@@ -82,7 +132,7 @@ class Schedule:
         held = {}
         for _ in self._play(point, bfc.Allocator(limit), self.orders[0][: replay.place + 1], held):
             pass
-        return [(i, chunk.size) for i, chunk in held.items()]
+        return [(i % len(self._kind_of), chunk.size) for i, chunk in held.items()]
 
     def _play(self, point, allocator, order, held):
         """Replay an order, keeping the chunks in use in `held`; yields the place of each event."""
@@ -91,24 +141,92 @@ class Schedule:
             if i < 0:
                 allocator.release(held.pop(~i))
             else:
-                held[i] = allocator.allocate(sizes[i])
+                held[i] = allocator.allocate(sizes[i % len(sizes)])
             yield place
 
     def sizes(self, point):
-        """The bytes that each allocation requests at a point."""
-        by_kind = np.array([growth.bytes(point) for growth in self._growths])
-        return np.maximum(1, np.rint(by_kind)).astype(np.int64)[self._kind_of]
+        """The bytes that each allocation requests at a point.
+
+        With fewer rows than the batch size, a batch has no more; nor do all batches in a queue of tf.data.
+        """
+        capped = {name: min(value, self.rows.get(name, value)) for name, value in point.items()}
+        sizes = np.array([growth.bytes(capped) for growth in self._growths])[self._kind_of]
+        for name, rows in self.rows.items():
+            sizes *= np.minimum(1.0, rows / np.maximum(1.0, self._in_queue * capped[name]))
+        return np.maximum(1, np.rint(sizes)).astype(np.int64)
+
+    def _rows_in_queue(self):
+        """For what tf.data's threads allocate: how many batches there are at once, at most; otherwise 0."""
+        columns, last = self.timeline.record.allocations, self.timeline.record.events
+        in_queue, steps = np.zeros(len(self._kind_of)), self.timeline.record.steps
+        grows = np.array([any(map(growth.depends_on, self.rows)) for growth in self._growths])
+        chosen = np.flatnonzero(self.timeline.in_pipeline & grows[self._kind_of])
+        makers = list(zip(columns["op"][chosen].tolist(), self._kind_of[chosen].tolist(), strict=True))
+        for maker in set(makers):
+            places = chosen[[one == maker for one in makers]]
+            begin, end = columns["begin"][places], columns["end"][places]
+            end = np.where(end < 0, last, end)
+            most = max(int(((begin <= at) & (end > at)).sum()) for at in begin.tolist())
+            later = ((begin > steps[0]) & (begin <= steps[-1])).sum() if len(steps) > 1 else 0
+            in_queue[places] = most / max(1, round(later / max(1, len(steps) - 1)))
+        return in_queue
+
+    def peaks_by_moment(self, point):
+        """{moment: peak in bytes}: of "training", "evaluation", "prediction" and "other"."""
+        moments = self._moments()
+        allocator, peaks = bfc.Allocator(UNLIMITED), collections.defaultdict(int)
+        for place in self._play(point, allocator, self.orders[0], {}):
+            peaks[moments[place]] = max(peaks[moments[place]], allocator.in_use)
+        return dict(peaks)
+
+    def _moments(self):
+        """What goes on at each event of the recorded order. What comes before a step belongs to training."""
+        record = self.timeline.record
+        columns = record.allocations
+        marks = [(step, "step") for step in record.steps]
+        marks += [(at, kind) for at, kind in record.moments if kind != "part"]
+        marks.sort(key=lambda mark: mark[0])
+        places = [at for at, _ in marks]
+        moments = []
+        for event in self.orders[0]:
+            i = event % len(self._kind_of) if event >= 0 else ~(~event % len(self._kind_of))
+            at = columns["begin"][i] if i >= 0 else columns["end"][~i]
+            number = bisect.bisect_right(places, at)
+            now = next((kind for _, kind in reversed(marks[:number]) if kind != "step"), "other")
+            ahead = number < len(marks) and marks[number][1] in ("step", "training")
+            moments.append("training" if now == "other" and ahead else now)
+        return moments
 
     def grows_with(self, name):
         """Whether any allocation depends on a parameter."""
         return any(growth.depends_on(name) for growth in self._growths)
 
-    def parts(self, i, size):
-        """(Row, bytes) of what an allocation of that size holds: itself, unless it is a compiled block."""
-        start = 0.0
-        for row, share in self.timeline.parts(i):
-            yield row, round(size * (start + share)) - round(size * start)
-            start += share
+    def layers_at(self, point):
+        """(path, class, output shape as text) of each layer there, in order."""
+        for (path, kind, own), *others in zip(self.timeline.record.layers, *self._layers, strict=False):
+            shapes = [shape for _, _, shape in others]
+            if own is None:
+                yield path, kind, ""
+            elif None in shapes or any(len(shape) != len(own) for shape in shapes):
+                yield path, kind, _text_of_shape(own)
+            else:
+                yield (
+                    path,
+                    kind,
+                    _text_of_shape(self._dimension(seen, point) for seen in zip(*shapes, strict=True)),
+                )
+
+    def _dimension(self, seen, point):
+        return None if None in seen else round(self._formulas.values(seen, point))
+
+    def held_at_peak(self, point, limit=UNLIMITED):
+        """(Row, bytes, whether it depends on any parameter) of everything in use at the peak."""
+        grows = [any(map(growth.depends_on, self.point)) for growth in self._growths]
+        for i, size in self.at_peak(point, limit):
+            start = 0.0
+            for row, share in self.timeline.parts(i):  # itself, unless it is the block of a compiled step
+                yield row, round(size * (start + share)) - round(size * start), grows[self._kind_of[i]]
+                start += share
 
     def share_at_peak(self, point, sorts, doubtful=False):
         """The share of the predicted peak whose growth is of one of the sorts, or was matched in doubt."""
@@ -127,6 +245,28 @@ class Schedule:
     def unknown_share(self):
         """Their share of the trial's peak."""
         return self.unknown_bytes() / self.timeline.peak_bytes
+
+
+def _rows(tokens):
+    """{parameter: rows} for a parameter that is a batch size of a fixed number of rows, by their batches.
+
+    Of several calls of `fit`, the one with the most rows counts.
+    """
+    rows = {}
+    for name in tokens[0].point:
+        others = {n: v for n, v in tokens[0].point.items() if n != name}
+        line = [one for one in tokens if {n: v for n, v in one.point.items() if n != name} == others]
+        found = []
+        for batches in zip(*(one.record.batches for one in line), strict=False):
+            if None in batches or len(set(batches)) < 2:
+                found.append(None)
+                continue
+            sizes = [(one.point[name], count) for one, count in zip(line, batches, strict=True)]
+            least, most = max(v * (n - 1) for v, n in sizes), min(v * n for v, n in sizes)
+            found.append(most if least < most else None)
+        if found and None not in found:
+            rows[name] = max(found)
+    return rows
 
 
 def _kinds_seen(tokens, number):
@@ -151,8 +291,20 @@ def _kinds_seen(tokens, number):
     return list(kinds), kind_of, doubtful
 
 
+def _text_of_shape(dimensions):
+    return f"({', '.join(map(str, dimensions))})"
+
+
 def _order(begin, end):
     """The events in order of time: i for an allocation, ~i for a deallocation."""
     begins, ends = np.flatnonzero(begin >= 0), np.flatnonzero((begin >= 0) & (end >= 0))
     times, events = np.concatenate([begin[begins], end[ends]]), np.concatenate([begins, ~ends])
-    return events[np.argsort(times, kind="stable")].tolist()
+    sequence = np.argsort(times, kind="stable")
+    return times[sequence], events[sequence]
+
+
+def _last_steps(record):
+    """(first, last) place of the last steps of each training, as many as one round of the optimizer takes."""
+    ends = sorted(at for at, kind in record.moments if kind != "part")
+    groups = [group.tolist() for group in np.split(record.steps, np.searchsorted(record.steps, ends))]
+    return [(group[-1 - record.round], group[-1]) for group in groups if len(group) > record.round]

@@ -118,6 +118,7 @@ class Searching:
         start = time.monotonic()
         try:
             self.estimate = self._estimating.run()
+            self.estimate.check_searchable()
             value = self._first()
             while value:
                 outcome = self._try(value)

@@ -139,9 +139,10 @@ def _record(events, marks):
     first = events[0][3]
     sign = 1 if events[0][1] else -1
     times = np.array([at for at, *_ in events], dtype=np.int64)
-    places = {"step": [], "snapshot": []}
+    places, moments = {"step": [], "snapshot": []}, []
     for at, kind in marks:
-        places[kind].append(int(np.searchsorted(times, at)))
+        place = int(np.searchsorted(times, at))
+        places[kind].append(place) if kind in places else moments.append([place, kind])
     columns = np.array(rows, dtype=np.int64).T
     return Record(
         allocations=dict(zip(COLUMNS, columns, strict=True)),
@@ -155,4 +156,5 @@ def _record(events, marks):
         first_event=times[0] / 1e12,
         steps=places["step"],
         snapshots_at=places["snapshot"],
+        moments=moments,
     )

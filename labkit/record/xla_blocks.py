@@ -67,6 +67,7 @@ def divide_blocks(record):
             "allocations": joined,
             "events": record.events + int(added.sum()),
             "steps": [place + int(shift[place]) for place in record.steps],
+            "moments": [[place + int(shift[place]), kind] for place, kind in record.moments],
             "snapshots_at": [place + int(shift[place]) for place in record.snapshots_at],
             "seconds": np.insert(seconds, positions, seconds[np.minimum(positions, len(seconds) - 1)]),
         }
