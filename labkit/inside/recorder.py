@@ -128,6 +128,7 @@ def layers_of_models():
     """
     models = [o for o in gc.get_objects() if isinstance(o, keras.Model) and o.built]
     inner = {id(layer) for model in models for layer in model._flatten_layers(include_self=False)}
+    inner |= {id(getattr(model, "_functional", None)) for model in models}  # what a Sequential consists of
     return [row for model in models if id(model) not in inner for row in _layers_of(model, ())]
 
 

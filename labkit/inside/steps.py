@@ -13,7 +13,7 @@ import tensorflow as tf
 
 MOST_TRAININGS = 3  # calls of fit in a shortened trial
 MOST_REPEATED = 20_000  # results given again in a shortened trial: a loop that waits for more would not end
-IDLE_SECONDS = 20  # after the last step of a shortened trial: what takes longer is not waited for
+IDLE_SECONDS = 40  # after the last step of a shortened trial: what takes longer is not waited for
 LOOPS = {"fit": "training", "evaluate": "evaluation", "predict": "prediction"}
 STOPS = {"training": "stop_training", "evaluation": "stop_evaluating", "prediction": "stop_predicting"}
 CALLS = {"test_on_batch": "evaluation", "predict_on_batch": "prediction"}
@@ -144,7 +144,7 @@ class Shortening:
         self.round, self.trainings, self.batches = 1, 0, []
         self._loops, self._kept, self._repeated = [], {}, 0
         self._updates = {}
-        self._latest = time.monotonic()
+        self._latest, self._has_stepped = time.monotonic(), False
 
     def install(self):
         """Wrap Keras for the rest of this process."""
@@ -163,7 +163,7 @@ class Shortening:
 
     def is_overdue(self):
         """Whether `train` goes on for so long after its last step that it is not waited for."""
-        return bool(self.trainings or self._kept) and time.monotonic() - self._latest > IDLE_SECONDS
+        return self._has_stepped and time.monotonic() - self._latest > IDLE_SECONDS
 
     def repeats(self, function):
         """Whether a training function of the reader's own loop has been seen often enough."""
@@ -179,7 +179,7 @@ class Shortening:
 
     def keep(self, function, result):
         """Keep the result of a training function."""
-        self._latest = time.monotonic()
+        self._latest, self._has_stepped = time.monotonic(), True
         count, _ = self._kept.get(id(function), (0, None))
         self._kept[id(function)] = count + 1, None if self._loops else result
 
@@ -245,7 +245,7 @@ class Shortening:
         if loop is None or loop.model is not model or STOPS[loop.phase] != stop:
             return result
         loop.taken += 1
-        self._latest = time.monotonic()
+        self._latest, self._has_stepped = time.monotonic(), True
         if loop.phase != "training" and self._recorder:
             self._recorder.phase("part")
         if loop.taken >= self._wanted_of(loop):

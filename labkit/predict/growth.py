@@ -20,19 +20,22 @@ class Formulas:
     """Formulas for numbers seen at the same points.
 
     points   [{parameter: value}], of each trial
+    upward   pairs of trials of which the second has no smaller value of any parameter
     """
 
     def __init__(self, points):
         self.names = list(points[0])
         self._points = np.array([[float(point[name]) for name in self.names] for point in points])
+        pairs = itertools.permutations(range(len(points)), 2)
+        self.upward = [(j, k) for j, k in pairs if (self._points[j] <= self._points[k]).all()]
         self._bases = list(_bases(self._points))
         self.of = functools.cache(self._of)
 
     def _of(self, seen):
-        """(terms, coefficients, whether it is simple) of the formula for a tuple of numbers, one a trial.
+        """(terms, coefficients, whether it is confirmed) of the formula for a tuple of numbers, one a trial.
 
-        A number is None where it was not seen. A formula is simple if it is a constant or proportional to a
-        parameter or to several: of anything else, few trials do not prove much.
+        A number is None where it was not seen. A formula is confirmed if it explains more numbers than it
+        has terms.
         """
         known = [k for k, number in enumerate(seen) if number is not None]
         numbers = np.array([seen[k] for k in known], dtype=float)
@@ -47,7 +50,7 @@ class Formulas:
             wholes = bool((numbers < 1e5).all() and spare and len(terms) > 1)
             off = np.abs(matrix @ solved - numbers).max()
             if rank == len(terms) and off <= max(TOLERANCE * numbers.max(), ROUNDED * wholes):
-                return terms, solved, len(terms) == 1 and sum(terms[0]) <= len(self.names)
+                return terms, solved, spare > 0
         return ((0,) * len(self.names),), numbers[-1:], False
 
     def values(self, seen, point):
@@ -79,8 +82,8 @@ def _bases(points):
 class Growth:
     """The bytes of allocations that were seen alike in all trials.
 
-    sort   "known", "guessed" (the formula is neither a constant nor a proportion), "curved" (in more than one
-           dimension), or "unknown" (no counterpart, or none that explains it): then the bytes are those seen
+    sort   "known", "guessed" (of a formula that nothing confirms), or "unknown" (no counterpart, or none that
+           explains it): then the bytes are those seen
     """
 
     def __init__(self, seen, number, formulas):
@@ -105,16 +108,17 @@ class Growth:
     def _sort(self):
         if not self.is_matched or (self._jumps() and not self._shards):
             return "unknown"
-        changing = [numbers for numbers in self.numbers if len({*numbers} - {None}) > 1]
-        if len(changing) > 1:
-            return "curved"
-        return "known" if all(self._formulas.of(numbers)[2] for numbers in changing) else "guessed"
+        confirmed = all(self._formulas.of(numbers)[2] for numbers in self.numbers)
+        return "known" if confirmed or self._shards else "guessed"
 
     def _jumps(self):
         """Whether some dimensions grow while others shrink: no power of the parameters says how."""
-        known = [[number for number in numbers if number is not None] for numbers in self.numbers]
-        rising = any(b > a for numbers in known for a, b in itertools.pairwise(numbers))
-        return rising and any(b < a for numbers in known for a, b in itertools.pairwise(numbers))
+        for small, large in self._formulas.upward:
+            pairs = [(numbers[small], numbers[large]) for numbers in self.numbers]
+            known = [(one, other) for one, other in pairs if None not in (one, other)]
+            if any(one < other for one, other in known) and any(one > other for one, other in known):
+                return True
+        return False
 
     def take_over(self, numbers):
         """Grow as others do."""

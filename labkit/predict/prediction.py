@@ -12,7 +12,7 @@ MAXIMUM = 2**24  # the largest value considered
 FAR = 16  # times the larger value: where it is asked what matters in a prediction
 DIP_PERCENT = 15  # how far below a value that fits a smaller one may not fit
 SPREAD = 0.02  # by which the peaks of repeated trials differ, beyond what the recorded sequences show
-DOUBT_LEFT = 0.5  # of what the first trials' prediction of a third was off is still expected with all three
+GUESS_OFF = 0.3  # of growth whose formula nothing confirms: by so much it may be off, in either direction
 MATTERS = 0.02  # of the peak: of less it does not matter how it grows
 # TensorFlow rewrites sums of three or more gradients, such as batch normalization produces, once it expects a
 # step to take over 80 % of the device's memory (SchedulingPass in
@@ -50,7 +50,7 @@ class Estimate:
         self.over, self.at = over, at
         self.names = (over,) if isinstance(over, str) else tuple(over)
         self.ooms, self.trials = 0, len(probes)
-        self._probes, self._rewritten, self._off = list(probes), None, 0.0
+        self._probes, self._rewritten = list(probes), None
         self._device = probes[0][1].device
         self.notes = []
         self._refit()
@@ -63,7 +63,8 @@ class Estimate:
         self.measured = {self._key(point): probe.peak_bytes for point, probe in self._probes}
         points, outcomes = zip(*self._probes, strict=True)
         self._schedules = schedules(points, [outcome.timeline for outcome in outcomes])
-        self._schedules.sort(key=lambda schedule: schedule.timeline.peak_bytes)
+        guessed = 0 if self._fixed else self._schedules[-1].share_at_peak(self._far, {"guessed"})
+        self._off = GUESS_OFF * guessed if guessed > MATTERS else 0.0
         self.notes = list(self._doubts())
 
     def peak_bytes(self, value=None, memory_limit=None, **values):
@@ -86,7 +87,7 @@ class Estimate:
         They are the smallest and the largest peak of all recorded sequences there, plus 2 % on either side:
         the order of ops varies a little from run to run, and the peak with it; so do the points in time at
         which tf.data makes its batches. Where growth is in doubt, as `notes` then say, they are further
-        apart: by what cannot be explained, and by as much as a third trial was off.
+        apart: by what cannot be explained, and by a part of what is guessed.
         """
         point = self._point(value, values)
         near = self._schedules_near(point)
@@ -249,12 +250,8 @@ class Estimate:
 
     def add(self, point, probe):
         """Add the outcome of a trial that was made because the others leave a doubt."""
-        predicted = self._schedules[-1].replay(point).peak
-        before = max(self.measured.values())
         self._probes.append((point, probe))
         self._refit()
-        grown = max(abs(probe.peak_bytes - before), MATTERS * probe.peak_bytes)
-        self._off = max(self._off, DOUBT_LEFT * min(1.0, abs(predicted - probe.peak_bytes) / grown))
 
     def add_further(self, probe):
         """Add the outcome of a trial at the value `further`."""
@@ -344,7 +341,7 @@ class Estimate:
     def is_doubtful(self):
         """Whether another small trial would tell more: something that matters is not simply proportional."""
         schedule = self._schedules[-1]
-        doubtful = schedule.share_at_peak(self._far, {"guessed", "curved", "unknown"}, doubtful=True)
+        doubtful = schedule.share_at_peak(self._far, {"guessed", "unknown"}, doubtful=True)
         return not self._fixed and doubtful > MATTERS
 
     def _unknown_growth(self, point):
@@ -363,10 +360,10 @@ class Estimate:
                 f"How {100 * share:.0f} % of the memory at the peak grows is unknown: it may be more than "
                 "predicted, up to the upper end of the interval."
             )
-        if self._off > MATTERS:
+        if self._off:
             yield (
-                "A third small trial took more or less than the first two had promised: the interval is "
-                f"wider by {100 * self._off:.0f} % of what grows."
+                f"How {100 * self._off / GUESS_OFF:.0f} % of the memory at a larger peak grows is a guess "
+                "that no further trial confirms: the interval is wider for it."
             )
         yield from _unseen(schedule.timeline.record)
 

@@ -17,13 +17,14 @@ Replay = collections.namedtuple("Replay", "fits peak place")
 
 
 def schedules(points, timelines):
-    """A Schedule for each trial, in which matching allocations grow alike.
+    """Schedules of the two trials with the largest peaks, the largest last; matching allocations grow alike.
 
     points, timelines   {parameter: value} of each trial, and its Timeline
     """
     tokens = [Tokens(timeline, point) for timeline, point in zip(timelines, points, strict=True)]
     formulas = Formulas(points)
-    return [Schedule(tokens, number, formulas) for number in range(len(tokens))]
+    by_peak = sorted(range(len(tokens)), key=lambda k: timelines[k].peak_bytes)
+    return [Schedule(tokens, number, formulas) for number in by_peak[-2:]]
 
 
 class Schedule:
