@@ -99,7 +99,7 @@ class Child:
         self.recorder = _recorder(self.scopes, request["profile"], folder)
         steps, self._cut = request["shorten_to"], ""
         self._shortening = Shortening(steps, self.recorder, self._end_shortened) if steps else None
-        self.clock = StepClock(self._after_step, self.recorder, self._shortening)
+        self.clock = StepClock(self._after_step, self.recorder, self._shortening, request["least_epochs"])
         self.refusals = Refusals(self.folder, threading.get_ident(), request["patience"])
         self._finishing, self._pid = threading.Lock(), os.getpid()
 

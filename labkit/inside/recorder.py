@@ -8,6 +8,7 @@ and end of the first steps), which layer each scope belongs to, and where steps 
 import ctypes
 import gc
 import glob
+import math
 import os
 import shutil
 from dataclasses import replace
@@ -96,6 +97,7 @@ class Recorder:
             layers=layers_of_models(),
             optimizers=optimizer_names(),
             widest_sum_bytes=widest_sum_bytes(),
+            scratch=scratch_of_3d_gradients(),
         )
 
     def _finish(self):
@@ -153,6 +155,48 @@ def widest_sum_bytes():
     sums = [op for graph in graphs for op in graph.get_operations() if op.type == "AddN"]
     outputs = [op.outputs[0] for op in sums if len(op.inputs) > 2 and op.outputs[0].shape.rank]
     return max((t.dtype.size * (t.shape[1:].num_elements() or 0) for t in outputs), default=0)
+
+
+def scratch_of_3d_gradients():
+    """[name, bytes of scratch, bytes of its tensors per sample, and of its filter] of each gradient of a 3-D
+    convolution on the CPU.
+
+    It takes the scratch memory, whose size follows from the processor's third cache, only where its tensors
+    together have more than a 26th of that (Conv3DCustomBackpropFilterOp in
+    tensorflow/core/kernels/conv_grad_ops_3d.cc).
+    """
+    cache = _third_cache()
+    graphs = [o for o in gc.get_objects() if isinstance(o, tf.Graph)] if cache else []
+    types = ("Conv3DBackpropFilterV2", "Conv3DBackpropInputV2")
+    gradients = [op for graph in graphs for op in graph.get_operations() if op.type in types]
+    found = []
+    for op in gradients:
+        try:
+            found.append([op.name, *_scratch(op, cache)])
+        except (TypeError, ValueError):  # a shape is unknown
+            continue
+    return found
+
+
+def _scratch(op, cache):
+    of_filter = op.type == "Conv3DBackpropFilterV2"
+    filters, inputs = (op.outputs[0], op.inputs[0]) if of_filter else (op.inputs[1], op.outputs[0])
+    gradient, dtype = op.inputs[2].shape, op.outputs[0].dtype.size
+    *kernel, depth, out_depth = filters.shape.as_list()
+    weights, places = math.prod(kernel) * depth, math.prod(gradient[1:-1].as_list())
+    unit = places * weights + (places + weights) * out_depth
+    patches = -(-(cache // dtype) // unit) * places * weights
+    per_sample = math.prod(inputs.shape[1:].as_list()) + math.prod(gradient[1:].as_list())
+    return patches * dtype, per_sample * dtype, weights * out_depth * dtype
+
+
+def _third_cache():
+    """Bytes of the processor's third cache, 0 if unknown."""
+    try:
+        with open("/sys/devices/system/cpu/cpu0/cache/index3/size") as file:
+            return int(file.read().strip().removesuffix("K")) * 1024
+    except (OSError, ValueError):
+        return 0
 
 
 def _variables():

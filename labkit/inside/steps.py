@@ -31,8 +31,10 @@ class StepClock:
     batch_size  of the last `fit` or `train_on_batch` on arrays, None if unknown
     """
 
-    def __init__(self, after_step, recorder, shortening=None):
-        """after_step: called after each step; recorder: a Recorder to notify of calls, or None."""
+    def __init__(self, after_step, recorder, shortening=None, least_epochs=1):
+        """after_step: called after each step; recorder: a Recorder to notify of calls, or None; least_epochs:
+        of each `fit`."""
+        self._least_epochs = least_epochs
         self._after_step, self._recorder, self._shortening = after_step, recorder, shortening
         self.seconds = []
         self.batch_size = None
@@ -107,8 +109,10 @@ class StepClock:
         self._fitting = model if model.steps_per_execution > 1 else None
         if hasattr(x, "shape") and len(x.shape):
             self.batch_size = min(batch_size or 32, len(x))
+        epochs, *others = args or (kwargs.pop("epochs", 1),)
+        epochs = max(epochs, self._least_epochs) if isinstance(epochs, int) else epochs
         try:
-            return call(model, x, y, batch_size, *args, **kwargs)
+            return call(model, x, y, batch_size, epochs, *others, **kwargs)
         finally:
             self._fitting = None
 

@@ -11,9 +11,12 @@ import math
 
 import numpy as np
 
+from ..record.xla_blocks import ends_of
+
 TOLERANCE = 1e-6
 ROUNDED = 0.51  # a dimension may be rounded, as (n + 1) // 2 is
 MOST_TERMS = 4
+MATTERS_IN_BLOCK = 0.05  # of a block: of less it does not matter how it grows
 
 
 class Formulas:
@@ -136,6 +139,50 @@ class Growth:
             return self.own[1]
         numbers = [max(0.0, self._formulas.values(seen, point)) for seen in self.numbers]
         return self._factor * (self._shards.elements(*numbers[1:]) if self._shards else math.prod(numbers))
+
+
+class Plan:
+    """The bytes of the block of a compiled step: the fullest moment of what XLA places in it.
+
+    The results of its instructions are scaled, each like a tensor. How tightly XLA packs them is taken to be
+    the same as in the trial.
+    """
+
+    is_matched, is_shaped = True, False
+
+    def __init__(self, seen, programs, number, formulas):
+        """programs: of each trial, None where it has none; seen: for each result of the trial's own program
+        what Growth takes."""
+        own = programs[number]
+        self.own, self._growths = ((), own.bytes), [Growth(one, number, formulas) for one in seen]
+        borrow(self._growths)
+        self._order = np.argsort(own.results["begin"], kind="stable")
+        columns = ("begin", "end", "bytes", "offset")
+        results = {name: np.array(own.results[name])[self._order] for name in columns}
+        times, self._begin = np.unique(results["begin"], return_inverse=True)
+        self._end, self._count = np.searchsorted(times, ends_of(results)), len(times)
+        self._packing = own.bytes / max(1.0, self._fullest(results["bytes"].astype(float)))
+
+    @property
+    def sort(self):
+        """As of a Growth: of what is in the block when it is fullest, the least certain."""
+        sorts = {growth.sort for growth in self._growths if growth.own[1] > MATTERS_IN_BLOCK * self.own[1]}
+        return next((sort for sort in ("unknown", "guessed") if sort in sorts), "known")
+
+    def depends_on(self, name):
+        """Whether it grows with a parameter."""
+        return any(growth.depends_on(name) for growth in self._growths)
+
+    def bytes(self, point):
+        """The bytes requested at a point."""
+        sizes = np.array([growth.bytes(point) for growth in self._growths])
+        return self._packing * self._fullest(sizes[self._order])
+
+    def _fullest(self, sizes):
+        change = np.zeros(self._count + 1)
+        np.add.at(change, self._begin, sizes)
+        np.subtract.at(change, self._end, sizes)
+        return float(np.cumsum(change).max())
 
 
 class Shards:

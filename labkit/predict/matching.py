@@ -43,9 +43,7 @@ class Tokens:
         self.shapes = [_dimensions(shape) for shape in self.record.shapes]
         self.shape = columns["shape"]
         self.segments = _segments(self.record, columns["begin"])
-        self.programs = {
-            place: program for place, program in blocks_of(self.record).items() if not columns["op"][place]
-        }
+        self.programs = blocks_of(self.record)
         nameless = timeline.in_pipeline & (columns["op"] == 0)
         self.groups, self.pipeline = collections.defaultdict(list), collections.defaultdict(list)
         self._group(nameless)
@@ -58,7 +56,7 @@ class Tokens:
         for place, (op, shape, dtype, temp) in enumerate(names):
             if nameless[place]:
                 self.pipeline[int(self.requested[place])].append(place)
-            elif place in self.programs:
+            elif place in self.programs and not op:
                 self.groups["XLA", self.programs[place].name, int(segments[place])].append(place)
             else:
                 rank = len(self.shapes[shape]) if self.shapes[shape] is not None else -1
@@ -68,6 +66,11 @@ class Tokens:
     def dimensions(self, place):
         """The dimensions of an allocation as a tuple; None if it has no shape."""
         return self.shapes[self.shape[place]]
+
+    def seen(self, place):
+        """(dimensions, bytes requested); (program, bytes) of the block of a compiled program."""
+        what = self.programs.get(place) or self.dimensions(place)
+        return what, int(self.requested[place])
 
 
 def match(one, other):
@@ -90,6 +93,30 @@ def match(one, other):
         counterpart[one.pipeline[size]] = other.pipeline[fellow][0]
         doubtful[one.pipeline[size]] = doubt
     return counterpart, doubtful
+
+
+def match_results(one, other):
+    """For each result of a compiled program, the index of its counterpart in another's; -1 if none."""
+    counterpart = np.full(len(one.results["op"]), -1)
+    groups, others = _results_by_name(one), _results_by_name(other)
+    for key, places in groups.items():
+        fellows = others.get(key, [])
+        if len(places) == len(fellows):  # otherwise the programs differ here
+            counterpart[places] = fellows
+    return counterpart
+
+
+def _results_by_name(program):
+    groups, results = collections.defaultdict(list), program.results
+    for i in np.argsort(results["begin"], kind="stable").tolist():
+        rank = results["shape"][i].count(",")
+        groups[results["op"][i], bool(results["own"][i]), rank, results["dtype"][i]].append(i)
+    return groups
+
+
+def result_seen(program, i):
+    """(dimensions, bytes) of a result of a compiled program."""
+    return _dimensions(program.results["shape"][i]), int(program.results["bytes"][i])
 
 
 def _left(groups, rename, taken):

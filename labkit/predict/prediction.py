@@ -166,6 +166,12 @@ class Estimate:
                 return value
         return round(largest * (1 - SPREAD))
 
+    def steps_of_an_epoch(self, value):
+        """How many steps an epoch of `fit` has at a batch size; None if unknown."""
+        rows = self._schedules[-1].rows.get(self.names[0])
+        batches = [count for count in self._schedules[-1].timeline.record.batches if count]
+        return -(-rows // value) if rows else max(batches, default=None)
+
     def frontier(self, memory_limit, values=None):
         """{value of the second parameter: the largest value of the first that fits, or None}.
 

@@ -5,11 +5,13 @@ import collections
 
 import numpy as np
 
+from ..record.record import Program
 from . import allocator as bfc
-from .growth import Formulas, Growth, borrow
-from .matching import Tokens, match
+from .growth import Formulas, Growth, Plan, borrow
+from .matching import Tokens, match, match_results, result_seen
 
 UNLIMITED = 2**46  # bytes
+MOST_OVERHEAD = 25  # times the elements of its tensors that a 3-D convolution's gradient takes
 REPEATS = 5  # times that the last steps are repeated
 SHIFTS = 8  # further orders, in which tf.data's threads run earlier or later
 EARLIER, LATER = 1.0, 0.25  # steps by which they are shifted at most
@@ -39,11 +41,59 @@ class Schedule:
         self.timeline, self.point, self._formulas = own.timeline, own.point, formulas
         self._requested = own.requested.astype(float)
         self._kinds, self._kind_of, self.doubtful = _kinds_seen(tokens, number)
-        self._growths = [Growth(seen, number, formulas) for seen in self._kinds]
+        self._growths = [self._growth(seen, number) for seen in self._kinds]
         borrow(self._growths)
         self.rows, self._layers = _rows(tokens), [one.record.layers for one in tokens]
         self._in_queue = self._rows_in_queue()
         self.orders = self._orders()
+        self._scratch, self._samples = self._find_scratch()
+
+    def _find_scratch(self):
+        """{allocation: scratch memory that its op takes at larger sizes}, and how the samples grow."""
+        record, columns = self.timeline.record, self.timeline.record.allocations
+        named = {op: facts for op, *facts in record.scratch}
+        facts_of = [next((f for op, f in named.items() if name.endswith(op)), None) for name in record.ops]
+        scratch, samples = {}, None
+        for i in np.flatnonzero(np.array([f is not None for f in facts_of])[columns["op"]]).tolist():
+            growth = self._growths[self._kind_of[i]]
+            if not columns["temp"][i]:
+                scratch[i] = facts_of[columns["op"][i]]
+            if (
+                growth.is_shaped
+                and "BackpropInput" in record.ops[columns["op"][i]]
+                and not columns["temp"][i]
+            ):
+                samples = growth.numbers[0]
+        taken = {record.ops[columns["op"][i]] for i in np.flatnonzero(columns["temp"]).tolist()}
+        return {i: f for i, f in scratch.items() if record.ops[columns["op"][i]] not in taken}, samples
+
+    def _scratch_at(self, point):
+        """{allocation: bytes of scratch memory} where its op takes any."""
+        if not self._scratch or self._samples is None:
+            return {}
+        samples = self._formulas.values(self._samples, point)
+        return {
+            i: size
+            for i, (size, per_sample, others) in self._scratch.items()
+            if size // (per_sample * samples + others) <= MOST_OVERHEAD
+        }
+
+    def _growth(self, seen, number):
+        """How a kind grows: what was seen of it in each trial, a program if it is the block of one."""
+        if not isinstance(seen[number][0], Program):
+            return Growth(seen, number, self._formulas)
+        programs = [one and one[0] for one in seen]
+        own, results = programs[number], len(programs[number].results["op"])
+        matched = [match_results(own, p) if p else np.full(results, -1) for p in programs]
+        matched[number] = np.arange(results)
+        of_results = [
+            tuple(
+                result_seen(p, int(k[i])) if p and k[i] >= 0 else None
+                for p, k in zip(programs, matched, strict=True)
+            )
+            for i in range(results)
+        ]
+        return Plan(of_results, programs, number, self._formulas)
 
     def _orders(self):
         """Orders of events: the recorded one, and others with tf.data's allocations shifted at random.
@@ -137,13 +187,21 @@ class Schedule:
 
     def _play(self, point, allocator, order, held):
         """Replay an order, keeping the chunks in use in `held`; yields the place of each event."""
-        sizes = self.sizes(point).tolist()
+        sizes, scratch = self.sizes(point).tolist(), self._scratch_at(point)
+        count = len(sizes)
         for place, i in enumerate(order):
             if i < 0:
                 allocator.release(held.pop(~i))
+                yield place
+                continue
+            held[i] = allocator.allocate(sizes[i % count])
+            if i % count in scratch:
+                passing = i % count + (REPEATS + 2) * count
+                held[passing] = allocator.allocate(scratch[i % count])
+                yield place
+                allocator.release(held.pop(passing))
             else:
-                held[i] = allocator.allocate(sizes[i % len(sizes)])
-            yield place
+                yield place
 
     def sizes(self, point):
         """The bytes that each allocation requests at a point.
@@ -282,14 +340,18 @@ def _kinds_seen(tokens, number):
         found, doubts = match(own, other)
         counterparts.append(found)
         doubtful |= doubts
-    kinds, kind_of = {}, np.empty(count, dtype=int)
+    kinds, numbers, kind_of = [], {}, np.empty(count, dtype=int)
     for i in range(count):
-        seen = tuple(
-            (one.dimensions(int(j)), int(one.requested[j])) if j >= 0 else None
-            for one, j in zip(tokens, (column[i] for column in counterparts), strict=True)
-        )
-        kind_of[i] = kinds.setdefault(seen, len(kinds))
-    return list(kinds), kind_of, doubtful
+        places = [int(column[i]) for column in counterparts]
+        seen = tuple(one.seen(j) if j >= 0 else None for one, j in zip(tokens, places, strict=True))
+        block = isinstance(seen[number][0], Program)
+        if any(one and isinstance(one[0], Program) != block for one in seen):
+            seen = tuple(one if k == number else None for k, one in enumerate(seen))
+        key = tuple(one and (id(one[0]) if isinstance(one[0], Program) else one[0], one[1]) for one in seen)
+        kind_of[i] = numbers.setdefault(key, len(numbers))
+        if kind_of[i] == len(kinds):
+            kinds.append(seen)
+    return kinds, kind_of, doubtful
 
 
 def _text_of_shape(dimensions):
