@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import labkit
+from labkit.outcome import Outcome
+from labkit.predict.estimation import Estimate
 from labkit.predict.growth import Formulas
 from labkit.predict.replay import schedules
 from labkit.record.record import Record
@@ -110,17 +113,16 @@ def test_no_pair_is_wrong_whatever_the_rows_and_batch_sizes(small, rows, width, 
     far = min(16 * small, rows)
     timelines = [trial(batch, rows, width, kept, named, seed) for batch in probes]
     schedule = schedules([{"batch_size": batch} for batch in probes], timelines)[-1]
-    sizes = schedule.sizes({"batch_size": far})
-    record = schedule.timeline.record
-    own = record.allocations["requested"]
-    fixed = {4 * rows * width, 8 * rows, 4 * width * 32}
-    per_row = {4 * probes[1] * n: 4 * n for n in (width, 1, *kept)}
-    for size, requested in zip(sizes.tolist(), own.tolist(), strict=True):
-        if requested in fixed and requested not in per_row:
-            assert size == requested
-        elif requested in per_row and requested not in fixed and requested > 4 * rows:
-            assert size <= per_row[requested] * far
-            assert size >= min(per_row[requested] * far, per_row[requested] * rows / 4)
+    sizes, record = schedule.sizes({"batch_size": far}), schedule.timeline.record
+    columns = record.allocations
+    for place, requested in enumerate(columns["requested"].tolist()):
+        op, thread = record.ops[columns["op"][place]], columns["thread"][place]
+        if thread == PYTHON or op.startswith("gradient_tape"):
+            if requested == 4 * rows * width or "w/" in op:
+                assert sizes[place] == requested
+        elif requested != 8 * rows and requested > 4096:  # a queue holds no more than all rows
+            per_row = requested / probes[1]
+            assert min(per_row * far, per_row * rows / 4) <= sizes[place] + 1 <= per_row * far + 2
 
 
 @given(small=st.integers(2, 9), **FAMILY)
@@ -171,3 +173,64 @@ def test_products_of_two_parameters_are_followed(factors, times, fixed):
     formulas = Formulas([{"b": batch, "l": length} for batch, length in corners])
     seen = tuple(int(number(*corner)) for corner in corners)
     assert formulas.values(seen, {"b": 50, "l": 300}) == pytest.approx(number(50, 300), rel=1e-3, abs=1)
+
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def over_two():
+    """An Estimate over the batch size and the width."""
+    probes = []
+    for batch, width in [(4, 64), (4, 128), (8, 64), (8, 128)]:
+        timeline = trial(batch, 4000, width, (7 * width, 11 * width), True, 1)
+        point = {"batch_size": batch, "width": width}
+        facts = {"peak_bytes": timeline.peak_bytes, "wall_seconds": 1.0, "timeline": timeline}
+        probes.append((point, Outcome("ok", point, "cpu", **facts)))
+    return Estimate(("batch_size", "width"), {"batch_size": (4, 8), "width": (64, 128)}, probes)
+
+
+def test_an_estimate_over_two_parameters_answers_by_name(over_two):
+    assert over_two.notes == []
+    assert over_two.peak_bytes(batch_size=8, width=128) == pytest.approx(over_two.measured[8, 128], rel=0.05)
+    far = trial(64, 4000, 1024, (7 * 1024, 11 * 1024), True, 1).peak_bytes
+    assert over_two.peak_bytes(batch_size=64, width=1024) == pytest.approx(far, rel=0.05)
+    for arguments, said in [
+        ({"batch_size": 8}, "batch_size=..., width=..."),
+        ({"value": 8}, "by name"),
+        ({"batch_size": 8, "width": -1}, "positive"),
+        ({"batch_size": 8, "width": 64, "depth": 2}, "over batch_size and width"),
+    ]:
+        with pytest.raises(labkit.LabkitError, match=said):
+            over_two.peak_bytes(**arguments)
+
+
+def test_the_frontier_is_what_fits_over_both(over_two):
+    frontier = over_two.frontier("128 MiB", values=[256, 512, 1024])
+    for width, batch in frontier.items():
+        assert over_two.peak_bytes(batch_size=batch, width=width) <= 128 * MIB
+        assert over_two.peak_bytes(batch_size=round(1.3 * batch) + 1, width=width) > 128 * MIB
+    assert list(frontier.values()) == sorted(frontier.values(), reverse=True)
+    figure = over_two.plot("128 MiB")
+    drawn = figure.axes[0].lines[0].get_xydata()
+    assert drawn[:, 1].tolist() == [v for v in over_two.frontier("128 MiB").values() if v]
+    with pytest.raises(labkit.LabkitError, match="memory_limit"):
+        over_two.plot()
+    with pytest.raises(labkit.LabkitError, match="give width=64"):
+        over_two.largest("128 MiB")
+
+
+def test_an_interval_is_wide_where_growth_is_unknown_and_narrow_where_it_is_not(over_two):
+    def width(estimate, **point):
+        low, high = estimate.interval(**point)
+        return (high - low) / estimate.peak_bytes(**point)
+
+    point = {"batch_size": 64, "width": 512}
+    assert 0.04 <= width(over_two, **point) < 0.2
+    doubted = Estimate(over_two.over, over_two.at, over_two._probes)
+    for schedule in doubted._schedules:
+        for growth in schedule._growths:
+            if growth.is_shaped and growth.depends_on("batch_size"):
+                growth.sort = "unknown"
+    assert next(doubted._doubts()).endswith("up to the upper end of the interval.")
+    assert width(doubted, **point) > 3 * width(over_two, **point)

@@ -232,10 +232,18 @@ class Estimate:
         return layer_table(schedule.held_at_peak(point), schedule.layers_at(point), point)
 
     def plot(self, memory_limit=None, title=""):
-        """The figure: the predicted peak by category, with the limit and the largest value that fits it."""
+        """The figure: the predicted peak by category, with the limit and the largest value that fits it.
+
+        Over two parameters: what fits the limit.
+        """
         from ..show import sweeps
 
-        return sweeps.prediction(self, memory_limit and check_limit(memory_limit, device()), title)
+        limit = memory_limit and check_limit(memory_limit, device())
+        if len(self.names) == 1:
+            return sweeps.prediction(self, limit, title)
+        if not limit:
+            raise LabkitError('Over several parameters, give a memory_limit to draw, such as "8 GiB".')
+        return sweeps.frontier(self.names, self.frontier(limit), limit, title)
 
     def __repr__(self):
         values = self.at if isinstance(self.at, dict) else {self.over: self.at}
@@ -336,6 +344,8 @@ class Estimate:
     def _fixed(self):
         """A sentence if nothing in memory depends on a parameter; otherwise ""."""
         fixed = [name for name in self.names if not self._schedules[-1].grows_with(name)]
+        if fixed and self._schedules[-1].unknown_share() > MATTERS:
+            return ""
         return (
             f"Nothing in memory grows with {' or '.join(fixed)}: the peak is the same whatever its value. "
             "Perhaps `train` does not use it."
