@@ -209,7 +209,7 @@ class Schedule:
         With fewer rows than the batch size, a batch has no more; nor do all batches in a queue of tf.data.
         """
         capped = {name: min(value, self.rows.get(name, value)) for name, value in point.items()}
-        sizes = np.array([growth.bytes(capped) for growth in self._growths])[self._kind_of]
+        sizes = np.array([growth.bytes(capped) for growth in self._growths], dtype=float)[self._kind_of]
         for name, rows in self.rows.items():
             sizes *= np.minimum(1.0, rows / np.maximum(1.0, self._in_queue * capped[name]))
         return np.maximum(1, np.rint(sizes)).astype(np.int64)
