@@ -13,6 +13,9 @@ FAR = 16  # times the larger value: where it is asked what matters in a predicti
 DIP_PERCENT = 15  # how far below a value that fits a smaller one may not fit
 SPREAD = 0.02  # by which the peaks of repeated trials differ, beyond what the recorded sequences show
 GUESS_OFF = 0.3  # of growth whose formula nothing confirms: by so much it may be off, in either direction
+RECURRENT_OFF = (
+    0.15  # of the peak: by so much a recurrent network may take more once its order of ops changes
+)
 MATTERS = 0.02  # of the peak: of less it does not matter how it grows
 # TensorFlow rewrites sums of three or more gradients, such as batch normalization produces, once it expects a
 # step to take over 80 % of the device's memory (SchedulingPass in
@@ -96,6 +99,7 @@ class Estimate:
         ]
         growth = max(0, max(peaks) - max(self.measured.values()))
         below, above = self._off * growth, self._off * growth + self._unknown_growth(point)
+        above += RECURRENT_OFF * max(peaks) * self._schedules[-1].is_recurrent
         return round(min(peaks) * (1 - SPREAD) - below), round(max(peaks) * (1 + SPREAD) + above)
 
     def largest(self, memory_limit, sure=False, **others):
@@ -380,6 +384,11 @@ class Estimate:
             yield (
                 f"How {100 * self._off / GUESS_OFF:.0f} % of the memory at a larger peak grows is a guess "
                 "that no further trial confirms: the interval is wider for it."
+            )
+        if schedule.is_recurrent:
+            yield (
+                "Recurrent layers: after about ten steps TensorFlow changes the order of ops, which small "
+                "trials do not show. With small batches the peak can be higher than predicted."
             )
         yield from _unseen(schedule.timeline.record)
 

@@ -256,6 +256,11 @@ class Schedule:
             moments.append("training" if now == "other" and ahead else now)
         return moments
 
+    @property
+    def is_recurrent(self):
+        """Whether gradients are computed in a loop within the graph, as those of recurrent layers are."""
+        return any("/while/" in op and "gradient_tape/" in op for op in self.timeline.record.ops)
+
     def grows_with(self, name):
         """Whether any allocation depends on a parameter."""
         return any(growth.depends_on(name) for growth in self._growths)
