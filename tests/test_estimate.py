@@ -93,7 +93,27 @@ def test_a_prediction_is_close_to_the_measured_peak(estimated):
         assert estimated.peak_bytes(batch_size) == pytest.approx(measured, rel=0.05)
         low, high = estimated.interval(batch_size)
         assert low <= estimated.peak_bytes(batch_size) <= high
+        assert high - low < 0.2 * measured
     assert estimated.measured[8] == pytest.approx(estimated.peak_bytes(8), rel=0.001)
+
+
+@pytest.mark.parametrize("rows", [1500, 1504, 1501])  # divided by 4, by 4 and 8, by neither
+def test_whichever_small_batch_divides_the_rows_nothing_is_mistaken_for_the_data(rows):
+    def autoencoder(batch_size, rows):
+        import keras
+        import numpy as np
+
+        model = keras.Sequential([keras.layers.Dense(16), keras.layers.Dense(784)])
+        model.compile("adam", "mse")
+        x = np.ones((rows, 784), "float32")
+        model.fit(x, x.copy(), batch_size=batch_size, verbose=0)
+
+    estimated = labkit.estimate(autoencoder, rows=rows)
+    assert estimated.peak_bytes(64) == pytest.approx(
+        labkit.run(autoencoder, batch_size=64, rows=rows).peak_bytes, rel=0.05
+    )
+    assert estimated.largest("1 GiB") == rows  # no batch is larger than the data
+    assert estimated.peak_bytes(4 * rows) == estimated.peak_bytes(rows)
 
 
 def normalized(batch_size):
@@ -134,6 +154,42 @@ def test_a_third_trial_of_fewer_rows_is_not_taken_in():
     assert "fewer rows" in estimated.notes[0]
     assert estimated.trials == 3
     assert list(estimated.measured) == [4, 8]
+
+
+def test_the_layers_add_up_to_the_peak_in_the_order_of_the_model(estimated):
+    table = estimated.layers(128)
+    assert table.peak_bytes == estimated.peak_bytes(128)
+    rows = {row.layer: row for row in table.rows}
+    assert [row.class_name for row in table.rows][:4] == [
+        "Conv2D",
+        "Conv2D",
+        "GlobalAveragePooling2D",
+        "Dense",
+    ]
+    assert list(rows)[-1] == "(arrays and batches)"
+    assert rows["conv2d"].output_shape == "(None, 30, 30, 8)"
+    assert rows["conv2d"].activations >= 128 * 30 * 30 * 8 * 4
+    assert sum(row.share for row in table.rows) == pytest.approx(1)
+    assert "do not depend on batch_size" in table.heading
+    assert "conv2d_1" in repr(table) and "<table>" in table._repr_mimebundle_()["text/html"]
+
+
+def test_a_model_within_the_model_is_one_row_that_unfolds():
+    def nested(batch_size):
+        import keras
+        import numpy as np
+
+        inner = keras.Sequential([keras.layers.Dense(300), keras.layers.Dense(200)], name="inner")
+        model = keras.Sequential([keras.Input((64,)), inner, keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        for _ in range(3):
+            model.train_on_batch(np.ones((batch_size, 64)), np.ones((batch_size, 1)))
+
+    table = labkit.estimate(nested).layers(512)
+    inner = next(row for row in table.rows if row.layer == "inner")
+    assert inner.weights >= 4 * (64 * 300 + 300 * 200) and len(inner.parts) == 2
+    assert table.unfolded().peak_bytes == table.peak_bytes
+    assert "<details>" in table._repr_mimebundle_()["text/html"]
 
 
 def test_the_breakdown_adds_up(estimated):

@@ -182,10 +182,11 @@ class Shortening:
         return self._kept[id(function)][1]
 
     def keep(self, function, result):
-        """Keep the result of a training function."""
+        """Keep the result of a training function that the reader's own loop has called."""
         self._latest, self._has_stepped = time.monotonic(), True
-        count, _ = self._kept.get(id(function), (0, None))
-        self._kept[id(function)] = count + 1, None if self._loops else result
+        if not self._loops:
+            count, _ = self._kept.get(id(function), (0, None))
+            self._kept[id(function)] = count + 1, result
 
     def eager_update(self, optimizer):
         """An optimizer has updated weights eagerly: a loop that does it itself cannot be shortened."""

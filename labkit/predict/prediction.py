@@ -252,8 +252,14 @@ class Estimate:
     def __repr__(self):
         values = self.at if isinstance(self.at, dict) else {self.over: self.at}
         points = [{name: times * tried[-1] for name, tried in values.items()} for times in (1, 4, FAR)]
-        shown = " · ".join(f"{_named(point)}: {format_size(self.peak_bytes(**point))}" for point in points)
-        return "\n".join([f"Estimated peak · {shown}", *self.moment_text(), *self.notes])
+        sizes = [format_size(self.peak_bytes(**point)) for point in points]
+        shown = [
+            f"{', '.join(map(str, point.values()))}: {size}"
+            for point, size in zip(points, sizes, strict=True)
+        ]
+        by = f"Estimated peak by {' and '.join(self.names)}"
+        separator = ", " if len(self.names) == 1 else " · "
+        return "\n".join([f"{by} · {separator.join(shown)}", *self.moment_text(), *self.notes])
 
     def moment_text(self):
         """A list: one sentence if something else needs more than training, otherwise none."""
