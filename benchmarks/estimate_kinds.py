@@ -156,7 +156,7 @@ def pictures(side):
     import numpy as np
 
     layers = keras.layers
-    hidden = [layers.Conv2D(12, 3, activation="relu"), layers.AveragePooling2D(), layers.Conv2D(20, 3)]
+    hidden = [layers.Conv2D(12, 3, activation="relu"), layers.AveragePooling2D(2), layers.Conv2D(20, 3)]
     model = keras.Sequential([keras.Input((side, side, 3)), *hidden, layers.Flatten(), layers.Dense(3)])
     model.compile("adam", "mse")
     x = np.ones((40, side, side, 3), "float32")

@@ -123,9 +123,11 @@ class Growth:
                 return True
         return False
 
-    def take_over(self, numbers):
-        """Grow as others do."""
-        self.numbers, self.sort = numbers, "known"
+    def take_over(self, candidates):
+        """Grow as one of the others does: of several, as most of those that grow at all, which is a guess."""
+        growing = [numbers for numbers in candidates if any(len(set(seen)) > 1 for seen in numbers)]
+        self.numbers = max(growing or candidates, key=candidates.get)
+        self.sort = "known" if len(candidates) == 1 else "guessed"
 
     def depends_on(self, name):
         """Whether it grows with a parameter."""
@@ -240,8 +242,9 @@ def borrow(growths):
         dimensions, size = growth.own
         if not growth.is_shaped:
             if len(sizes[size]) == 1:
-                growth.take_over(next(iter(sizes[size])))
+                growth.take_over(sizes[size])
         elif shapes[dimensions]:
-            growth.take_over(shapes[dimensions].most_common(1)[0][0])
+            growth.take_over(shapes[dimensions])
         elif all(places[place] for place in enumerate(dimensions)):
-            growth.take_over(tuple(places[place].most_common(1)[0][0] for place in enumerate(dimensions)))
+            numbers = tuple(places[place].most_common(1)[0][0] for place in enumerate(dimensions))
+            growth.take_over(collections.Counter([numbers]))

@@ -40,6 +40,7 @@ class Tokens:
         self.timeline, self.point, self.record = timeline, point, timeline.record
         columns = self.record.allocations
         self.requested, self.kept = columns["requested"], columns["end"] < 0
+        self.temp = columns["temp"] > 0
         self.shapes = [_dimensions(shape) for shape in self.record.shapes]
         self.shape = columns["shape"]
         self.segments = _segments(self.record, columns["begin"])
@@ -80,8 +81,16 @@ def match(one, other):
 
     Returns two arrays: the indices, and whether a pair was chosen among several that are as good.
     """
-    count = len(one.requested)
-    counterpart, doubtful = np.full(count, -1), np.zeros(count, dtype=bool)
+    counterpart, doubtful = _match_groups(one, other), np.zeros(len(one.requested), dtype=bool)
+    for size, (fellow, doubt) in _sizes(one, other).items():
+        counterpart[one.pipeline[size]] = other.pipeline[fellow][0]
+        doubtful[one.pipeline[size]] = doubt
+    return counterpart, doubtful
+
+
+def _match_groups(one, other):
+    """The counterpart of each within its group: by its own name, without numbers in it, then by its layer."""
+    counterpart = np.full(len(one.requested), -1)
     taken = np.zeros(len(other.requested), dtype=bool)
     for rename in (lambda key: key, _without_numbers, _without_op):
         others = _left(other.groups, rename, taken)
@@ -89,34 +98,37 @@ def match(one, other):
             if key in others:
                 places, fellows = _align(one, places, other, others[key])
                 counterpart[places], taken[fellows] = fellows, True
-    for size, (fellow, doubt) in _sizes(one, other).items():
-        counterpart[one.pipeline[size]] = other.pipeline[fellow][0]
-        doubtful[one.pipeline[size]] = doubt
-    return counterpart, doubtful
+    return counterpart
+
+
+class Results:
+    """What is compared of the results of one compiled program, as Tokens of a trial.
+
+    point   {parameter: value} of the trial
+    """
+
+    def __init__(self, program, point):
+        self.program, self.point, results = program, point, program.results
+        self.requested = np.array(results["bytes"])
+        self.temp = self.kept = np.zeros(len(self.requested), dtype=bool)
+        self._dimensions = [_dimensions(shape) for shape in results["shape"]]
+        self.groups = collections.defaultdict(list)
+        for i in np.argsort(results["begin"], kind="stable").tolist():
+            rank = results["shape"][i].count(",")
+            self.groups[results["op"][i], bool(results["own"][i]), rank, results["dtype"][i]].append(i)
+
+    def dimensions(self, place):
+        """The dimensions of a result as a tuple; None if it has no shape."""
+        return self._dimensions[place]
+
+    def seen(self, place):
+        """(dimensions, bytes)."""
+        return self._dimensions[place], int(self.requested[place])
 
 
 def match_results(one, other):
     """For each result of a compiled program, the index of its counterpart in another's; -1 if none."""
-    counterpart = np.full(len(one.results["op"]), -1)
-    groups, others = _results_by_name(one), _results_by_name(other)
-    for key, places in groups.items():
-        fellows = others.get(key, [])
-        if len(places) == len(fellows):  # otherwise the programs differ here
-            counterpart[places] = fellows
-    return counterpart
-
-
-def _results_by_name(program):
-    groups, results = collections.defaultdict(list), program.results
-    for i in np.argsort(results["begin"], kind="stable").tolist():
-        rank = results["shape"][i].count(",")
-        groups[results["op"][i], bool(results["own"][i]), rank, results["dtype"][i]].append(i)
-    return groups
-
-
-def result_seen(program, i):
-    """(dimensions, bytes) of a result of a compiled program."""
-    return _dimensions(program.results["shape"][i]), int(program.results["bytes"][i])
+    return _match_groups(one, other)
 
 
 def _left(groups, rename, taken):
@@ -168,7 +180,7 @@ def _costs(one, places, other, others):
         _kinds(tokens, chosen) for tokens, chosen in ((one, places), (other, others))
     )
     table = np.array([[_cost(a, b, factors) for b in second] for a in first]).reshape(len(first), -1)
-    if one.record.allocations["temp"][places[0]]:
+    if one.temp[places[0]]:
         table = np.minimum(table, SCRATCH)
     lives = one.kept[places][:, None] != other.kept[others][None, :]
     return table[rows][:, columns] + OTHER_LIFE * lives

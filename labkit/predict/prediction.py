@@ -13,6 +13,9 @@ FAR = 16  # times the larger value: where it is asked what matters in a predicti
 DIP_PERCENT = 15  # how far below a value that fits a smaller one may not fit
 SPREAD = 0.02  # by which the peaks of repeated trials differ, beyond what the recorded sequences show
 GUESS_OFF = 0.3  # of growth whose formula nothing confirms: by so much it may be off, in either direction
+DISAGREE = 1.1  # times: by so much the predictions from two trials may differ without a note
+QUEUE_OFF = 0.5  # of what waits in a queue that is large enough for all rows: it may not be full
+GAPS = 2  # times the largest gradient of a weight: what the gaps that updates leave may add from step to step
 RECURRENT_OFF = (
     0.15  # of the peak: by so much a recurrent network may take more once its order of ops changes
 )
@@ -89,8 +92,10 @@ class Estimate:
 
         They are the smallest and the largest peak of all recorded sequences there, plus 2 % on either side:
         the order of ops varies a little from run to run, and the peak with it; so do the points in time at
-        which tf.data makes its batches. Where growth is in doubt, as `notes` then say, they are further
-        apart: by what cannot be explained, and by a part of what is guessed.
+        which tf.data makes its batches, and how many wait in a queue that holds all rows. The upper end has
+        room for two more gradients of the largest weight, for the gaps that updates leave wander from step to
+        step. Where growth is in doubt, as `notes` then say, the ends are further apart: by what cannot be
+        explained, and by a part of what is guessed.
         """
         point = self._point(value, values)
         near = self._schedules_near(point)
@@ -99,6 +104,8 @@ class Estimate:
         ]
         growth = max(0, max(peaks) - max(self.measured.values()))
         below, above = self._off * growth, self._off * growth + self._unknown_growth(point)
+        below += QUEUE_OFF * self._schedule(point).bytes_in_full_queue(point)
+        above += GAPS * self._schedule(point).largest_fixed_gradient(point)
         above += RECURRENT_OFF * max(peaks) * self._schedules[-1].is_recurrent
         return round(min(peaks) * (1 - SPREAD) - below), round(max(peaks) * (1 + SPREAD) + above)
 
@@ -380,6 +387,13 @@ class Estimate:
         schedule = self._schedules[-1]
         if self._fixed:
             yield self._fixed
+        by_trial = [one.replay(self._far).peak for one in self._schedules]
+        if max(by_trial) > DISAGREE * min(by_trial):
+            least, most = map(format_size, (min(by_trial), max(by_trial)))
+            yield (
+                f"The small trials went different ways, and disagree: {least} or {most} at "
+                f"{_named(self._far)}. The interval has both."
+            )
         share = schedule.unknown_share()
         if share > MATTERS:
             yield (

@@ -8,7 +8,7 @@ import numpy as np
 from ..record.record import Program
 from . import allocator as bfc
 from .growth import Formulas, Growth, Plan, borrow
-from .matching import Tokens, match, match_results, result_seen
+from .matching import Results, Tokens, match, match_results
 
 UNLIMITED = 2**46  # bytes
 MOST_OVERHEAD = 25  # times the elements of its tensors that a 3-D convolution's gradient takes
@@ -37,7 +37,7 @@ class Schedule:
     """
 
     def __init__(self, tokens, number, formulas):
-        own = tokens[number]
+        own, self._points = tokens[number], [one.point for one in tokens]
         self.timeline, self.point, self._formulas = own.timeline, own.point, formulas
         self._requested = own.requested.astype(float)
         self._kinds, self._kind_of, self.doubtful = _kinds_seen(tokens, number)
@@ -83,15 +83,16 @@ class Schedule:
         if not isinstance(seen[number][0], Program):
             return Growth(seen, number, self._formulas)
         programs = [one and one[0] for one in seen]
-        own, results = programs[number], len(programs[number].results["op"])
-        matched = [match_results(own, p) if p else np.full(results, -1) for p in programs]
-        matched[number] = np.arange(results)
+        results = [p and Results(p, point) for p, point in zip(programs, self._points, strict=True)]
+        own = results[number]
+        found = [match_results(own, other) if other else None for other in results]
+        found[number] = np.arange(len(own.requested))
         of_results = [
             tuple(
-                result_seen(p, int(k[i])) if p and k[i] >= 0 else None
-                for p, k in zip(programs, matched, strict=True)
+                other.seen(int(places[i])) if other and places[i] >= 0 else None
+                for other, places in zip(results, found, strict=True)
             )
-            for i in range(results)
+            for i in range(len(own.requested))
         ]
         return Plan(of_results, programs, number, self._formulas)
 
@@ -291,6 +292,20 @@ class Schedule:
             for row, share in self.timeline.parts(i):  # itself, unless it is the block of a compiled step
                 yield row, round(size * (start + share)) - round(size * start), grows[self._kind_of[i]]
                 start += share
+
+    def largest_fixed_gradient(self, point):
+        """The bytes of the largest gradient in use at the peak that does not depend on the parameters."""
+        held = self.held_at_peak(point)
+        return max(
+            (size for row, size, grows in held if row.category == "gradients" and not grows), default=0
+        )
+
+    def bytes_in_full_queue(self, point):
+        """Bytes at the peak that wait in queues of tf.data which are large enough for all rows; or 0."""
+        full = np.zeros(len(self._kind_of), dtype=bool)
+        for name, rows in self.rows.items():
+            full |= self._in_queue * min(point[name], rows) > rows
+        return sum(size for i, size in self.at_peak(point) if full[i]) if full.any() else 0
 
     def share_at_peak(self, point, sorts, doubtful=False):
         """The share of the predicted peak whose growth is of one of the sorts, or was matched in doubt."""
