@@ -121,7 +121,7 @@ def test_no_pair_is_wrong_whatever_the_rows_and_batch_sizes(small, rows, width, 
             if requested == 4 * rows * width or "w/" in op:
                 assert sizes[place] == requested
         elif requested != 8 * rows and requested > 4096:  # a queue holds no more than all rows
-            per_row = requested / probes[1]
+            per_row = requested / schedule.point["batch_size"]
             assert min(per_row * far, per_row * rows / 4) <= sizes[place] + 1 <= per_row * far + 2
 
 
