@@ -200,7 +200,7 @@ def _facts(estimate, limit):
     largest = limit and estimate.largest(limit)
     sure = largest and estimate.largest(limit, sure=True)
     predicted = []
-    for value in _values(estimate.at[-1], largest):
+    for value in _values(estimate.at[-1], largest, estimate.rows):
         low, high = estimate.interval(value)
         predicted.append(
             {estimate.over: value, "peak_bytes": estimate.peak_bytes(value), "low": low, "high": high}
@@ -253,10 +253,11 @@ def _table_of_several(facts, estimate):
     return "\n".join([*lines, *facts["notes"]])
 
 
-def _values(tried, largest):
-    """Doublings of the value tried, up to twice the largest that fits, and that one."""
+def _values(tried, largest, rows):
+    """Doublings of the value tried, up to twice the largest that fits, and that one; no more than rows."""
     doublings = {tried * 2**power for power in range(1, 24)}
     high = 2 * largest if largest else 64 * tried
+    high = min(high, rows or high)
     return sorted({value for value in doublings if value <= high} | ({largest} if largest else set()))
 
 

@@ -136,7 +136,7 @@ class Estimate:
                 if order < len(schedule.orders)
             )
 
-        most = min(MAXIMUM, self._schedules[-1].rows.get(self.names[0], MAXIMUM))
+        most = min(MAXIMUM, self.rows or MAXIMUM)
         largest = self._settled(_largest(lambda value: fits(value, 0), most), fits)
         if sure and largest:
             largest = self._settled(self._with_room(largest, at, limit), fits)
@@ -177,9 +177,14 @@ class Estimate:
                 return value
         return round(largest * (1 - SPREAD))
 
+    @property
+    def rows(self):
+        """How many rows `fit` trains on, if that limits the (first) parameter; otherwise None."""
+        return self._schedules[-1].rows.get(self.names[0])
+
     def steps_of_an_epoch(self, value):
         """How many steps an epoch of `fit` has at a batch size; None if unknown."""
-        rows = self._schedules[-1].rows.get(self.names[0])
+        rows = self.rows
         batches = [count for count in self._schedules[-1].timeline.record.batches if count]
         return -(-rows // value) if rows else max(batches, default=None)
 

@@ -171,7 +171,7 @@ class Searching:
             at_one = format_size(self.estimate.peak_bytes(1))
             raise NothingFits(
                 f"Not even {self.over}=1 is predicted to fit {format_size(self._free)}: it takes {at_one}. "
-                "Raise the limit or make the model smaller."
+                f"Raise the limit or make the model smaller. {self.estimate.layers(1).heading}"
             )
         return self._allowed(largest) or self._allowed(self.estimate.largest(self._free) or 0)
 
