@@ -29,11 +29,12 @@ def add(add_command):
 
 
 def _try_fixes(arguments):
+    over, arguments.over = arguments.over, [arguments.over]
     train, options = trial_options(arguments)
-    if arguments.over not in options["params"]:
-        raise LabkitError(f"Say at which batch size to try, such as {arguments.over}=64.")
+    if over not in options["params"]:
+        raise LabkitError(f"Say at which batch size to try, such as {over}=64.")
     trials = TryingFixes(
-        train, memory_limit=arguments.memory_limit, fixes=arguments.fix, over=arguments.over, **options
+        train, memory_limit=arguments.memory_limit, fixes=arguments.fix, over=over, **options
     ).run()
     print(json.dumps(trials.to_dict(), indent=2) if arguments.json else trials)
     return 0 if trials.best() or trials.fits else 1

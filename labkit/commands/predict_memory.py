@@ -14,6 +14,7 @@ from ..errors import LabkitError, NothingFits
 from ..machine import check_limit, device
 from ..predict.estimation import Estimating
 from ..predict.search import Searching
+from ..show import tables
 from ..sizes import format_size
 from ..trials.console import Progress
 
@@ -26,6 +27,10 @@ def add(add_command):
     command.add_argument(
         "--memory-limit", metavar="SIZE", help="such as 8GiB: also predict the largest value that fits"
     )
+    command.add_argument(
+        "--layers", nargs="+", metavar="NAME=VALUE",
+        help="also print the predicted peak layer by layer at these values, such as batch_size=64",
+    )  # fmt: skip
     summary = (
         "Find the largest batch size that fits a memory limit, by real trials. Status 0; 1 if none fits."
     )
@@ -43,16 +48,21 @@ def add(add_command):
 
 
 def _with_common(command):
-    command.add_argument("train", help="the training function: module:function or path/to/file.py:function")
+    command.add_argument(
+        "train", nargs="?", help="the training function: module:function or path/to/file.py:function"
+    )
     command.add_argument(
         "parameters", nargs="*", metavar="name=value", help="other parameters of the function"
     )
     command.add_argument(
-        "--over", default="batch_size", metavar="NAME", help="parameter to vary; default batch_size"
-    )
+        "--over", action="append", metavar="NAME",
+        help="parameter to vary; default batch_size. For `estimate` it can be given several times.",
+    )  # fmt: skip
     command.add_argument(
-        "--at", nargs=2, type=int, default=(4, 8), metavar="N", help="two small values to try; default 4 8"
-    )
+        "--at", nargs="+", default=["4", "8"], metavar="N",
+        help="two or three small values to try, such as 4 8 (the default) or 4 8 16; of several parameters "
+        "batch_size=4,8 length=32,64",
+    )  # fmt: skip
     command.add_argument(
         "--timeout", type=float, default=600, metavar="SECONDS", help="per trial; default 600"
     )
@@ -61,31 +71,74 @@ def _with_common(command):
 
 def _estimate(arguments):
     limit = arguments.memory_limit and check_limit(arguments.memory_limit, device())
+    _sort_out(arguments)
     train, options = trial_options(arguments)
+    over = arguments.over if len(arguments.over) > 1 else arguments.over[0]
     try:
-        estimate = Estimating(train, arguments.at, arguments.over, memory_limit=limit, **options).run()
+        estimate = Estimating(train, _at(arguments), over, memory_limit=limit, **options).run()
     except NothingFits as e:
         return _nothing_fits(arguments, {"memory_limit": limit, "largest": None}, e)
-    facts = _facts(estimate, limit)
-    print(json.dumps(facts, indent=2) if arguments.json else _table(facts, arguments.over))
+    layers = arguments.layers and estimate.layers(**dict(map(parameter, arguments.layers)))
+    facts = _facts(estimate, limit) if len(estimate.names) == 1 else _facts_of_several(estimate, limit)
+    if arguments.json:
+        print(json.dumps(facts | ({"layers": layers.to_dicts()} if layers else {}), indent=2))
+    else:
+        lines = _table(facts, over) if len(estimate.names) == 1 else _table_of_several(facts, estimate)
+        print("\n".join([lines, *estimate.moment_text(), *([f"\n{layers.unfolded()}"] if layers else [])]))
     return 1 if limit and facts["largest"] is None else 0
 
 
 def _find_batch_size(arguments):
+    _sort_out(arguments)
+    if len(arguments.over) > 1:
+        raise LabkitError("find-batch-size looks for the largest value of one parameter: give one to --over.")
     train, options = trial_options(arguments)
     options |= {
-        name: getattr(arguments, name) for name in ("at", "maximum", "multiple_of", "powers_of_two", "margin")
+        name: getattr(arguments, name) for name in ("maximum", "multiple_of", "powers_of_two", "margin")
     }
+    over = arguments.over[0]
     try:
-        result = Searching(train, arguments.memory_limit, arguments.over, **options).run()
+        result = Searching(train, arguments.memory_limit, over, at=_at(arguments), **options).run()
     except NothingFits as e:
-        return _nothing_fits(arguments, {arguments.over: None}, e)
-    tried = [
-        {arguments.over: value, "status": o.status, "peak_bytes": o.peak_bytes} for value, o in result.history
-    ]
-    facts = {arguments.over: result.batch_size, "trials": result.trials, "ooms": result.ooms, "tried": tried}
+        return _nothing_fits(arguments, {over: None}, e)
+    tried = [{over: value, "status": o.status, "peak_bytes": o.peak_bytes} for value, o in result.history]
+    facts = {over: result.batch_size, "trials": result.trials, "ooms": result.ooms, "tried": tried}
     print(json.dumps(facts | {"seconds": result.seconds}, indent=2) if arguments.json else result)
     return 0
+
+
+def _sort_out(arguments):
+    """Take the function and its parameters out of the lists of values that they stand behind."""
+    arguments.over = arguments.over or ["batch_size"]
+    for name in ("at", "layers"):
+        given = getattr(arguments, name, None) or []
+        own = [t for t in given if t.partition("=")[0] in arguments.over or not {"=", ":"} & set(t)]
+        for text in (text for text in given if text not in own):
+            if "=" in text:
+                arguments.parameters.append(text)
+            else:
+                arguments.train = arguments.train or text
+        if given:
+            setattr(arguments, name, own)
+    if not arguments.train:
+        raise LabkitError("Give the training function: module:function, or path/to/file.py:function.")
+
+
+def _at(arguments):
+    """The values to try: a tuple of integers, or {parameter: tuple} from texts such as batch_size=4,8."""
+    try:
+        if all("=" not in text for text in arguments.at):
+            values = tuple(int(text) for text in arguments.at)
+            if len(values) in (2, 3):
+                return values if len(arguments.over) == 1 else dict.fromkeys(arguments.over, values)
+        pairs = [text.split("=") for text in arguments.at]
+        return {name: tuple(int(value) for value in values.split(",")) for name, values in pairs}
+    except ValueError:
+        pass
+    raise LabkitError(
+        f"--at {' '.join(arguments.at)}: give two or three whole numbers, such as --at 4 8, or for several "
+        f"parameters --at {' '.join(f'{name}=4,8' for name in arguments.over)}."
+    )
 
 
 def _nothing_fits(arguments, facts, error):
@@ -96,11 +149,11 @@ def _nothing_fits(arguments, facts, error):
 def trial_options(arguments):
     """(train, options) of the trials: their source text, and the other arguments."""
     params = dict(map(parameter, arguments.parameters))
-    names = ", ".join(f"{name}={name}" for name in dict.fromkeys([arguments.over, *params]))
+    names = ", ".join(f"{name}={name}" for name in dict.fromkeys([*arguments.over, *params]))
     module, function = _locate(arguments.train)
     train = f"from {module} import {function} as labkit_train\nlabkit_train({names})\n"
     return train, {
-        "show": _StderrProgress(arguments.over),
+        "show": _StderrProgress(", ".join(arguments.over)),
         "timeout": arguments.timeout,
         "seed": 0,
         "params": params,
@@ -147,7 +200,7 @@ def _facts(estimate, limit):
     largest = limit and estimate.largest(limit)
     sure = largest and estimate.largest(limit, sure=True)
     predicted = []
-    for value in _values(estimate.at[1], largest):
+    for value in _values(estimate.at[-1], largest, estimate.rows):
         low, high = estimate.interval(value)
         predicted.append(
             {estimate.over: value, "peak_bytes": estimate.peak_bytes(value), "low": low, "high": high}
@@ -161,10 +214,50 @@ def _facts(estimate, limit):
     return facts | ({"memory_limit": limit, "largest": largest, "largest_sure": sure} if limit else {})
 
 
-def _values(tried, largest):
-    """Doublings of the value tried, up to twice the largest that fits, and that one."""
+def _facts_of_several(estimate, limit):
+    """The Estimate over several parameters as plain data; with a limit and two parameters, the frontier."""
+    points = [dict(zip(estimate.names, values, strict=True)) for values in estimate.measured]
+    peaks = estimate.measured.values()
+    largest = [{name: times * values[-1] for name, values in estimate.at.items()} for times in (2, 4, 8)]
+    predicted = []
+    for point in largest:
+        low, high = estimate.interval(**point)
+        predicted.append({**point, "peak_bytes": estimate.peak_bytes(**point), "low": low, "high": high})
+    facts = {
+        "measured": [{**point, "peak_bytes": peak} for point, peak in zip(points, peaks, strict=True)],
+        "predicted": predicted,
+        "notes": estimate.notes,
+        "seconds": estimate.seconds,
+    }
+    if not limit or len(estimate.names) != 2:
+        return facts | ({"memory_limit": limit, "largest": 0} if limit else {})
+    first, second = estimate.names
+    frontier = [{second: v, first: most} for v, most in estimate.frontier(limit).items() if most]
+    return facts | {"memory_limit": limit, "largest": frontier or None}
+
+
+def _table_of_several(facts, estimate):
+    rows = [
+        {**{name: str(row[name]) for name in estimate.names}, "peak": format_size(row["peak_bytes"])}
+        | {"": f"predicted, between {format_size(row['low'])} and {format_size(row['high'])}"
+           if "low" in row else "measured"}
+        for row in facts["measured"] + facts["predicted"]
+    ]  # fmt: skip
+    lines = [tables.text(rows)]
+    if facts.get("memory_limit"):
+        lines.append(f"The largest {estimate.names[0]} that should fit {format_size(facts['memory_limit'])}:")
+        if facts["largest"]:
+            lines.append(tables.text([{k: str(v) for k, v in row.items()} for row in facts["largest"]]))
+        else:
+            lines.append("none")
+    return "\n".join([*lines, *facts["notes"]])
+
+
+def _values(tried, largest, rows):
+    """Doublings of the value tried, up to twice the largest that fits, and that one; no more than rows."""
     doublings = {tried * 2**power for power in range(1, 24)}
     high = 2 * largest if largest else 64 * tried
+    high = min(high, rows or high)
     return sorted({value for value in doublings if value <= high} | ({largest} if largest else set()))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import LabkitError, Stopped
 from ..machine import check_limit, device
-from ..predict.estimation import PATIENCE, Estimate, trial_limit
+from ..predict.estimation import PATIENCE, trial_limit
+from ..predict.prediction import Estimate
 from ..trials.console import Progress
 from ..trials.series import Series
 from .kinds import all_fixes
@@ -29,8 +30,9 @@ def try_fixes(train, *, memory_limit=None, fixes=None, over="batch_size", timeou
     fixes         names of the fixes to try; None for all
     over          the parameter that is the batch size; give it a value in `params`
 
-    Each trial makes four training steps, or as many samples in smaller batches; arrays are not shuffled in
-    it, so that all see the same samples. Raises LabkitError if `train` makes no training step.
+    Each trial makes four training steps, or as many samples in smaller batches, and shortens evaluation and
+    prediction likewise; arrays are not shuffled in it, so that all see the same samples. Raises LabkitError
+    if `train` makes no training step.
 
     >>> labkit.try_fixes(train, memory_limit="2 GiB", batch_size=64)
     """
@@ -154,8 +156,9 @@ class TryingFixes:
             doing = f"the largest batch with {row.name}" if row.fixes else "the largest batch"
             half = self._run(doing, row.fixes, self.value // 2, self._folder / "half.jsonl")
             if half.timeline is not None and row.outcome.timeline is not None:
-                values = half.params[self.over], row.outcome.params[self.over]
-                row.find_largest(Estimate(self.over, values, [half, row.outcome]), self.limit)
+                probes = [({self.over: each.params[self.over]}, each) for each in (half, row.outcome)]
+                values = tuple(point[self.over] for point, _ in probes)
+                row.find_largest(Estimate(self.over, values, probes), self.limit)
 
     def _run(self, doing, fixes, value, path):
         """The Outcome of a trial at that batch, or at several smaller ones with as many samples."""
@@ -166,8 +169,7 @@ class TryingFixes:
         done, self._done = self._done, self._done + 1
         return self._series.run(
             value // divides, done, self._total, doing,
-            profile=STEPS * divides, end_after_steps=STEPS * divides, memory_limit=trial_limit(None),
-            patience=PATIENCE,
+            profile=True, shorten_to=STEPS * divides, memory_limit=trial_limit(None), patience=PATIENCE,
         )  # fmt: skip
 
 

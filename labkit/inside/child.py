@@ -92,12 +92,14 @@ class Child:
 
     def __init__(self, folder, events, request):
         from .scopes import Scopes
-        from .steps import StepClock
+        from .steps import Shortening, StepClock
 
         self.folder, self.events, self.request = folder, events, request
         self.memory, self.scopes = DeviceMemory(request["device"]), Scopes()
         self.recorder = _recorder(self.scopes, request["profile"], folder)
-        self.clock = StepClock(self._after_step, self.recorder)
+        steps, self._cut = request["shorten_to"], ""
+        self._shortening = Shortening(steps, self.recorder, self._end_shortened) if steps else None
+        self.clock = StepClock(self._after_step, self.recorder, self._shortening, request["least_epochs"])
         self.in_use, self.steps_peak = [], 0  # at the end of each step, and at most in all of them
         self.refusals = Refusals(self.folder, threading.get_ident(), request["patience"])
         self._finishing, self._pid = threading.Lock(), os.getpid()
@@ -105,6 +107,8 @@ class Child:
     def run(self):
         """Run the reader's code and end this process."""
         self.clock.install()
+        if self._shortening:
+            self._shortening.install()
         self.scopes.install()
         if self.request["device"] == "cpu":
             from .copies import copy_arrays
@@ -117,6 +121,8 @@ class Child:
         self.start = time.perf_counter()
         threading.Thread(target=self._sample, daemon=True).start()
         report = execute.run(self.folder, self.request["echo"])
+        if self._shortening and report["status"] == "error" and self.clock.seconds:
+            self._cut, report = report["error"]["type"], {"status": "ok"}
         _lift_host_memory_limit()  # what is left to do needs some, and the reader's code may have taken all
         self.finish(report)
 
@@ -126,9 +132,17 @@ class Child:
         self.steps_peak = now["peak"]
         if self.recorder:
             self.recorder.step()
-        wanted = self.request["end_after_steps"]
-        if wanted and len(self.clock.seconds) >= wanted:
-            self.finish({"status": "ok"})
+
+    def _end_shortened(self, cut):
+        self._cut = cut
+        self.finish({"status": "ok"})
+
+    def _shortened(self):
+        """What a Record says about a shortened trial."""
+        if not self._shortening:
+            return {}
+        done = self._shortening
+        return {"round": done.round, "trainings": done.trainings, "batches": done.batches, "cut": self._cut}
 
     def _sample(self):
         """Report memory in use at intervals; end the trial if TensorFlow would keep waiting."""
@@ -137,6 +151,8 @@ class Child:
             with contextlib.suppress(Exception):
                 held = {"host": process.memory_info().rss, **self.memory.glance()}
                 self.events.send("sample", steps=len(self.clock.seconds), **held)
+            if self._shortening and self._shortening.is_overdue():
+                self._end_shortened("time")
             if self.refusals.hopeless():
                 self.finish(self.refusals.report())
             time.sleep(SAMPLE_SECONDS)
@@ -151,7 +167,7 @@ class Child:
             with contextlib.suppress(Exception):
                 stream.flush()
         if self.recorder:
-            report |= _save_record(self.recorder, self.clock, self.folder)
+            report |= _save_record(self.recorder, self._shortened(), self.folder)
         if report["status"] == "oom":
             report |= {"scopes": self.scopes.layers, "failed_in": self.scopes.failed_in}
         report |= _final_reading(self.memory) | {
@@ -217,9 +233,9 @@ def _recorder(scopes, profile, folder):
     return Recorder(scopes, profile, folder.profile)
 
 
-def _save_record(recorder, clock, folder):
+def _save_record(recorder, facts, folder):
     try:
-        replace(recorder.stop(), validates=clock.validates).save(folder.record)
+        replace(recorder.stop(), **facts).save(folder.record)
     except Exception as e:
         return {"no_timeline": f"There is no timeline: {e}"}
     return {}

@@ -8,6 +8,7 @@ and end of the first steps), which layer each scope belongs to, and where steps 
 import ctypes
 import gc
 import glob
+import math
 import os
 import shutil
 from dataclasses import replace
@@ -24,6 +25,7 @@ from ..record.record import Input, Variable
 
 SNAPSHOTS = 8
 SMALLEST = 64  # bytes of an array that is worth a name
+SNAPSHOTS_OF_A_PHASE = 3
 
 
 class Recorder:
@@ -36,7 +38,7 @@ class Recorder:
         self._keeps_files = isinstance(profile, str)
         self._folder = profile if self._keeps_files else str(folder)
         self._snapshots, self._inputs, self._givers, self._steps = [], set(), {}, 0
-        self.running, self.given_to = False, ""
+        self._snapshots_wanted, self.running, self.given_to = SNAPSHOTS, False, ""
 
     def start(self):
         options = tf.profiler.experimental.ProfilerOptions(
@@ -76,7 +78,7 @@ class Recorder:
 
     def before_call(self):
         """To be called just before a tf.function that is not inside another."""
-        if self.running and len(self._snapshots) < SNAPSHOTS:
+        if self.running and len(self._snapshots) < self._snapshots_wanted:
             self.snapshot()
 
     def step(self):
@@ -84,11 +86,18 @@ class Recorder:
         if not self.running:
             return
         self._steps += 1
-        if len(self._snapshots) < SNAPSHOTS:
+        if len(self._snapshots) < self._snapshots_wanted:
             self.snapshot()
         _mark("step")
         if self._steps == self._steps_wanted:
             self._finish()
+
+    def phase(self, name):
+        """To be called when a loop of training, evaluation or prediction begins or ends, or makes a step."""
+        if self.running:
+            if name != "part":
+                self._snapshots_wanted = len(self._snapshots) + SNAPSHOTS_OF_A_PHASE
+            _mark(name)
 
     def snapshot(self):
         """Note the current addresses of all variables."""
@@ -122,6 +131,7 @@ class Recorder:
             snapshots=snapshots,
             inputs=[Input(*row) for row in sorted(self._inputs, key=repr)],
             scopes=self._scopes.layers,
+            layers=layers_of_models(),
             optimizers=optimizer_names(),
             source="",
             starts=[],
@@ -130,6 +140,7 @@ class Recorder:
             covers="",
             notes=[],
             widest_sum_bytes=widest_sum_bytes(),
+            scratch=scratch_of_3d_gradients(),
         )
 
     def _finish(self):
@@ -155,12 +166,80 @@ def optimizer_names():
     return sorted({o.name for o in gc.get_objects() if isinstance(o, keras.optimizers.Optimizer)})
 
 
+def layers_of_models():
+    """[path, class, output shape] of each layer of each outermost model, in order.
+
+    The path is the names of the models around it and its own; the shape has None for the batch.
+    """
+    models = [o for o in gc.get_objects() if isinstance(o, keras.Model) and o.built]
+    inner = {id(layer) for model in models for layer in model._flatten_layers(include_self=False)}
+    inner |= {id(getattr(model, "_functional", None)) for model in models}  # what a Sequential consists of
+    return [row for model in models if id(model) not in inner for row in _layers_of(model, ())]
+
+
+def _layers_of(model, path):
+    for layer in model.layers:
+        own = (*path, layer.name)
+        yield [own, type(layer).__name__, _shape_of_output(layer)]
+        if isinstance(layer, keras.Model):
+            yield from _layers_of(layer, own)
+
+
+def _shape_of_output(layer):
+    try:
+        return [list(shape.shape) for shape in tf.nest.flatten(layer.output)][0]
+    except Exception:  # it was never called on symbolic tensors, as in a subclassed model
+        return None
+
+
 def widest_sum_bytes():
     """Bytes per sample of the widest sum of three or more tensors: the gradient of a tensor used so often."""
     graphs = [o for o in gc.get_objects() if isinstance(o, tf.Graph)]
     sums = [op for graph in graphs for op in graph.get_operations() if op.type == "AddN"]
     outputs = [op.outputs[0] for op in sums if len(op.inputs) > 2 and op.outputs[0].shape.rank]
     return max((t.dtype.size * (t.shape[1:].num_elements() or 0) for t in outputs), default=0)
+
+
+def scratch_of_3d_gradients():
+    """[name, bytes of scratch, bytes of its tensors per sample, and of its filter] of each gradient of a 3-D
+    convolution on the CPU.
+
+    It takes the scratch memory, whose size follows from the processor's third cache, only where its tensors
+    together have more than a 26th of that (Conv3DCustomBackpropFilterOp in
+    tensorflow/core/kernels/conv_grad_ops_3d.cc).
+    """
+    cache = _third_cache()
+    graphs = [o for o in gc.get_objects() if isinstance(o, tf.Graph)] if cache else []
+    types = ("Conv3DBackpropFilterV2", "Conv3DBackpropInputV2")
+    gradients = [op for graph in graphs for op in graph.get_operations() if op.type in types]
+    found = []
+    for op in gradients:
+        try:
+            found.append([op.name, *_scratch(op, cache)])
+        except (TypeError, ValueError):  # a shape is unknown
+            continue
+    return found
+
+
+def _scratch(op, cache):
+    of_filter = op.type == "Conv3DBackpropFilterV2"
+    filters, inputs = (op.outputs[0], op.inputs[0]) if of_filter else (op.inputs[1], op.outputs[0])
+    gradient, dtype = op.inputs[2].shape, op.outputs[0].dtype.size
+    *kernel, depth, out_depth = filters.shape.as_list()
+    weights, places = math.prod(kernel) * depth, math.prod(gradient[1:-1].as_list())
+    unit = places * weights + (places + weights) * out_depth
+    patches = -(-(cache // dtype) // unit) * places * weights
+    per_sample = math.prod(inputs.shape[1:].as_list()) + math.prod(gradient[1:].as_list())
+    return patches * dtype, per_sample * dtype, weights * out_depth * dtype
+
+
+def _third_cache():
+    """Bytes of the processor's third cache, 0 if unknown."""
+    try:
+        with open("/sys/devices/system/cpu/cpu0/cache/index3/size") as file:
+            return int(file.read().strip().removesuffix("K")) * 1024
+    except (OSError, ValueError):
+        return 0
 
 
 def _variables():

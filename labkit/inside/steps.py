@@ -1,12 +1,22 @@
-"""Inside a trial: the duration of each training step, measured without changing the reader's code."""
+"""Inside a trial: the duration of each training step, and loops that end after a few, without changing the
+reader's code."""
 
+import contextlib
 import functools
+import gc
 import statistics
 import threading
 import time
 
 import keras
 import tensorflow as tf
+
+MOST_TRAININGS = 3  # calls of fit in a shortened trial
+MOST_REPEATED = 20_000  # results given again in a shortened trial: a loop that waits for more would not end
+IDLE_SECONDS = 40  # after the last step of a shortened trial: what takes longer is not waited for
+LOOPS = {"fit": "training", "evaluate": "evaluation", "predict": "prediction"}
+STOPS = {"training": "stop_training", "evaluation": "stop_evaluating", "prediction": "stop_predicting"}
+CALLS = {"test_on_batch": "evaluation", "predict_on_batch": "prediction"}
 
 
 class StepClock:
@@ -19,15 +29,15 @@ class StepClock:
 
     seconds     duration of each step
     batch_size  of the last `fit` or `train_on_batch` on arrays, None if unknown
-    validates   whether `fit` was given validation data
     """
 
-    def __init__(self, after_step, recorder):
-        """after_step: called after each step; recorder: a Recorder to notify of calls, or None."""
-        self._after_step, self._recorder = after_step, recorder
+    def __init__(self, after_step, recorder, shortening=None, least_epochs=1):
+        """after_step: called after each step; recorder: a Recorder to notify of calls, or None; least_epochs:
+        of each `fit`."""
+        self._least_epochs = least_epochs
+        self._after_step, self._recorder, self._shortening = after_step, recorder, shortening
         self.seconds = []
         self.batch_size = None
-        self.validates = False
         self._last_end = None
         self._intervals = []
         self._training = set()
@@ -57,6 +67,8 @@ class StepClock:
     def _around_function(self, call, function, *args, **kwargs):
         if self._outermost is not None or threading.get_ident() != self._thread:
             return call(function, *args, **kwargs)
+        if self._shortening and self._shortening.repeats(function):
+            return self._shortening.result_of(function)
         self._outermost = function
         if self._recorder:
             self._recorder.before_call()
@@ -67,6 +79,8 @@ class StepClock:
         finally:
             self._outermost = None
         if id(function) in self._training:
+            if self._shortening:
+                self._shortening.keep(function, result)
             self._record(start, self._updates_so_far() - updates if self._fitting else 1)
         return result
 
@@ -76,6 +90,8 @@ class StepClock:
 
     def _around_apply(self, call, optimizer, *args, **kwargs):
         result = call(optimizer, *args, **kwargs)
+        if self._shortening:
+            self._shortening.round = getattr(optimizer, "gradient_accumulation_steps", None) or 1
         if not tf.executing_eagerly():
             if self._outermost is not None and (self._fitting or not _inside_a_graph_loop()):
                 self._training.add(id(self._outermost))
@@ -87,16 +103,18 @@ class StepClock:
                 self._last_end = time.perf_counter()
             else:
                 self._record(self._last_end, 1)
+            if self._shortening:
+                self._shortening.eager_update(optimizer)
         return result
 
     def _around_fit(self, call, model, x=None, y=None, batch_size=None, *args, **kwargs):
         self._fitting = model if model.steps_per_execution > 1 else None
         if hasattr(x, "shape") and len(x.shape):
             self.batch_size = min(batch_size or 32, len(x))
-        validation = kwargs.get("validation_data"), kwargs.get("validation_split")
-        self.validates |= validation[0] is not None or bool(validation[1])
+        epochs, *others = args or (kwargs.pop("epochs", 1),)
+        epochs = max(epochs, self._least_epochs) if isinstance(epochs, int) else epochs
         try:
-            return self._giving("fit", call, model, x, y, batch_size, *args, **kwargs)
+            return self._giving("fit", call, model, x, y, batch_size, epochs, *others, **kwargs)
         finally:
             self._fitting = None
 
@@ -122,6 +140,176 @@ class StepClock:
             self._intervals.append((end - (self._last_end or start)) / steps)
         self._after_step()
         self._last_end = time.perf_counter()
+
+
+class Shortening:
+    """Ends each loop of `fit`, `evaluate` and `predict` after a few steps, so that `train` is soon through.
+
+    Whatever else these do is done: arrays are copied, validation runs after the steps of an epoch, callbacks
+    are called. With validation, a second epoch follows the first, for which its data is then kept. What
+    `predict` has not predicted is made up for by a tensor of the same size. A loop of the reader's own is not
+    ended: after a few steps, its calls of the training function are given the last result again.
+
+    round      how many steps one round of the optimizer takes: more than one if it accumulates gradients
+    trainings  how often `fit` was called
+    batches    for each of these, the number of batches in an epoch; None if unknown
+    """
+
+    def __init__(self, steps, recorder, finish):
+        """recorder: a Recorder to tell of phases; finish: ends the trial, with the reason."""
+        self._steps, self._recorder, self._finish = steps, recorder, finish
+        self.round, self.trainings, self.batches = 1, 0, []
+        self._loops, self._kept, self._repeated = [], {}, 0
+        self._updates = {}
+        self._latest, self._has_stepped = time.monotonic(), False
+
+    def install(self):
+        """Wrap Keras for the rest of this process."""
+        for name, phase in LOOPS.items():
+            _wrap(keras.Model, name, functools.partial(self._around_loop, phase))
+        for name, phase in CALLS.items():
+            _wrap(keras.Model, name, functools.partial(self._around_call, phase))
+        for name, stop in zip(("train", "test", "predict"), STOPS.values(), strict=True):
+            make = functools.partial(self._around_make, f"{name}_function", stop)
+            _wrap(keras.Model, f"make_{name}_function", make)
+
+    @property
+    def wanted(self):
+        """How many steps a loop makes: as many as show two rounds of the optimizer, if they are short."""
+        return max(self._steps, 2 * self.round if self.round <= self._steps else self.round + 1)
+
+    def is_overdue(self):
+        """Whether `train` goes on for so long after its last step that it is not waited for."""
+        return self._has_stepped and time.monotonic() - self._latest > IDLE_SECONDS
+
+    def repeats(self, function):
+        """Whether a training function of the reader's own loop has been seen often enough."""
+        count, _ = self._kept.get(id(function), (0, None))
+        return not self._loops and count >= self.wanted
+
+    def result_of(self, function):
+        """Its last result; ends the trial if that is asked for too often."""
+        self._repeated += 1
+        if self._repeated > MOST_REPEATED:
+            self._finish("time")
+        return self._kept[id(function)][1]
+
+    def keep(self, function, result):
+        """Keep the result of a training function that the reader's own loop has called."""
+        self._latest, self._has_stepped = time.monotonic(), True
+        if not self._loops:
+            count, _ = self._kept.get(id(function), (0, None))
+            self._kept[id(function)] = count + 1, result
+
+    def eager_update(self, optimizer):
+        """An optimizer has updated weights eagerly: a loop that does it itself cannot be shortened."""
+        self._updates[id(optimizer)] = self._updates.get(id(optimizer), 0) + 1
+        if not self._loops and min(self._updates.values()) > self.wanted:
+            self._finish("")
+
+    def _around_loop(self, phase, call, model, *args, **kwargs):
+        loop = _Loop(phase, model, *_amount(*args, **kwargs))
+        outer = self._loops[-1] if self._loops else None
+        if phase == "training":
+            if self.trainings == MOST_TRAININGS:
+                self._finish("trainings")
+            self.trainings += 1
+            self.batches.append(loop.batches)
+            if "validation_freq" in kwargs:
+                kwargs["validation_freq"] = 1
+        with self._during(loop):
+            result = call(model, *args, **kwargs)
+        if phase == "evaluation" and outer and outer.phase == "training" and outer.model is model:
+            outer.epochs += 1
+            if outer.epochs < 2:  # validation of a further epoch, if there is one, finds its data kept
+                outer.taken, model.stop_training = 0, False
+        return result
+
+    def _around_call(self, phase, call, model, *args, **kwargs):
+        self._tell(phase)
+        try:
+            return call(model, *args, **kwargs)
+        finally:
+            self._tell(self._loops[-1].phase if self._loops else "other")
+
+    @contextlib.contextmanager
+    def _during(self, loop):
+        self._loops.append(loop)
+        self._tell(loop.phase)
+        try:
+            yield
+        finally:
+            self._loops.pop()
+            gc.collect()  # the iterator of a loop cut short holds batches; one that ran to its end does not
+            self._tell(self._loops[-1].phase if self._loops else "other")
+
+    def _tell(self, phase):
+        self._latest = time.monotonic()
+        if self._recorder:
+            self._recorder.phase(phase)
+
+    def _around_make(self, name, stop, call, model, *args, **kwargs):
+        result = call(model, *args, **kwargs)
+        function = getattr(model, name)
+        if not hasattr(function, "counts_for_labkit"):
+            counting = functools.partial(self._counted, function, model, stop)
+            counting.counts_for_labkit = True
+            setattr(model, name, counting)
+        return result
+
+    def _counted(self, function, model, stop, *args, **kwargs):
+        result = function(*args, **kwargs)
+        loop = self._loops[-1] if self._loops else None
+        if loop is None or loop.model is not model or STOPS[loop.phase] != stop:
+            return result
+        loop.taken += 1
+        self._latest, self._has_stepped = time.monotonic(), True
+        if loop.phase != "training" and self._recorder:
+            self._recorder.phase("part")
+        if loop.taken >= self._wanted_of(loop):
+            setattr(model, stop, True)
+            result = loop.completed(result) if stop == "stop_predicting" else result
+        return result
+
+    def _wanted_of(self, loop):
+        return self.wanted if loop.phase == "training" else self._steps
+
+
+class _Loop:
+    """A running `fit`, `evaluate` or `predict`: how many steps it has made, of how many batches and rows."""
+
+    def __init__(self, phase, model, rows=None, batches=None):
+        self.phase, self.model, self.rows, self.batches = phase, model, rows, batches
+        self.taken = self.epochs = 0
+
+    def completed(self, result):
+        """The last prediction that is made, extended by as many rows as the rest would have."""
+
+        def extended(tensor):
+            size = tensor.shape[0]
+            rows = self.rows or (self.batches or 0) * size
+            rest = max(0, rows - self.taken * size)
+            return tf.zeros((size + rest, *tensor.shape[1:]), tensor.dtype) if rest else tensor
+
+        try:
+            return tf.nest.map_structure(extended, result)
+        except (AttributeError, IndexError, TypeError, ValueError):  # not tensors of rows
+            return result
+
+
+def _amount(x=None, y=None, batch_size=None, *args, **kwargs):
+    """(rows, batches) that a loop goes through, each None if unknown."""
+    steps = kwargs.get("steps_per_epoch") or kwargs.get("steps")
+    first = next(iter(tf.nest.flatten(x)), None) if not isinstance(x, tf.data.Dataset) else x
+    rows = len(first) if hasattr(first, "shape") and len(first.shape) else None
+    if isinstance(x, tf.data.Dataset):
+        batches = int(x.cardinality())
+    elif rows is not None:
+        batches = -(-rows // (batch_size or 32))
+    else:
+        batches = getattr(x, "num_batches", None)
+    known = [n for n in (batches, steps) if isinstance(n, int) and n > 0]
+    return rows if not steps else None, min(known, default=None)
 
 
 def _inside_a_graph_loop():

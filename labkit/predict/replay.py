@@ -1,17 +1,20 @@
-"""Turns two recorded trials into sequences of allocations whose sizes depend on a value, and replays them."""
+"""The sequence of allocations of a small trial, with sizes that depend on the parameters, replayed."""
 
+import bisect
 import collections
-import re
 
 import numpy as np
 
-from ..record.xla_blocks import blocks_of
+from ..record.record import Program
 from . import allocator as bfc
+from .growth import Formulas, Growth, Plan, borrow
+from .matching import Results, Tokens, match, match_results
 
 UNLIMITED = 2**46  # bytes
+MOST_OVERHEAD = 25  # times the elements of its tensors that a 3-D convolution's gradient takes
+REPEATS = 5  # times that the last steps are repeated
 SHIFTS = 8  # further orders, in which tf.data's threads run earlier or later
 EARLIER, LATER = 1.0, 0.25  # steps by which they are shifted at most
-_RUN_DEPENDENT = re.compile(r"(__inference_|__forward_|__backward_)\w+?_\d+$")
 Replay = collections.namedtuple("Replay", "fits peak place")
 
 
@@ -25,7 +28,7 @@ def retrace(record):
     first = int(np.where(columns["begin"] < 0, record.events, columns["begin"]).argmin())
     allocator = bfc.Allocator.of_pool(record.pool_bytes, int(columns["address"][first]), free)
     held, pairs = {}, []
-    for i in _order(columns["begin"], columns["end"]):
+    for i in _order(columns["begin"], columns["end"])[1].tolist():
         if i < 0:
             allocator.release(held.pop(~i))
         else:
@@ -35,128 +38,96 @@ def retrace(record):
     return pairs
 
 
-def schedules(at, timelines):
-    """A Schedule for each trial, in which matching allocations grow alike.
+def schedules(points, timelines):
+    """Schedules of the two trials with the largest peaks, the largest last; matching allocations grow alike.
 
-    at, timelines   the values of the two trials, and their Timelines
+    points, timelines   {parameter: value} of each trial, and its Timeline
     """
-    requested = [timeline.record.allocations["requested"].astype(float) for timeline in timelines]
-    first, second = _matches(at, timelines)
-    growth = (requested[1][second] - requested[0][first]) / (at[1] - at[0])
-    shapes = zip(_shapes(timelines[0], first), _shapes(timelines[1], second), strict=True)
-    nonlinear = np.array([_differing_dimensions(*pair) > 1 for pair in shapes], dtype=bool)
-    return [
-        Schedule(timeline, value, sizes, places, growth, nonlinear)
-        for timeline, value, sizes, places in zip(timelines, at, requested, (first, second), strict=True)
-    ]
-
-
-def _shapes(timeline, places):
-    record = timeline.record
-    return [record.shapes[shape] for shape in record.allocations["shape"][places].tolist()]
-
-
-def _differing_dimensions(one, other):
-    """The number of dimensions in which two shapes such as "[4,30,30,8]" differ."""
-    pairs = zip(one.split(","), other.split(","), strict=False)
-    return sum(a.strip("[]") != b.strip("[]") for a, b in pairs)
-
-
-def _matches(at, timelines):
-    """Indices of matching allocations: those in the first trial, and those in the second."""
-    first, second = timelines
-    places = collections.defaultdict(collections.deque)
-    for place, key in _keys(first):
-        places[key].append(place)
-    pairs = [(places[key].popleft(), place) for place, key in _keys(second) if places.get(key)]
-    pairs += _matches_in_the_pipeline(at, timelines)
-    return np.array(pairs, dtype=int).reshape(-1, 2).T
-
-
-def _matches_in_the_pipeline(at, timelines):
-    """Index pairs of what tf.data allocates without a name, by size: proportional to the value, or equal."""
-    first, second = (_places_by_size(timeline) for timeline in timelines)
-    counterparts = {size: size * at[1] / at[0] for size in first if size * at[1] / at[0] in second}
-    matched = {*counterparts, *counterparts.values()}
-    counterparts |= {size: size for size in first if size in second and size not in matched}
-    for size, other in counterparts.items():
-        yield from ((place, second[other][0]) for place in first[size])
-        yield from ((first[size][0], place) for place in second[other])
-
-
-def _places_by_size(timeline):
-    places = collections.defaultdict(list)
-    for place in np.flatnonzero(_nameless(timeline)).tolist():
-        places[int(timeline.record.allocations["requested"][place])].append(place)
-    return places
-
-
-def _nameless(timeline):
-    return timeline.in_pipeline & (timeline.record.allocations["op"] == 0)
-
-
-def _keys(timeline):
-    """(index, key) of each allocation; matching ones have the same key: op, rank, type and step.
-
-    The block of a compiled step may have no op: then it matches that of the program with the same name.
-    """
-    record = timeline.record
-    columns = record.allocations
-    ops = [_RUN_DEPENDENT.sub(r"\1", op) for op in record.ops]
-    ranks = [shape.count(",") + (len(shape) > 2) for shape in record.shapes]
-    steps = np.searchsorted(record.steps, columns["begin"])
-    steps[timeline.in_pipeline] = 0  # the step varies from run to run
-    named = ~_nameless(timeline)
-    for place, program in sorted(blocks_of(record).items()):
-        if not columns["op"][place]:
-            named[place] = False
-            yield place, (program.name, int(steps[place]))
-    for place in np.flatnonzero(named).tolist():
-        op, shape, dtype, temp = (int(columns[name][place]) for name in ("op", "shape", "dtype", "temp"))
-        yield place, (ops[op], ranks[shape], dtype, temp, int(steps[place]))
-
-
-def _leading(shape):
-    """The first dimension of a shape such as "[32,10]", 0 if it has none."""
-    first = shape.strip("[]").partition(",")[0]
-    return int(first) if first.isdigit() else 0
+    tokens = [Tokens(timeline, point) for timeline, point in zip(timelines, points, strict=True)]
+    formulas = Formulas(points)
+    by_peak = sorted(range(len(tokens)), key=lambda k: timelines[k].peak_bytes)
+    return [Schedule(tokens, number, formulas) for number in by_peak[-2:]]
 
 
 class Schedule:
-    """The sequence of allocations of one trial, with sizes that depend on the value.
+    """The sequence of allocations of one trial, with sizes that depend on the parameters.
 
-    own_value   the value of the trial
-    requested   bytes requested by each allocation of the trial
-    places      indices of the allocations that have a counterpart in the other trial
-    growth      their bytes per unit of the value
-    nonlinear   whether they grow in more than one dimension, a boolean array
+    timeline   of the trial
+    point      {parameter: value} of the trial
     """
 
-    def __init__(self, timeline, own_value, requested, places, growth, nonlinear):
-        self.timeline, self._own_value, self._requested = timeline, own_value, requested
-        leading = np.array([_leading(shape) for shape in timeline.record.shapes])
-        leading = leading[timeline.record.allocations["shape"]]
-        by_shape = (leading > 0) & (leading % own_value == 0)
-        # Which of two ops overwrites its input, and so allocates nothing, can differ between the trials.
-        self.per_unit = np.where(by_shape, requested / own_value, 0.0)
-        self.per_unit[places] = growth
-        self._known = by_shape
-        self._known[places] = True
-        self._nonlinear = np.zeros(len(requested), dtype=bool)
-        self._nonlinear[places] = nonlinear
+    def __init__(self, tokens, number, formulas):
+        own, self._points = tokens[number], [one.point for one in tokens]
+        self.timeline, self.point, self._formulas = own.timeline, own.point, formulas
+        self._requested = own.requested.astype(float)
+        self._kinds, self._kind_of, self.doubtful = _kinds_seen(tokens, number)
+        self._growths = [self._growth(seen, number) for seen in self._kinds]
+        borrow(self._growths)
+        self.rows, self._layers = _rows(tokens), [one.record.layers for one in tokens]
+        self._in_queue = self._rows_in_queue()
         self.orders = self._orders()
+        self._scratch, self._samples = self._find_scratch()
+
+    def _find_scratch(self):
+        """{allocation: scratch memory that its op takes at larger sizes}, and how the samples grow."""
+        record, columns = self.timeline.record, self.timeline.record.allocations
+        named = {op: facts for op, *facts in record.scratch}
+        facts_of = [next((f for op, f in named.items() if name.endswith(op)), None) for name in record.ops]
+        scratch, samples = {}, None
+        for i in np.flatnonzero(np.array([f is not None for f in facts_of])[columns["op"]]).tolist():
+            growth = self._growths[self._kind_of[i]]
+            if not columns["temp"][i]:
+                scratch[i] = facts_of[columns["op"][i]]
+            if (
+                growth.is_shaped
+                and "BackpropInput" in record.ops[columns["op"][i]]
+                and not columns["temp"][i]
+            ):
+                samples = growth.numbers[0]
+        taken = {record.ops[columns["op"][i]] for i in np.flatnonzero(columns["temp"]).tolist()}
+        return {i: f for i, f in scratch.items() if record.ops[columns["op"][i]] not in taken}, samples
+
+    def _scratch_at(self, point):
+        """{allocation: bytes of scratch memory} where its op takes any."""
+        if not self._scratch or self._samples is None:
+            return {}
+        samples = self._formulas.values(self._samples, point)
+        return {
+            i: size
+            for i, (size, per_sample, others) in self._scratch.items()
+            if size // (per_sample * samples + others) <= MOST_OVERHEAD
+        }
+
+    def _growth(self, seen, number):
+        """How a kind grows: what was seen of it in each trial, a program if it is the block of one."""
+        if not isinstance(seen[number][0], Program):
+            return Growth(seen, number, self._formulas)
+        programs = [one and one[0] for one in seen]
+        results = [p and Results(p, point) for p, point in zip(programs, self._points, strict=True)]
+        own = results[number]
+        found = [match_results(own, other) if other else None for other in results]
+        found[number] = np.arange(len(own.requested))
+        of_results = [
+            tuple(
+                other.seen(int(places[i])) if other and places[i] >= 0 else None
+                for other, places in zip(results, found, strict=True)
+            )
+            for i in range(len(own.requested))
+        ]
+        return Plan(of_results, programs, number, self._formulas)
 
     def _orders(self):
         """Orders of events: the recorded one, and others with tf.data's allocations shifted at random.
 
         An allocation is its index, a deallocation the complement (~index). tf.data's threads make the next
-        batch at a different point of each step, which changes the gaps that the allocator is left with.
-        Without allocations by tf.data on the device, the recorded order is the only one.
+        batch at a different point of each step, which changes the gaps that the allocator is left with. In
+        each order the last steps of a training are repeated, for the gaps change from step to step, too; an
+        allocation of a repeated step is its index plus a multiple of the number of allocations.
         """
         columns = self.timeline.record.allocations
         begin, end = columns["begin"], columns["end"]
         shifted = np.flatnonzero(self.timeline.in_pipeline & (begin >= 0))
-        orders = [_order(begin, end)]
+        orders = [self._repeated(begin, end)]
         if not len(shifted):
             return orders
         step = np.diff([0, *self.timeline.record.steps])[-1]
@@ -166,59 +137,277 @@ class Schedule:
             new_begin = begin.astype(float)
             new_begin[shifted] += rng.uniform(-EARLIER * step, LATER * step, len(shifted))
             new_begin[shifted] = np.clip(new_begin[shifted], 0, latest)
-            orders.append(_order(new_begin, end))
+            orders.append(self._repeated(new_begin, end))
         return orders
 
-    def replay(self, value, limit=UNLIMITED, order=0):
-        """What the allocator would do at that value: whether everything fits, the peak, and its place."""
+    def _repeated(self, begin, end):
+        """The events in order of time, with the last steps of each training repeated."""
+        times, events = _order(begin, end)
+        order, done = [], 0
+        for first, last in _last_steps(self.timeline.record):
+            cut, stop = np.searchsorted(times, [first, last])
+            order += events[done:cut].tolist()
+            order += self._again(events[cut:stop].tolist())
+            done = stop
+        return order + events[done:].tolist()
+
+    def _again(self, step):
+        """The events of a step, several times. Each time it frees what the time before has left behind."""
+        count = len(self._kind_of)
+        made, freed = {i for i in step if i >= 0}, {~i for i in step if i < 0}
+        found, left = self._ranked(~i for i in step if i < 0 and ~i not in made), self._ranked(made - freed)
+        names = {slot: i for i, slot in found.items() if slot in left.values()}
+        events = []
+        for repetition in range(1, REPEATS + 1):
+            own, more = {i: i + repetition * count for i in made}, []
+            for i in step:
+                if i >= 0:
+                    events.append(own[i])
+                elif ~i in own:
+                    events.append(~own[~i])
+                elif found[~i] in names:
+                    events.append(~names[found[~i]])
+            for i, slot in left.items():
+                if slot in names:
+                    names[slot] = own[i]
+                else:
+                    more.append(~own[i])
+            events += more
+        return events + [~names.get(found.get(~i), ~i) if i < 0 else i for i in step]
+
+    def _ranked(self, places):
+        """{place: (its kind, its number among those of its kind)}."""
+        numbers = collections.Counter()
+        slots = {}
+        for i in sorted(places):
+            kind = int(self._kind_of[i])
+            slots[i] = kind, numbers[kind]
+            numbers[kind] += 1
+        return slots
+
+    def replay(self, point, limit=UNLIMITED, order=0):
+        """What the allocator would do there: whether everything fits, the peak, and its place."""
         allocator, peak, peak_at = bfc.Allocator(limit), 0, 0
         try:
-            for place in self._play(value, allocator, self.orders[order], {}):
+            for place in self._play(point, allocator, self.orders[order], {}):
                 if allocator.in_use > peak:
                     peak, peak_at = allocator.in_use, place
         except bfc.OutOfMemory:
             return Replay(False, peak, peak_at)
         return Replay(True, peak, peak_at)
 
-    def at_peak(self, value, limit=UNLIMITED):
+    def at_peak(self, point, limit=UNLIMITED):
         """(index, bytes) of each allocation in use at the peak; without the limit where it does not fit."""
-        replay = self.replay(value, limit)
+        replay = self.replay(point, limit)
         if not replay.fits:
-            replay, limit = self.replay(value), UNLIMITED
+            replay, limit = self.replay(point), UNLIMITED
         held = {}
-        for _ in self._play(value, bfc.Allocator(limit), self.orders[0][: replay.place + 1], held):
+        for _ in self._play(point, bfc.Allocator(limit), self.orders[0][: replay.place + 1], held):
             pass
-        return [(i, chunk.size) for i, chunk in held.items()]
+        return [(i % len(self._kind_of), chunk.size) for i, chunk in held.items()]
 
-    def _play(self, value, allocator, order, held):
+    def _play(self, point, allocator, order, held):
         """Replay an order, keeping the chunks in use in `held`; yields the place of each event."""
-        sizes = self._sizes(value)
+        sizes, scratch = self.sizes(point).tolist(), self._scratch_at(point)
+        count = len(sizes)
         for place, i in enumerate(order):
             if i < 0:
                 allocator.release(held.pop(~i))
+                yield place
+                continue
+            held[i] = allocator.allocate(sizes[i % count])
+            if i % count in scratch:
+                passing = i % count + (REPEATS + 2) * count
+                held[passing] = allocator.allocate(scratch[i % count])
+                yield place
+                allocator.release(held.pop(passing))
             else:
-                held[i] = allocator.allocate(sizes[i])
-            yield place
+                yield place
 
-    def _sizes(self, value):
-        sizes = np.maximum(1, np.rint(self._requested + self.per_unit * (value - self._own_value)))
-        return sizes.astype(np.int64).tolist()
+    def sizes(self, point):
+        """The bytes that each allocation requests at a point.
+
+        With fewer rows than the batch size, a batch has no more; nor do all batches in a queue of tf.data.
+        """
+        capped = {name: min(value, self.rows.get(name, value)) for name, value in point.items()}
+        sizes = np.array([growth.bytes(capped) for growth in self._growths], dtype=float)[self._kind_of]
+        for name, rows in self.rows.items():
+            sizes *= np.minimum(1.0, rows / np.maximum(1.0, self._in_queue * capped[name]))
+        return np.maximum(1, np.rint(sizes)).astype(np.int64)
+
+    def _rows_in_queue(self):
+        """For what tf.data's threads allocate: how many batches there are at once, at most; otherwise 0."""
+        columns, last = self.timeline.record.allocations, self.timeline.record.events
+        in_queue, steps = np.zeros(len(self._kind_of)), self.timeline.record.steps
+        grows = np.array([any(map(growth.depends_on, self.rows)) for growth in self._growths])
+        chosen = np.flatnonzero(self.timeline.in_pipeline & grows[self._kind_of])
+        makers = list(zip(columns["op"][chosen].tolist(), self._kind_of[chosen].tolist(), strict=True))
+        for maker in set(makers):
+            places = chosen[[one == maker for one in makers]]
+            begin, end = columns["begin"][places], columns["end"][places]
+            end = np.where(end < 0, last, end)
+            most = max(int(((begin <= at) & (end > at)).sum()) for at in begin.tolist())
+            later = ((begin > steps[0]) & (begin <= steps[-1])).sum() if len(steps) > 1 else 0
+            in_queue[places] = most / max(1, round(later / max(1, len(steps) - 1)))
+        return in_queue
+
+    def peaks_by_moment(self, point):
+        """{moment: peak in bytes}: of "training", "evaluation", "prediction" and "other"."""
+        moments = self._moments()
+        allocator, peaks = bfc.Allocator(UNLIMITED), collections.defaultdict(int)
+        for place in self._play(point, allocator, self.orders[0], {}):
+            peaks[moments[place]] = max(peaks[moments[place]], allocator.in_use)
+        return dict(peaks)
+
+    def _moments(self):
+        """What goes on at each event of the recorded order. What comes before a step belongs to training."""
+        record = self.timeline.record
+        columns = record.allocations
+        marks = [(step, "step") for step in record.steps]
+        marks += [(at, kind) for at, kind in record.moments if kind != "part"]
+        marks.sort(key=lambda mark: mark[0])
+        places = [at for at, _ in marks]
+        moments = []
+        for event in self.orders[0]:
+            i = event % len(self._kind_of) if event >= 0 else ~(~event % len(self._kind_of))
+            at = columns["begin"][i] if i >= 0 else columns["end"][~i]
+            number = bisect.bisect_right(places, at)
+            now = next((kind for _, kind in reversed(marks[:number]) if kind != "step"), "other")
+            ahead = number < len(marks) and marks[number][1] in ("step", "training")
+            moments.append("training" if now == "other" and ahead else now)
+        return moments
+
+    @property
+    def is_recurrent(self):
+        """Whether gradients are computed in a loop within the graph, as those of recurrent layers are."""
+        return any("/while/" in op and "gradient_tape/" in op for op in self.timeline.record.ops)
+
+    def grows_with(self, name):
+        """Whether any allocation depends on a parameter."""
+        return any(growth.depends_on(name) for growth in self._growths)
+
+    def layers_at(self, point):
+        """(path, class, output shape as text) of each layer there, in order."""
+        for (path, kind, own), *others in zip(self.timeline.record.layers, *self._layers, strict=False):
+            shapes = [shape for _, _, shape in others]
+            if own is None:
+                yield path, kind, ""
+            elif None in shapes or any(len(shape) != len(own) for shape in shapes):
+                yield path, kind, _text_of_shape(own)
+            else:
+                yield (
+                    path,
+                    kind,
+                    _text_of_shape(self._dimension(seen, point) for seen in zip(*shapes, strict=True)),
+                )
+
+    def _dimension(self, seen, point):
+        return None if None in seen else round(self._formulas.values(seen, point))
+
+    def held_at_peak(self, point, limit=UNLIMITED):
+        """(Row, bytes, whether it depends on any parameter) of everything in use at the peak."""
+        grows = [any(map(growth.depends_on, self.point)) for growth in self._growths]
+        for i, size in self.at_peak(point, limit):
+            start = 0.0
+            for row, share in self.timeline.parts(i):  # itself, unless it is the block of a compiled step
+                yield row, round(size * (start + share)) - round(size * start), grows[self._kind_of[i]]
+                start += share
+
+    def largest_fixed_gradient(self, point):
+        """The bytes of the largest gradient in use at the peak that does not depend on the parameters."""
+        held = self.held_at_peak(point)
+        return max(
+            (size for row, size, grows in held if row.category == "gradients" and not grows), default=0
+        )
+
+    def bytes_in_full_queue(self, point):
+        """Bytes at the peak that wait in queues of tf.data which are large enough for all rows; or 0."""
+        full = np.zeros(len(self._kind_of), dtype=bool)
+        for name, rows in self.rows.items():
+            full |= self._in_queue * min(point[name], rows) > rows
+        return sum(size for i, size in self.at_peak(point) if full[i]) if full.any() else 0
+
+    def share_at_peak(self, point, sorts, doubtful=False):
+        """The share of the predicted peak whose growth is of one of the sorts, or was matched in doubt."""
+        chosen = np.array([growth.sort in sorts for growth in self._growths])[self._kind_of]
+        if doubtful:
+            chosen = chosen | self.doubtful
+        held = self.at_peak(point)
+        return sum(size for i, size in held if chosen[i]) / sum(size for _, size in held)
 
     def unknown_bytes(self):
-        """Bytes at the peak of allocations whose growth is unknown."""
-        return self._at_own_peak(~self._known)
-
-    def nonlinear_bytes(self):
-        """Bytes at the peak of allocations that grow in more than one dimension."""
-        return self._at_own_peak(self._nonlinear)
-
-    def _at_own_peak(self, selected):
+        """Bytes at the trial's own peak of allocations whose growth is unknown."""
+        unknown = np.array([growth.sort == "unknown" for growth in self._growths])[self._kind_of]
         held = self.timeline.held_at_peak()
-        return int(self.timeline.record.allocations["bytes"][held & selected].sum())
+        return int(self.timeline.record.allocations["bytes"][held & unknown].sum())
+
+    def unknown_share(self):
+        """Their share of the trial's peak."""
+        return self.unknown_bytes() / self.timeline.peak_bytes
+
+
+def _rows(tokens):
+    """{parameter: rows} for a parameter that is a batch size of a fixed number of rows, by their batches.
+
+    Of several calls of `fit`, the one with the most rows counts.
+    """
+    rows = {}
+    for name in tokens[0].point:
+        others = {n: v for n, v in tokens[0].point.items() if n != name}
+        line = [one for one in tokens if {n: v for n, v in one.point.items() if n != name} == others]
+        found = []
+        for batches in zip(*(one.record.batches for one in line), strict=False):
+            if None in batches or len(set(batches)) < 2:
+                found.append(None)
+                continue
+            sizes = [(one.point[name], count) for one, count in zip(line, batches, strict=True)]
+            least, most = max(v * (n - 1) for v, n in sizes), min(v * n for v, n in sizes)
+            found.append(most if least < most else None)
+        if found and None not in found:
+            rows[name] = max(found)
+    return rows
+
+
+def _kinds_seen(tokens, number):
+    """The different (dimensions, bytes) in all trials, the kind of each allocation of one, and which are
+    doubtful: paired with one of several that would do as well."""
+    own, count = tokens[number], len(tokens[number].requested)
+    counterparts, doubtful = [], np.zeros(count, dtype=bool)
+    for k, other in enumerate(tokens):
+        if k == number:
+            counterparts.append(np.arange(count))
+            continue
+        found, doubts = match(own, other)
+        counterparts.append(found)
+        doubtful |= doubts
+    kinds, numbers, kind_of = [], {}, np.empty(count, dtype=int)
+    for i in range(count):
+        places = [int(column[i]) for column in counterparts]
+        seen = tuple(one.seen(j) if j >= 0 else None for one, j in zip(tokens, places, strict=True))
+        block = isinstance(seen[number][0], Program)
+        if any(one and isinstance(one[0], Program) != block for one in seen):
+            seen = tuple(one if k == number else None for k, one in enumerate(seen))
+        key = tuple(one and (id(one[0]) if isinstance(one[0], Program) else one[0], one[1]) for one in seen)
+        kind_of[i] = numbers.setdefault(key, len(numbers))
+        if kind_of[i] == len(kinds):
+            kinds.append(seen)
+    return kinds, kind_of, doubtful
+
+
+def _text_of_shape(dimensions):
+    return f"({', '.join(map(str, dimensions))})"
 
 
 def _order(begin, end):
     """The events in order of time: i for an allocation, ~i for a deallocation."""
     begins, ends = np.flatnonzero(begin >= 0), np.flatnonzero((begin >= 0) & (end >= 0))
     times, events = np.concatenate([begin[begins], end[ends]]), np.concatenate([begins, ~ends])
-    return events[np.argsort(times, kind="stable")].tolist()
+    sequence = np.argsort(times, kind="stable")
+    return times[sequence], events[sequence]
+
+
+def _last_steps(record):
+    """(first, last) place of the last steps of each training, as many as one round of the optimizer takes."""
+    ends = sorted(at for at, kind in record.moments if kind != "part")
+    groups = [group.tolist() for group in np.split(record.steps, np.searchsorted(record.steps, ends))]
+    return [(group[-1 - record.round], group[-1]) for group in groups if len(group) > record.round]

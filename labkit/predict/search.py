@@ -8,13 +8,16 @@ from ..errors import LabkitError, NothingFits
 from ..machine import check_limit, device
 from ..show import tables
 from ..sizes import MIB, format_size
-from .estimation import PATIENCE, Estimate, Estimating
+from .estimation import PATIENCE, Estimating
+from .prediction import Estimate
 
 CAUTION = 0.98  # times the corrected prediction: the size returned must fit again and again
 CLOSE = 0.01  # a relative error this small is not corrected: another limit would fragment memory differently
 WORTHWHILE = 1.02  # times a size that fits: a candidate beyond is worth another trial
 BACK_OFF = 0.9  # of the memory, and of the size, after one that did not fit
 MAX_CANDIDATES = 8
+APART = 1.1  # times the largest that fitted: a failure beyond is worth another trial in between
+SHORT_EPOCH, LEAST_EPOCHS = 50, 4  # steps: peaks wander from epoch to epoch, so a short one proves little
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,9 +49,15 @@ class BatchSizeSearch:
 
         return sweeps.prediction(self.estimate, self.limit_bytes, title, self.history)
 
+    @property
+    def free_share(self):
+        """The share of the limit that the proof of the answer left free, from 0 to 1."""
+        peaks = {value: outcome.peak_bytes for value, outcome in self.history if outcome.ok}
+        return 1 - peaks[self.batch_size] / self.limit_bytes
+
     def __repr__(self):
         lines = [self._headline(), *(f"  {self.over}={v}: {outcome.headline}" for v, outcome in self.history)]
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  Its proof left {100 * self.free_share:.0f} % of the limit free."])
 
     def _headline(self):
         ooms = f"{self.ooms} out of memory" if self.ooms else "none out of memory"
@@ -117,10 +126,11 @@ class Searching:
         start = time.monotonic()
         try:
             self.estimate = self._estimating.run()
+            self.estimate.check_searchable()
             value = self._first()
             while value:
-                outcome = self._try(value)
-                value = self._higher(value, outcome) if outcome.ok else self._lower(value)
+                self._try(value)
+                value = self._next()
         finally:
             self._series.show.end()
         return self._result(time.monotonic() - start)
@@ -133,13 +143,35 @@ class Searching:
     def _fitting(self):
         return max((value for value, outcome in self.history if outcome.ok), default=0)
 
+    def _next(self):
+        """The next candidate; None if there is none worth a trial."""
+        value, outcome = self.history[-1]
+        if len(self.history) == MAX_CANDIDATES:
+            return None
+        if not self._fitting:
+            return self._lower(value)
+        refused = min((value for value, outcome in self.history if not outcome.ok), default=None)
+        if refused is None:
+            return self._higher(value, outcome)
+        return self._between(refused)
+
+    def _between(self, refused):
+        """A value between the largest that fitted and the smallest that did not, if they are far apart."""
+        fitting = self._fitting
+        if refused <= APART * fitting:
+            return None
+        peak = dict(self.history)[fitting].peak_bytes
+        promised = fitting * self._free / peak if peak else fitting
+        middle = self._allowed(round(min(max(promised, (fitting * refused) ** 0.5), 0.95 * refused)))
+        return middle if middle > fitting and middle not in dict(self.history) else None
+
     def _first(self):
         largest = self.estimate.largest(self._free, sure=True)
         if largest is None:
             at_one = format_size(self.estimate.peak_bytes(1))
             raise NothingFits(
                 f"Not even {self.over}=1 is predicted to fit {format_size(self._free)}: it takes {at_one}. "
-                "Raise the limit or make the model smaller."
+                f"Raise the limit or make the model smaller. {self.estimate.layers(1).heading}"
             )
         return self._allowed(largest) or self._allowed(self.estimate.largest(self._free) or 0)
 
@@ -152,8 +184,6 @@ class Searching:
 
     def _higher(self, value, outcome):
         """The next candidate after one that fits, from its peak; None if no larger one is promising."""
-        if not self.history[0][1].ok or len(self.history) == MAX_CANDIDATES:  # one failure is enough
-            return None
         correction = outcome.peak_bytes / self.estimate.peak_bytes(value, self._free)
         limit = self._free
         if abs(correction - 1) > CLOSE:
@@ -162,9 +192,7 @@ class Searching:
         return larger if larger > WORTHWHILE * value else None
 
     def _lower(self, value):
-        """The next candidate after one that does not fit; None if another has fitted."""
-        if self._fitting:
-            return None
+        """The next candidate after one that does not fit, while none has."""
         if len(self.history) > 1:  # `train` takes more than the small trials could show
             return self._allowed(value // 2)
         less = int(value * BACK_OFF)
@@ -175,11 +203,19 @@ class Searching:
     def _try(self, value):
         """Run a real trial at that value and add it to the history."""
         done, doing = self.estimate.trials + len(self.history), f"verifying under {format_size(self.limit)}"
-        outcome = self._series.run(value, done, None, doing, memory_limit=self._free, patience=PATIENCE)
+        outcome = self._series.run(
+            value, done, None, doing,
+            memory_limit=self._free, patience=PATIENCE, least_epochs=self._epochs(value),
+        )  # fmt: skip
         if outcome.status not in ("ok", "oom"):
             raise LabkitError(f"The trial at {self.over}={value} failed:\n{outcome}")
         self.history.append((value, outcome))
         return outcome
+
+    def _epochs(self, value):
+        """How many epochs a proof trains at least: several if they are short."""
+        steps = self.estimate.steps_of_an_epoch(value)
+        return LEAST_EPOCHS if steps and steps < SHORT_EPOCH else 1
 
     def _result(self, seconds):
         if not self._fitting:

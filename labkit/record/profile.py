@@ -190,10 +190,11 @@ def _record(events, profile):
     times = [event.at for event in events]
     began, origin = _began(profile, times[0])
     seconds = np.array([(at - times[0]) / 1e12 for at in times])
-    places = {"step": [], "snapshot": []}
+    places, moments = {"step": [], "snapshot": []}, []
     for mark in sorted(profile.marks, key=lambda mark: mark.at):
-        place = np.searchsorted(seconds, (mark.at - times[0]) / 1e12)
-        places.get(mark.name.removeprefix(MARK), []).append(int(place))
+        place = int(np.searchsorted(seconds, (mark.at - times[0]) / 1e12))
+        kind = mark.name.removeprefix(MARK)
+        places[kind].append(place) if kind in places else moments.append([place, kind])
     lost = breaks(events) if any(map(in_use, events)) else 0
     free = number(first.stats, "bytes_reserved") + number(first.stats, "bytes_available")
     return Record(
@@ -208,6 +209,7 @@ def _record(events, profile):
         snapshots_at=places["snapshot"],
         pool_bytes=in_use(first) + free if "bytes_available" in first.stats else None,
         notes=[f"In {lost} places events are missing: the profiler lost them."] if lost else [],
+        moments=moments,
     )
 
 

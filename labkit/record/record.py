@@ -80,9 +80,18 @@ class Record:
     snapshots      a list of Variables for each of them
     inputs         Inputs: the arrays converted, and the elements of datasets
     scopes         {name scope of ops: layer}
+    layers         [path, class, output shape] of each layer of each model, in order: the path is the names of
+                   the models around it and its own
     optimizers     names of the optimizers, with which the names of their ops begin
     widest_sum_bytes   bytes per sample of the widest sum of three tensors or more
-    validates      whether `fit` was given validation data
+    scratch        of each gradient of a 3-D convolution: its op, and what
+                   labkit.inside.recorder.scratch_of_3d_gradients says of it
+    moments        [place, name] where a loop began or ended: "training", "evaluation", "prediction" or
+                   "other" from there on; "part" after a step of evaluation or prediction
+    round          how many steps one round of the optimizer takes: more than one if it accumulates gradients
+    trainings, batches, cut   of a shortened trial (see labkit.inside.steps.Shortening): how often `fit` was
+                   called, with how many batches in an epoch each time, and what ended it early: the type of
+                   an error, "time", "trainings" (there were more), or ""
     programs       the Programs that XLA compiled
     allocator, device   the allocator's name, and its device, such as "GPU:0"
     pool_bytes     bytes that the allocator may hand out in all, None if unknown
@@ -108,9 +117,15 @@ class Record:
     snapshots: list = field(default_factory=list)
     inputs: list = field(default_factory=list)
     scopes: dict = field(default_factory=dict)
+    layers: list = field(default_factory=list)
     optimizers: list = field(default_factory=list)
     widest_sum_bytes: int = 0
-    validates: bool = False
+    scratch: list = field(default_factory=list)
+    moments: list = field(default_factory=list)
+    round: int = 1
+    trainings: int = 0
+    batches: list = field(default_factory=list)
+    cut: str = ""
     programs: list = field(default_factory=list)
     allocator: str = ""
     device: str = ""

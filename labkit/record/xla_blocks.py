@@ -70,6 +70,7 @@ def divide_blocks(record):
                 name: [place + int(shift[place]) for place in getattr(record, name)]
                 for name in ("steps", "snapshots_at", "starts", "backward_at", "backward_to")
             },
+            "moments": [[place + int(shift[place]), kind] for place, kind in record.moments],
             "seconds": np.insert(seconds, positions, seconds[np.minimum(positions, len(seconds) - 1)]),
         }
     )
@@ -92,6 +93,7 @@ def record_of_block(record, program):
         starts=[],
         backward_at=[],
         backward_to=[],
+        moments=[],
         seconds=np.zeros(2),
         programs=[program],
     )
@@ -130,6 +132,16 @@ def blocks_of(record):
     return blocks
 
 
+def ends_of(results):
+    """Where each result ends, in order of `begin`: at the latest when XLA places another in its bytes."""
+    low, begin = results["offset"], results["begin"]
+    high, end = low + results["bytes"], results["end"].copy()
+    for i in range(1, len(low)):
+        overwritten = (low[:i] < high[i]) & (high[:i] > low[i]) & (end[:i] > begin[i])
+        end[:i][overwritten] = begin[i]
+    return end
+
+
 class _BlockPlan:
     """The contents of a program's block over time: an event for each instruction that places a result."""
 
@@ -138,7 +150,7 @@ class _BlockPlan:
         order = np.argsort(results["begin"], kind="stable")
         columns = ("begin", "end", "bytes", "offset", "own")
         self._results = {name: np.array(results[name])[order] for name in columns}
-        begin, end = self._results["begin"], self._ends()
+        begin, end = self._results["begin"], ends_of(self._results)
         times = np.unique(begin)
         self.events, self.rows = len(times), len(begin) + len(times) + 1
         self._begin, self._end = np.searchsorted(times, begin), np.searchsorted(times, end)
@@ -154,15 +166,6 @@ class _BlockPlan:
             "own": self._results["own"],
         }
         self._idle = _indices([IDLE], tables["ops"])[0]
-
-    def _ends(self):
-        """Where each result ends: at the latest when XLA places another in its bytes."""
-        low, begin = self._results["offset"], self._results["begin"]
-        high, end = low + self._results["bytes"], self._results["end"].copy()
-        for i in range(1, len(low)):
-            overwritten = (low[:i] < high[i]) & (high[:i] > low[i]) & (end[:i] > begin[i])
-            end[:i][overwritten] = begin[i]
-        return end
 
     def rows_of(self, block, columns, start):
         """The rows of one block: idle until the place `start`, where the program runs; then its results."""

@@ -103,7 +103,7 @@ def prediction(estimate, limit=None, title="", tried=()):
     limit   in bytes
     tried   (value, Outcome) pairs of further trials; those that did not fit are crosses at the limit
     """
-    small, large = estimate.at
+    small, large = estimate.at[0], estimate.at[-1]
     largest = estimate.largest(limit) if limit else None
     end = max(2 * large, 1.3 * (largest or 0)) if limit else 32 * large
     values = np.unique(np.linspace(small, end, 24).round().astype(int))
@@ -138,4 +138,32 @@ def prediction(estimate, limit=None, title="", tried=()):
     axes.set_title(f"{title}: {summary}" if title else summary, loc="left")
     plain(axes, "xy")
     legend(figure, axes)
+    return figure
+
+
+def frontier(names, largest, limit, title=""):
+    """What fits over two parameters: the largest value of the first for each value of the second.
+
+    largest   {value of the second parameter: largest value of the first, or None}
+    limit     in bytes
+    """
+    fitting = {value: most for value, most in largest.items() if most}
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    summary = f"what should fit {format_size(limit)}" if fitting else f"nothing fits {format_size(limit)}"
+    if fitting:
+        values, most = list(fitting), list(fitting.values())
+        axes.fill_between(values, most, 0.7 * min(most), color=RUN_COLOURS[0], alpha=0.2, linewidth=0)
+        axes.plot(values, most, color=RUN_COLOURS[0], marker="o")
+        for value, number in fitting.items():
+            axes.annotate(str(number), (value, number), xytext=(5, 5), textcoords="offset points", fontsize=9)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.set_xticks(values, [str(value) for value in values])
+        axes.set_yticks(most, [str(number) for number in most])
+        axes.minorticks_off()
+    axes.set_xlabel(names[1])
+    axes.set_ylabel(f"largest {names[0]}")
+    axes.set_title(f"{title}: {summary}" if title else summary, loc="left")
+    plain(axes, "xy")
     return figure

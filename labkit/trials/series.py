@@ -8,14 +8,17 @@ from .trial import Trial
 class Series:
     """Runs the trials one at a time and reports to a `show`; stop() ends the series from any thread.
 
-    train, over   the function, and the parameter whose values are tried
+    train, over   the function, and the parameter whose values are tried; or a tuple of parameters, and then
+                  each value is a tuple too
     show          a labkit.process.progress.ShowOfSeveral
     options       those of labkit.Trial: timeout, seed, params
     """
 
     def __init__(self, train, over, show, **options):
-        if over in options["params"]:
-            raise LabkitError(f"The trials vary {over!r}, so it cannot be given a fixed value as well.")
+        self._names = (over,) if isinstance(over, str) else over
+        for name in self._names:
+            if name in options["params"]:
+                raise LabkitError(f"The trials vary {name!r}, so it cannot be given a fixed value as well.")
         self.over, self.show, self.stopped = over, show, False
         self._code, self._options, self._running = PackedCode(train), options, None
 
@@ -50,5 +53,7 @@ class Series:
             running.stop()
 
     def _trial(self, value, more):
-        options = {**self._options, **more, "params": {**self._options["params"], self.over: value}}
+        values = (value,) if isinstance(self.over, str) else value
+        params = {**self._options["params"], **dict(zip(self._names, values, strict=True))}
+        options = {**self._options, **more, "params": params}
         return Trial(self._code, show=self.show, **options)

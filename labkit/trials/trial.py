@@ -50,7 +50,9 @@ class Trial:
 
     show              a labkit.process.progress.Show, told of output, progress and waiting; None for a Console
     patience          seconds that TensorFlow may keep retrying one refused allocation before the trial ends
-    end_after_steps   end the trial, with the status "ok", after that many training steps
+    shorten_to        end every loop of training, evaluation and prediction after that many steps (see
+                      labkit.inside.steps.Shortening); what goes wrong after training then is no failure
+    least_epochs      have each `fit` train for that many epochs, if it would train for fewer
     filename, echo    for source text: its name in tracebacks, and whether to print its last expression
 
     The other parameters are those of run().
@@ -58,7 +60,8 @@ class Trial:
 
     def __init__(
         self, train, *, memory_limit=None, timeout=120, profile=False, seed=0, params=None,
-        show=None, filename="<train>", echo=False, patience=25, end_after_steps=None,
+        show=None, filename="<train>", echo=False, patience=25, shorten_to=None,
+        least_epochs=1,
     ):  # fmt: skip
         self.device = machine.device()
         self.limit = None if memory_limit is None else machine.check_limit(memory_limit, self.device)
@@ -69,7 +72,7 @@ class Trial:
             raise LabkitError(f"seed={seed!r}: give an integer from 0 to 2**32 - 1, or None for no seed.")
         self.timeout, self.profile, self.seed = timeout, _profile(profile), seed
         self.filename, self.echo, self.patience = filename, echo, patience
-        self.end_after_steps = end_after_steps
+        self.shorten_to, self.least_epochs = shorten_to, least_epochs
         self._code = train if isinstance(train, PackedCode) else PackedCode(train, filename)
         self._code.check(self.params)
         self._params = pickled(self.params)
@@ -146,7 +149,8 @@ class Trial:
             "echo": self.echo,
             "profile": self.profile,
             "patience": self.patience,
-            "end_after_steps": self.end_after_steps,
+            "shorten_to": self.shorten_to,
+            "least_epochs": self.least_epochs,
             "batch_size": batch_size if isinstance(batch_size, int) else None,
             "spare": self.spare,
             "cwd": _working_directory(),
