@@ -9,7 +9,7 @@ from nets import dense, lstm
 
 import labkit
 from labkit.explain.sources import with_timeline
-from labkit.predict import replay
+from labkit.predict import matching
 from labkit.record import xla_blocks
 from labkit.record.xla_blocks import IDLE
 
@@ -203,7 +203,8 @@ def test_programs_of_one_name_are_matched_in_the_order_in_which_they_ran():
     assert len(blocks) == 2
     record.allocations["op"][blocks] = 0  # as the step of a Keras model may be
     nameless = labkit.Timeline(replace(record, threads=["XLA"] * len(record.threads)))
-    assert [place for place, _ in replay._keys(nameless) if place in blocks] == sorted(blocks)
+    groups = matching.Tokens(nameless, {"size": 1}).groups
+    assert [places for key, places in groups.items() if key[0] == "XLA"] == [sorted(blocks)]
 
 
 def test_the_estimate_holds_and_knows_what_is_in_the_block():
