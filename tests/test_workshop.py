@@ -21,6 +21,7 @@ import lesson_minutes  # noqa: E402
 
 GUIDE = ROOT / "workshop" / "README.md"
 SURVEY = ROOT / "workshop" / "survey.md"
+HANDOUT = ROOT / "workshop" / "handout.md"
 PAGES = [path for path in sorted((ROOT / "workshop").glob("*.md")) if path.name != "shared-machine.md"]
 LONGEST_STRETCH = 90
 SCHEDULES = re.findall(r"^### (.+)\n\n\| from .*\n\|.*\n((?:\|.*\n)+)", GUIDE.read_text(), re.MULTILINE)
@@ -185,3 +186,35 @@ def test_the_survey_has_ten_questions_with_an_answer_each():
     given = re.findall(r"^\| (\d+) \| ([a-d]) \| .+ \| \[\d\d\]", answers, re.MULTILINE)
     assert options == [number for number, _ in given] == [str(n) for n in range(1, 11)]
     assert len({letter for _, letter in given}) == 4
+
+
+def told_of_lessons() -> list[tuple[str, list[str]]]:
+    """What the pages say of lessons, and the numbers of these."""
+    guide = re.split(r"^### (\d\d) · ", GUIDE.read_text(), flags=re.MULTILINE)[1:]
+    told = [(text, [number]) for number, text in zip(guide[::2], guide[1::2], strict=True)]
+    answers = re.findall(r"^\| \d+ \| [a-d] \| .+$", SURVEY.read_text(), re.MULTILINE)
+    told += [(row, re.findall(r"\[(\d\d)\]", row)) for row in answers]
+    fixes = re.findall(r"^\| .+ \((\d\d[\d, ]*)\) (\|.+)$", HANDOUT.read_text(), re.MULTILINE)
+    return told + [(row, numbers.split(", ")) for numbers, row in fixes]
+
+
+def quantities(text: str) -> list[tuple[float, str]]:
+    """Sizes and ratios: (124.0, "MiB"), (0.62, "×")."""
+    sizes = re.findall(r"([\d.]+) (KiB|MiB|GiB)", text)
+    listed = [ratio for row in re.findall(r"× \[([\d., ]+)\]", text) for ratio in row.split(", ")]
+    ratios = re.findall(r"× ([\d.]*\d)", text) + re.findall(r"([\d.]*\d) x\b", text) + listed
+    return [(float(number), unit) for number, unit in [*sizes, *((ratio, "×") for ratio in ratios)]]
+
+
+@pytest.mark.parametrize(("text", "numbers"), told_of_lessons(), ids=lambda value: str(value)[:20])
+def test_numbers_are_those_of_the_saved_lessons(text, numbers):
+    """Within a twentieth: another run of a lesson may move its peaks a little."""
+    lessons = [lesson for lesson in lesson_minutes.LESSONS if lesson.stem[:2] in numbers]
+    saved = quantities("".join(lesson.read_text() for lesson in lessons))
+    assert len(lessons) == len(numbers)
+    unknown = [
+        (number, unit)
+        for number, unit in quantities(text)
+        if not any(unit == other and abs(number - found) <= 0.05 * number for found, other in saved)
+    ]
+    assert unknown == []
