@@ -136,9 +136,16 @@ def show(lesson: Path):
     print(f"  {run:>5}  running all of it")
 
 
+def notebook(name: str) -> Path:
+    path = Path(name)
+    if path.suffix != ".ipynb" or not path.is_file():
+        raise argparse.ArgumentTypeError(f"{name} is not a notebook: give a lesson, notebooks/01-....ipynb")
+    return path
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="How long the lessons take, in minutes.")
-    parser.add_argument("lessons", nargs="*", type=Path, help="show the sections of these lessons")
+    parser.add_argument("lessons", nargs="*", type=notebook, help="show the sections of these lessons")
     parser.add_argument(
         "--check", action="store_true", help="compare with the minutes that the lessons state"
     )

@@ -86,11 +86,13 @@ def rows(table: str) -> list[list[str]]:
 
 
 def minutes_of(part: str) -> float:
-    """What the script computes for a row of a schedule; 0 where it names no lesson. Unless told, the core."""
-    link = re.search(r"\]\(\.\./notebooks/(.+?\.ipynb)\)", part)
-    if not link:
-        return 0
-    lesson = ROOT / "notebooks" / link[1]
+    """What the script computes for a row of a schedule: of several lessons the longest, 0 for none."""
+    links = re.findall(r"\]\(\.\./notebooks/(.+?\.ipynb)\)", part)
+    return max((minutes_in(ROOT / "notebooks" / link, part) for link in links), default=0)
+
+
+def minutes_in(lesson: Path, part: str) -> float:
+    """What it computes for the sections that are named, or else for the core."""
     sections, named = lesson_minutes.sections(lesson_minutes.cells_of(lesson)), re.findall("“(.+?)”", part)
     assert set(named) <= set(sections), f"{lesson.name} has no section of that name: {named}"
     if not named:
@@ -98,7 +100,7 @@ def minutes_of(part: str) -> float:
     if "as far as" in part:
         named = list(sections)[: list(sections).index(named[0]) + 1]
     cells = [cell for name in named for cell in sections[name]]
-    run = 0 if all(name.startswith("Exercise") for name in named) else lesson_minutes.run_times()[lesson.stem]
+    run = 0 if named[0].startswith("Exercise") else lesson_minutes.run_times().get(lesson.stem, 0)
     return lesson_minutes.minutes(cells, run).total
 
 
