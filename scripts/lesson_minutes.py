@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
 RUN_TIMES = ROOT / "benchmarks" / "results" / "lessons_on_binder.txt"
 GUIDE = ROOT / "workshop" / "README.md"
-TABLE = re.compile(r"(?<=<!-- minutes: make minutes -->\n).*?(?=\n<!-- end of minutes -->)", re.DOTALL)
+TABLE = re.compile(r"(?<=<!-- minutes: make minutes -->\n\n).*?(?=\n\n<!-- end of minutes -->)", re.DOTALL)
 WORDS_A_MINUTE, SECONDS_A_LINE, MINUTES_AN_EXERCISE = 200, 4, 5
 TOLERANCE = 0.25
 
