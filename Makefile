@@ -50,7 +50,7 @@ INSTALLER = \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab hub test lint test-code test-notebooks test-colab test-kaggle lessons gpu-check address lock clean FORCE
+.PHONY: help install lab hub test lint test-code test-notebooks test-colab test-kaggle lessons minutes gpu-check address lock clean FORCE
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ test-kaggle:  ## The same with Kaggle's packages
 
 lessons: $(TEST_STAMP)  ## Run lessons and save them with their outputs (LESSONS=notebooks/03-...ipynb for one)
 	$(VENV_PATH) .venv/bin/python scripts/save_lessons.py $(LESSONS)
+
+minutes: $(STAMP)  ## Compute how long the lessons take, for the table in workshop/README.md
+	.venv/bin/python scripts/lesson_minutes.py --write
 
 gpu-check:  ## On a machine with an NVIDIA GPU, try what the course says of GPUs
 	@nvidia-smi -L 2>/dev/null | grep -q '^GPU' || \

@@ -13,6 +13,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 ROOT = Path(__file__).parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *(path for room in ("benchmarks", "docs", "workshop") for path in sorted((ROOT / room).rglob("*.md"))),
+    *sorted((ROOT / "notebooks").glob("*.ipynb")),
+]
 TAGS = {"nbval-check-output", "nbval-ignore-output", "raises-exception"}
 TRIAL = re.compile(r"%%trial|labkit\.(run|sweep|estimate|find_batch_size)\(|\blab\.run\(|\.resume\(")
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -126,6 +131,35 @@ def first_cell(notebook, kind, pattern) -> int | None:
     return None
 
 
+def prose(path) -> str:
+    """The text of a page or a notebook, without its code."""
+    text = path.read_text()
+    if path.suffix == ".ipynb":
+        cells = nbformat.reads(text, as_version=4).cells
+        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def headings(path) -> set[str]:
+    """The anchors of a page, as GitHub makes them of its headings."""
+    titles = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def dead_links(path) -> list[str]:
+    """The links to files and headings of this project that lead nowhere."""
+    found = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        written = target.suffix in (".md", ".ipynb")
+        if "://" not in link and not (
+            target.exists() and (not anchor or written and anchor in headings(target))
+        ):
+            found.append(link)
+    return found
+
+
 def trial_bodies(notebook) -> list[str]:
     sources = [cell.source for cell in code_cells(notebook)]
     return [source.partition("\n")[2] for source in sources if source.startswith("%%trial")]
@@ -144,11 +178,19 @@ def test_the_file_is_written_as_jupyter_writes_it(path):
     assert path.read_text() == nbformat.writes(nbformat.read(path, as_version=4)) + "\n"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_links_between_lessons_lead_somewhere(path):
-    text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
-    links = re.findall(r"\]\(([^):]+\.ipynb)\)", text)
-    assert [link for link in links if not (path.parent / link).exists()] == []
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    """To a file that is there, and to a heading of it."""
+    assert dead_links(path) == []
+
+
+def test_dead_links_are_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A `page`: of links\n\n[a](page.md) [b](https://example.org/x) [c](#a-page-of-links) [d](no.md) "
+        "[e](page.md#no) ![f](no.png)\n```\n[g](no.md)\n# not a heading\n```\n[h](#not-a-heading)\n"
+    )
+    assert dead_links(page) == ["no.md", "page.md#no", "no.png", "#not-a-heading"]
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
