@@ -1,4 +1,4 @@
-"""A real browser: Debian's chromium, or the one of `playwright install chromium`."""
+"""What tests share: a real browser, Debian's chromium or playwright's, and turns among themselves only."""
 
 import os
 import shutil
@@ -9,6 +9,14 @@ from playwright.sync_api import Error, expect, sync_playwright
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PATIENCE = 20_000  # milliseconds: a page on a busy machine
 HOW = "no Chromium: apt-get install chromium, or python -m playwright install chromium"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def turns(tmp_path_factory):
+    """No trial of these tests waits for other trials on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_TURNS", str(tmp_path_factory.mktemp("turns")))
+        yield
 
 
 @pytest.fixture(scope="module")

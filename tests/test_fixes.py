@@ -102,7 +102,7 @@ def images():
     return labkit.try_fixes(
         trainings.images,
         batch_size=32,
-        memory_limit="32 MiB",
+        memory_limit="64 MiB",
         fixes=[PYDATASET, DATASET, "SGD", "half the batch"],
     )
 

@@ -167,6 +167,7 @@ class Server:
 
     def reap(self):
         """Collect children that have ended; if one is the trial, kill what it left behind and report."""
+        ended = None
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -174,10 +175,11 @@ class Server:
                     break
                 if pid == self.trial:
                     self.kill_descendants()
-                    self.trial = None
-                    self.report(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
-                    if not self.fork:
-                        self.make_spare()
+                    self.trial, ended = None, (os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+        if ended:
+            self.report(*ended)
+            if not self.fork:
+                self.make_spare()
 
     def report(self, code, maxrss):
         host_peak = maxrss if sys.platform == "darwin" else maxrss * 1024
