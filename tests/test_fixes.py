@@ -132,7 +132,7 @@ def test_its_code_put_in_the_place_of_the_call_has_its_effect(name):
 def test_the_largest_batch_is_larger_where_memory_is_saved(images):
     first, stream = images.rows[0], images[PYDATASET]
     assert 0 < first.largest <= stream.largest
-    assert labkit.run(trainings.images, batch_size=stream.largest // 2, memory_limit="64 MiB").ok
+    assert labkit.run(trainings.images, batch_size=first.largest // 2, memory_limit="64 MiB").ok
 
 
 def test_the_best_meets_the_limit_and_keeps_the_result():
