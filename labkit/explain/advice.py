@@ -617,6 +617,8 @@ def _of_activations(failure):
 def _of_weights(failure):
     if failure.is_in_loop:
         return "in a loop"
+    if failure.kind in ("full", "torch", "xla") and failure.is_loading:
+        return "while loading"
     if (tensors.is_tiny(failure) or failure.kind == "copy") and not failure.needed_by_category:
         if tensors.earlier_models(failure):
             return "after other models"
@@ -625,8 +627,6 @@ def _of_weights(failure):
             if "/" not in (failure.op or "/") or failure.is_building
             else "on a full device"
         )
-    if failure.kind in ("full", "torch", "xla") and failure.is_loading:
-        return "while loading"
     if tensors.looks_flattened(failure):
         return "behind Flatten"
     if tensors.is_in_step(failure):

@@ -350,15 +350,18 @@ def _with_argument(failure):
     """
     if failure.shape is not None or not failure.requested_bytes:
         return failure
-    listed = failure.division and failure.division.shape_of(failure.requested_bytes)
-    if listed:
-        shape = tuple(int(n) for n in listed[1].split(",") if n)
-        return replace(failure, shape=shape, dtype=_XLA_TYPES.get(listed[0], listed[0]))
-    for shape, dtype in failure.arguments:
+    for shape, dtype in (*failure.arguments, *_listed(failure)):
         known = replace(failure, shape=shape, dtype=dtype)
         if known.tensor_bytes and abs(known.tensor_bytes / failure.requested_bytes - 1) < 0.01:
             return replace(known, requested_bytes=known.tensor_bytes)
     return failure
+
+
+def _listed(failure):
+    """(shape, dtype) of each of the largest buffers that XLA lists."""
+    for buffer in failure.division.buffers if failure.division else ():
+        dtype, _, sides = buffer.shape.rstrip("]").partition("[")
+        yield tuple(int(n) for n in sides.split(",") if n), _XLA_TYPES.get(dtype, dtype)
 
 
 def _largest_in(dump):

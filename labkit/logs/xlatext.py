@@ -64,12 +64,6 @@ class Division:
         stacks = {b.shape for b in self.buffers if _WEIGHTS.search(b.op) and b.shape.count(",") == 2}
         return sum(b.bytes for b in self.buffers if b.shape in stacks)
 
-    def shape_of(self, size):
-        """(dtype, dimensions as text) of the buffer that is as large as what was asked for; else None."""
-        shapes = (buffer.shape for buffer in self.buffers if abs(buffer.bytes - size) < 0.001 * size)
-        shape = next(filter(None, shapes), "")
-        return tuple(shape.rstrip("]").split("[")) if shape else None
-
     def read(self, text):
         """Read a line; returns whether it belongs to the plan. A plan printed again is not counted twice."""
         total, bytes_, op, shape = (form.search(text) for form in (_TOTAL, _SIZE, _OP, _SHAPE))
