@@ -135,7 +135,7 @@ def test_predict_that_is_cut_off_as_it_joins_its_outputs(cut, said):
             "CUDA out of memory. Tried to allocate {}.00 MiB (GPU 0; 15.00 GiB total capacity)",
         ]
     ),
-    st.sampled_from(["", "model.fit(X, y)\n", "text = model.generate(tokens)\n"]),
+    st.sampled_from(["", "model.fit(X, y)\n", "text = model.generate(tokens)\n", "y = model(**x)\n"]),
     st.integers(20, 900),
 )
 def test_what_fails_as_weights_are_loaded_is_not_the_batch(call, error, then, size):

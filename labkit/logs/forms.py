@@ -336,8 +336,14 @@ IN_BATCHES = _words(
 )
 WORKERS = _words("use_multiprocessing=True|multiprocessing/|multiprocessing\\|num_workers=|DataLoader")
 JOINS = _words("map_structure_up_to(batch_outputs|potentially_ragged_concat")
-LOADS = _words("from_preset(|from_pretrained(|load_and_format_params(|load_weights(|load_model(")
-RUNS = _words("train_step|.fit(|in fit|.generate(|in generate|backward()|in call|in forward|.train(")
+LOADS = _words(
+    "from_preset(|from_pretrained(|load_and_format_params(|load_weights(|load_model(|in from_preset|"
+    "in from_pretrained|in load_model"
+)
+RUNS = _words(
+    "train_step|.fit(|in fit|.generate(|in generate|backward()|in call|in forward|.forward(|.train("
+    "| model(|(**"
+)
 VOCABULARY = _words("ocab|OCAB")
 OTHER_MARKS = _words(
     "optimizer|from_tensor_slices|convert_to_tensor|mbedding|ttention|random_op.cc|backward()|in call|"
