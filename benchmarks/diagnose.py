@@ -17,7 +17,8 @@ from report import Report
 import labkit
 
 CORPUS = Path(__file__).parent.parent / "tests" / "corpus"
-NOTES = ("source", "held_out", "at_first_sight", "missed", "helps")
+NOTES = ("also", "source", "held_out", "at_first_sight", "missed", "helps", "helpless")
+FIELDS = ("shape", "requested_bytes", "limit_bytes", "layer")
 LONG_BYTES = 200 * 10**6
 READ = """
 import resource, sys, time
@@ -33,7 +34,13 @@ print(seconds, (peak - at_first) * 1024, cause)
 
 def wrong_fields(found, expected):
     """The fields of a diagnosis that are not as expected."""
-    return [field for field, value in expected.items() if field not in NOTES and found[field] != value]
+    fields = [field for field, value in expected.items() if field not in NOTES and found[field] != value]
+    return [field for field in fields if field != "cause" or not is_cause(found["cause"], expected)]
+
+
+def is_cause(name, expected):
+    """Whether a cause is right, or another one that the text's own numbers allow."""
+    return name in (expected["cause"], *expected.get("also", ()))
 
 
 def place_of_help(found, expected):
@@ -51,6 +58,12 @@ def kind_of(name, entry):
     return seen, "made here" if name[0] == "r" else "typed"
 
 
+def is_right_at_first_sight(entry):
+    """Whether all that is expected was right before the rules were changed because of the text."""
+    seen = entry.get("at_first_sight", {})
+    return seen.get("right", True) and "misread" not in seen
+
+
 def score(report):
     expected = json.loads((CORPUS / "expected.json").read_text())
     answers = {name: labkit.diagnose(CORPUS / name).to_dict() for name in expected}
@@ -60,7 +73,7 @@ def score(report):
         kind, missed = kind_of(name, entry), wrong_fields(answers[name], entry)
         total[kind] += 1
         good[kind] += not missed
-        first[kind] += "at_first_sight" not in entry
+        first[kind] += is_right_at_first_sight(entry)
         wrong += [f"  {name}: {entry.get('missed', missed)}"] if missed else []
     report("The corpus: right means the cause, and shape, bytes and layer where they are expected")
     report(f"{'':28}{'texts':>7}{'right':>7}{'at first sight':>17}")
@@ -78,8 +91,27 @@ def score(report):
     for line in wrong:
         report(line)
     report("")
+    score_first_sight(report, [entry for entry in expected.values() if entry.get("held_out") == 2])
     score_words(report, expected, answers)
     score_fixes(report, expected, answers)
+
+
+def score_first_sight(report, entries):
+    """The second round as it was when the rules met it for the first time: kept, not measured again."""
+    seen = [entry["at_first_sight"] for entry in entries]
+    report(f"At first sight, as recorded: {len(seen)} texts of public threads, answers worked out beforehand")
+    report(f"{'cause right':24}{sum(s['right'] for s in seen):4} of {len(seen)}")
+    for word in ("certain", "likely", "a guess"):
+        said = [s["right"] for s in seen if s["sure"] == word]
+        report(f"{f'  where {word}':24}{sum(said):4} of {len(said)}")
+    expected = Counter(field for entry in entries for field in FIELDS if field in entry)
+    misread = Counter(field for s in seen for field in s.get("misread", ()))
+    for field in FIELDS:
+        report(f"{field:24}{expected[field] - misread[field]:4} of {expected[field]}")
+    places = [s["help_at"] for s in seen if "help_at" in s]
+    report(f"{'a fix that helps: first':24}{places.count(1):4} of {len(places)}")
+    report(f"{'  first or second':24}{places.count(1) + places.count(2):4} of {len(places)}")
+    report("")
 
 
 def score_words(report, expected, answers):
@@ -87,11 +119,15 @@ def score_words(report, expected, answers):
     said, right = Counter(), Counter()
     for name, found in answers.items():
         said[found["confidence"]] += 1
-        right[found["confidence"]] += found["cause"] == expected[name]["cause"]
+        right[found["confidence"]] += is_cause(found["cause"], expected[name])
     report("How often the cause is right where the answer is said to be")
     for word in ("certain", "likely", "a guess"):
         report(f"{word:24}{right[word]:4} of {said[word]}")
-    denied = [n for n, found in answers.items() if found["cause"] == "not_oom" != expected[n]["cause"]]
+    denied = [
+        name
+        for name, found in answers.items()
+        if found["cause"] == "not_oom" and not is_cause("not_oom", expected[name])
+    ]
     report(f'"not_oom" of what ran out of memory: {len(denied)}')
     report("")
 

@@ -19,15 +19,20 @@ from labkit.logs.failure import Failure
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPECTED = json.loads((CORPUS / "expected.json").read_text())
-NOTES = ("source", "held_out", "at_first_sight", "missed", "helps")
+NOTES = ("also", "source", "held_out", "at_first_sight", "missed", "helps", "helpless")
 ACTIVATIONS = CORPUS / "real" / "activations_a.txt"
 GPU = "/job:localhost/replica:0/task:0/device:GPU:0"
 
 
 def differences(name):
-    """How the diagnosis of a file of the corpus differs from what is expected: {field: (is, should be)}."""
+    """How the diagnosis of a file of the corpus differs from what is expected: {field: (is, should be)}.
+
+    `also`: other causes that the text's own numbers allow.
+    """
     expected = {k: v for k, v in EXPECTED[name].items() if k not in NOTES}
     found = labkit.diagnose(CORPUS / name).to_dict()
+    if found["cause"] in EXPECTED[name].get("also", ()):
+        expected["cause"] = found["cause"]
     return {field: (found[field], value) for field, value in expected.items() if found[field] != value}
 
 
@@ -38,9 +43,14 @@ def test_the_corpus(name):
 
 @pytest.mark.parametrize("name", [name for name, entry in EXPECTED.items() if entry["helps"]])
 def test_a_fix_that_helps_stands_first_or_second(name):
-    """`helps`: words of fixes that would have helped, by what the thread says or by the arithmetic."""
+    """`helps`: words of fixes that would have helped, by what the thread says or by the arithmetic.
+
+    `helpless`: why none of them is expected there.
+    """
+    entry = EXPECTED[name]
     first = [fix.sentence.lower() for fix in labkit.diagnose(CORPUS / name).fixes[:2]]
-    assert any(words.lower() in sentence for words in EXPECTED[name]["helps"] for sentence in first), first
+    helped = any(words.lower() in sentence for words in entry["helps"] for sentence in first)
+    assert helped == ("helpless" not in entry), first
 
 
 def test_every_file_of_the_corpus_is_expected_and_has_a_source():

@@ -1,6 +1,7 @@
 """What to do about each cause, the most effective first: the call, the lesson, the bytes it saves."""
 
 from ..logs import forms
+from ..sizes import MIB
 from . import tensors
 from .fixes import (
     Advice,
@@ -19,6 +20,7 @@ from .fixes import (
     trains_on_several,
 )
 
+SMALL_TABLE = 64 * MIB
 SIXTEEN_BITS = 'keras.mixed_precision.set_global_policy("mixed_float16")'
 SMALLER_BATCH = SmallerBatch(
     "Make the batch smaller: half of it halves this tensor and others like it.",
@@ -154,6 +156,23 @@ LESS_ACTIVATIONS = (
         lesson="04",
     ),
 )
+FEWER_ROWS = Advice(
+    "Give the table fewer rows: keep the frequent words, or hash the rest into buckets.",
+    "keras.layers.Hashing(num_bins=50_000)  # in front of Embedding(50_000, ...)",
+    "02",
+)
+OR_GLOBAL_POOLING = Advice(
+    "If it is a dense layer behind Flatten instead, average each feature map to one number.",
+    "keras.layers.GlobalAveragePooling2D()  # instead of Flatten()",
+    "04",
+    applies=lambda failure: not failure.has_words("mbed") and bool(tensors.flattened(failure)),
+)
+TABLE_WITHOUT_STATE = Advice(
+    "Use an optimizer without state for it: Adam holds the whole table twice more.",
+    "keras.optimizers.SGD(0.01)",
+    "09",
+    of_request(2),
+)
 SHORTER = Advice(
     "Use shorter sequences: half the length takes a quarter of the scores.",
     "X = X[:, :length]",
@@ -237,6 +256,13 @@ ADVICE = {
         HALF_THE_BITS,
         RECOMPUTE,
     ),
+    "activations of large samples": (
+        SMALLER_SAMPLE,
+        *FEWER_AT_ONCE,
+        HALF_THE_BITS,
+        NARROWER_ACTIVATIONS,
+        RECOMPUTE,
+    ),
     "activations in a loop": (WITHOUT_XLA, *LESS_ACTIVATIONS),
     "weights_or_optimizer": (LESS_STATE, FREEZE, NARROW_LAYER, GLOBAL_POOLING),
     "weights_or_optimizer in a step": (LESS_STATE, *FEWER_AT_ONCE, FREEZE, NARROW_LAYER, BATCH_PER_GPU),
@@ -274,25 +300,29 @@ ADVICE = {
         ),
         Advice("Use fewer units: half of them saves half of it, or more.", lesson="03", saves=of_loop(0.5)),
     ),
+    "weights_or_optimizer while loading": (
+        Advice(
+            "Load the weights in 16 bits, or in 8: half of the memory, or a quarter.",
+            'keras.config.set_dtype_policy("bfloat16")  # before the model is loaded',
+            "08",
+        ),
+        WHO_HOLDS_IT,
+        FREE_EARLIER,
+        Advice("Load a smaller model, or spread its weights over several devices.", "keras.distribution"),
+    ),
+    "embedding of few bytes": (
+        WHO_HOLDS_IT,
+        FEWER_ROWS,
+        OR_GLOBAL_POOLING,
+        FREE_EARLIER,
+        TAKE_LESS,
+        TABLE_WITHOUT_STATE,
+    ),
     "embedding": (
-        Advice(
-            "Give the table fewer rows: keep the frequent words, or hash the rest into buckets.",
-            "keras.layers.Hashing(num_bins=50_000)  # in front of Embedding(50_000, ...)",
-            "02",
-        ),
-        Advice(
-            "If it is a dense layer behind Flatten instead, average each feature map to one number.",
-            "keras.layers.GlobalAveragePooling2D()  # instead of Flatten()",
-            "04",
-            applies=lambda failure: not failure.has_words("mbed") and bool(tensors.flattened(failure)),
-        ),
+        FEWER_ROWS,
+        OR_GLOBAL_POOLING,
         Advice("Use shorter vectors: half the width is half the table.", lesson="02", saves=of_request(0.5)),
-        Advice(
-            "Use an optimizer without state for it: Adam holds the whole table twice more.",
-            "keras.optimizers.SGD(0.01)",
-            "09",
-            of_request(2),
-        ),
+        TABLE_WITHOUT_STATE,
         Advice(
             "On a GPU, keep the table in the host's memory.",
             'with tf.device("CPU:0"): ...',
@@ -524,6 +554,8 @@ ADVICE = {
         MORE_ROOM,
     ),
     "host_memory pinned": (SMALLER_BUFFERS, *FEWER_AT_ONCE, READ_AS_NEEDED, MORE_ROOM),
+    "host_memory after a large tensor": (*FEWER_AT_ONCE, READ_AS_NEEDED, HALF_THE_BITS, MORE_ROOM),
+    "host_memory after other models": (FREE_EARLIER, NARROW_LAYER, GLOBAL_POOLING, MORE_ROOM),
     "host_memory on the CPU": (*FEWER_AT_ONCE, HALF_THE_BITS, READ_AS_NEEDED, MORE_ROOM),
     "host_memory on the CPU for weights": (NARROW_LAYER, GLOBAL_POOLING, LESS_STATE, MORE_ROOM),
     "host_memory without a word": (
@@ -577,12 +609,16 @@ def _of_activations(failure):
         return "in a loop"
     if tensors.is_single_sample(failure):
         return "of one sample"
+    if tensors.has_large_samples(failure):
+        return "of large samples"
     return "on a full device" if tensors.is_tiny(failure) or failure.kind == "copy" else ""
 
 
 def _of_weights(failure):
     if failure.is_in_loop:
         return "in a loop"
+    if failure.kind in ("full", "torch", "xla") and failure.is_loading:
+        return "while loading"
     if (tensors.is_tiny(failure) or failure.kind == "copy") and not failure.needed_by_category:
         if tensors.earlier_models(failure):
             return "after other models"
@@ -596,6 +632,12 @@ def _of_weights(failure):
     if tensors.is_in_step(failure):
         return "in a step"
     return "while building" if tensors.creates(failure) else ""
+
+
+def _of_table(failure):
+    """A table alone, with gradient and state, is four times its bytes."""
+    small = (failure.requested_bytes or SMALL_TABLE) < SMALL_TABLE
+    return "of few bytes" if small and not (failure.limit_bytes or failure.is_alone) else ""
 
 
 def _of_one_tensor(failure):
@@ -621,6 +663,12 @@ def _of_host(failure):
         return "for padded sequences"
     if failure.kind in _HOST_KINDS:
         return _HOST_KINDS[failure.kind]
+    if tensors.earlier_models(failure) >= 3:
+        return "after other models"
+    if "you tried to allocate" in failure.quote:  # PyTorch's allocator on the CPU
+        return "on the CPU"
+    if failure.kind == "killed" and (failure.warned_bytes or 0) >= 1024 * MIB:
+        return "after a large tensor"
     if failure.allocator in ("cpu", "mklcpu") and not tensors.is_whole_array(failure):
         return "on the CPU for weights" if tensors.is_of_weights(failure) else "on the CPU"
     if (failure.epoch or 0) >= 3 or failure.done >= 2:
@@ -644,6 +692,7 @@ _SPECIAL = {
     "array_copied_to_device": _of_array,
     "activations": _of_activations,
     "weights_or_optimizer": _of_weights,
+    "embedding": _of_table,
     "tensor_exceeds_limit": _of_one_tensor,
     "growth": _of_growth,
     "memory_taken_before_start": _of_taken,

@@ -99,10 +99,16 @@ def _memory_taken_before_start(failure):
             "A CUDA library could not be set up on the device, usually because no memory is left for it."
         ]
     if failure.kind == "driver":
-        if failure.is_overflow:
+        if failure.is_overflow or _ran_without_sizes(failure):
             return None
         refused = f": {format_size(requested)} of the device were not free." if requested else "."
         return LIKELY, [f"The driver itself refused{refused}"]
+    if _was_full_before(failure):
+        return GUESS, [
+            f"Before that the driver had refused {format_size(failure.driver_refused_bytes)}: hardly any "
+            "of the device was free while the model was still being built. Another program holds it, or "
+            "earlier models of this process do."
+        ]
     if failure.others_bytes and limit and failure.others_bytes > 0.25 * limit:
         return CERTAIN, [f"Other processes hold {format_size(failure.others_bytes)} of the device."]
     if failure.kind == "torch" and limit and failure.rest_bytes > 0.15 * limit + _OWN_CONTEXT:
@@ -134,8 +140,22 @@ def _memory_taken_before_start(failure):
     return None
 
 
+def _ran_without_sizes(failure):
+    """Whether PyTorch's error of CUDA came in the midst of a training, and tells no bytes."""
+    return "backward()" in failure.marks and not failure.requested_bytes and "CUDA error" in failure.quote
+
+
+def _was_full_before(failure):
+    """Whether the driver had refused little, too, before a model of which nothing large was there yet."""
+    refused = failure.driver_refused_bytes
+    building = failure.is_building or tensors.creates(failure)
+    return bool(refused) and refused <= 64 * MIB and tensors.is_tiny(failure) and building
+
+
 def _array_copied_to_device(failure):
     limit, largest = failure.limit_bytes, failure.largest_chunk_bytes
+    if failure.kind == "proto" and failure.marks & forms.ADDS_WEIGHTS:
+        return None
     if failure.kind == "proto":
         return CERTAIN, ["A whole array was to become a constant of the graph, which can hold at most 2 GB."]
     if failure.crashed and (failure.requested_bytes or limit or 0) > MIB:
@@ -167,7 +187,7 @@ def _arrays_in_use(failure):
     if (failure.requested_bytes or 0) >= 0.5 * largest or failure.held_by_category:
         return None
     on_weights = tensors.is_of_weights(failure)
-    large = tensors.large_chunks(failure)
+    large = None if failure.is_dump_alone else tensors.large_chunks(failure)  # beside what was refused
     if large and (large[1] or not on_weights and largest < 0.6 * (limit or largest)):
         return LIKELY if large[1] or not failure.is_alone else GUESS, [
             evidence.of_large_chunks(failure, *large)
@@ -181,9 +201,9 @@ def _arrays_in_use(failure):
 def _predict_output(failure):
     joins = failure.last_part.lower().startswith("concat") or (failure.op_type or "").startswith("Concat")
     joins = joins or failure.kernel == "concat_op"
-    if not failure.marks & forms.PREDICTS:
+    if not failure.marks & (forms.PREDICTS | forms.JOINS):
         return None
-    if joins:
+    if joins or failure.marks & forms.JOINS:
         return LIKELY, ["It failed while predict() joined the outputs of all batches on the device."]
     many, size = failure.most_equal
     if many >= 8 and many * size > 0.5 * (failure.in_use_bytes or 0):
@@ -202,6 +222,9 @@ def _embedding(failure):
         return None
     rows, width = failure.shape
     said = [f"Its {rows:,} rows of {width} look like a table with a row for each word or item."]
+    if not named and not tensors.is_of_weights(failure):
+        said.append("The text speaks of a vocabulary and names no op: this goes by the shape.")
+        return GUESS, [*said, _NO_SMALLER_BATCH]
     if not named:
         said.append(
             "The op works on weights or optimizer state, and no name says embedding: this goes by the shape."
@@ -264,6 +287,11 @@ def _growth(failure):
     return None
 
 
+def _of_saved_weights(failure):
+    said = "Weights were being loaded or created, and nothing says that a batch had come."
+    return GUESS, [said, _NO_SMALLER_BATCH]
+
+
 def _fragmentation(failure):
     requested, free = failure.requested_bytes, failure.free_bytes
     if failure.framework == "torch":
@@ -301,11 +329,19 @@ def _weights_or_optimizer(failure):
             said = f"{format_size(fixed)} of {evidence.in_use(failure)} were weights and optimizer state."
             return CERTAIN, [said, _NO_SMALLER_BATCH]
         return None
+    if failure.kind == "proto" and failure.marks & forms.ADDS_WEIGHTS:
+        return LIKELY, [
+            "The initial values of a layer's weights were to become a constant of the graph, which can hold "
+            "at most 2 GB: this one array of weights is larger.",
+            _NO_SMALLER_BATCH,
+        ]
     if failure.division and failure.division.is_given:
         return LIKELY, list(evidence.in_division(failure))
     if failure.kind == "constant" and not failure.op:
         said = "Most tensors of one value are new optimizer state, which begins as zeros."
         return GUESS, [said, _NO_SMALLER_BATCH]
+    if failure.kind in ("full", "torch") and failure.is_loading:
+        return _of_saved_weights(failure)
     if not tensors.is_of_weights(failure):
         return None
     why = list(evidence.of_weights(failure))
@@ -331,7 +367,7 @@ def _activations(failure):
         return (CERTAIN, said) if moving > 0.5 * sum(needed.values()) else None
     if failure.kind == "xla":
         return LIKELY, list(evidence.of_step(failure))
-    if failure.kind in ("torch", "full") and not failure.is_overflow:
+    if failure.kind in ("torch", "full") and not failure.is_overflow or _ran_without_sizes(failure):
         return _on_another_framework(failure)
     if failure.kind == "copy" and not tensors.is_of_weights(failure):
         said = "What was copied to the device is a batch, and found no room: all else has filled the device."
@@ -362,13 +398,17 @@ def _activations(failure):
 
 def _of_the_process(failure):
     limit, used = failure.limit_bytes, failure.in_use_bytes
-    if not (limit and used) or used < 0.5 * limit or tensors.is_of_weights(failure):
+    if (
+        not (limit and used)
+        or used < (0.7 if failure.is_dump_alone else 0.5) * limit
+        or tensors.is_of_weights(failure)
+    ):
         return None
     return GUESS, [f"This process itself holds {100 * used / limit:.0f} % of its limit.", _MOSTLY]
 
 
 def _on_another_framework(failure):
-    if tensors.in_optimizer(failure) or failure.marks & {"load_weights"}:
+    if tensors.in_optimizer(failure) or failure.marks & {"load_weights"} or failure.is_loading:
         return None
     return (LIKELY if failure.shape and failure.layer else GUESS), [_MOSTLY]
 

@@ -93,8 +93,13 @@ def largest_batch(failure, fits):
 
 def first_dimension(failure):
     """What the first dimension of the tensor has to do with the batch size."""
-    shape, batch = failure.shape, failure.batch
+    shape, batch = failure.shape, tensors.told_batch(failure)
     first = shape[0]
+    if failure.batch and not batch:
+        return (
+            f"The first dimension, {first:,}, is not the batch size {failure.batch} that the text tells: "
+            "evaluate(), predict() and validation_data have one of their own, 32 if none is given."
+        )
     if batch == first:
         return f"The first dimension, {first:,}, is the batch size: the tensor grows with it."
     if batch and first % batch == 0:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ..errors import LabkitError
 from ..logs import reader
 from ..logs.failure import Failure
-from ..logs.forms import MARKS
+from ..logs.forms import JOINS, MARKS
 from ..logs.messages import HIDDEN
 from ..outcome import Outcome
 from ..record.opnames import layer_by_name, layer_of
@@ -25,6 +25,11 @@ _WEIGHT = {"refused": 1, "full": 1, "killed": 1, "oomkill": 1, "session": 1} | d
     ("crashed", "driver", "pinned"), 2
 )
 _WEIGHT["died"] = 3
+_XLA_TYPES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64", "pred": "bool"} | {
+    f"{letter}{bits}": f"{name}{bits}"
+    for letter, name in (("s", "int"), ("u", "uint"))
+    for bits in (8, 16, 32, 64)
+}
 _SKIMMED = (
     f"Very many lines of this log speak of ops and memory: after {reader.MOST_LINES:,} of them only its end "
     "was read. If the failure is in the middle, give that part alone."
@@ -236,6 +241,8 @@ def _of_log(log):
         device_bytes=log.device_bytes,
         limit_bytes=known.limit_bytes or log.given_bytes,
         framework="torch" if failure.kind == "torch" else log.framework,
+        driver_refused_bytes=min(_refused_by_driver(log, failure.line), default=None),
+        warned_bytes=log.warning.requested_bytes if log.warning else None,
         crashed=crashed and failure.kind == "refused" and not failure.op,
     )
     where = f'Line {failure.line:,} of {max(log.lines, failure.line):,}: "{_short(failure.quote)}"'
@@ -268,6 +275,9 @@ def _of_no_failure(log):
         )
     if log.wording:
         line, words = log.wording
+        if log.marks & JOINS:
+            found = Failure("worded", line, words, marks=log.marks)
+            return explain(found, first=[f'Line {line:,}: "{_short(words)}"'])
         said = "It speaks of memory that ran out, but in no form known here: cut off, or another program's."
         return without_cause("unknown", [said, f'Line {line:,}: "{_short(words)}"'])
     if log.skimmed:
@@ -280,6 +290,13 @@ def _of_no_failure(log):
 def _subject(log):
     """The failure to explain: the first error; before it only what is no error by itself."""
     return min(log.failures, key=lambda f: _WEIGHT.get(f.kind, 0), default=None)
+
+
+def _refused_by_driver(log, line):
+    """The bytes of each of the driver's refusals before a line."""
+    return [
+        f.requested_bytes for f in log.failures if f.kind == "driver" and f.requested_bytes and f.line < line
+    ]
 
 
 def _is_only_warned(log):
@@ -327,14 +344,24 @@ def _with_refusal(failure, refused=None):
 
 
 def _with_argument(failure):
-    """A Failure with the shape of what its layer received, if that is as large as what was refused."""
+    """A Failure with the shape of what its layer received, if that is as large as what was refused.
+
+    Or of what XLA lists, if its block is that one buffer.
+    """
     if failure.shape is not None or not failure.requested_bytes:
         return failure
-    for shape, dtype in failure.arguments:
+    for shape, dtype in (*failure.arguments, *_listed(failure)):
         known = replace(failure, shape=shape, dtype=dtype)
         if known.tensor_bytes and abs(known.tensor_bytes / failure.requested_bytes - 1) < 0.01:
             return replace(known, requested_bytes=known.tensor_bytes)
     return failure
+
+
+def _listed(failure):
+    """(shape, dtype) of each of the largest buffers that XLA lists."""
+    for buffer in failure.division.buffers if failure.division else ():
+        dtype, _, sides = buffer.shape.rstrip("]").partition("[")
+        yield tuple(int(n) for n in sides.split(",") if n), _XLA_TYPES.get(dtype, dtype)
 
 
 def _largest_in(dump):

@@ -3,7 +3,7 @@
 import math
 import re
 
-from ..logs.forms import IN_BATCHES, MAKES_SLOTS, MAKES_WEIGHTS, SPLITS
+from ..logs.forms import EVALUATES, IN_BATCHES, MAKES_SLOTS, MAKES_WEIGHTS, PREDICTS, SPLITS
 from ..record.opnames import FORWARD_TYPES, GRADIENT, WEIGHT_GRADIENT, of_optimizer
 from ..sizes import MIB
 
@@ -62,8 +62,14 @@ _COUNTED = re.compile(
     r"(?:^|/)(?:training|adam|sgd|rmsprop|model|sequential|functional|Adam|RMSprop|SGD)_(\d{1,4})(?=/)",
     re.IGNORECASE,
 )
+_COUNTED_BY_KERAS = re.compile(
+    r"(?:^|/)(?:embedding|input|lstm|gru|fc\d?|predictions|logits|block\d_conv\d)_(\d{2,4})(?=/)",
+    re.IGNORECASE,
+)
+MANY_MODELS = 20  # layers of one name: no model has so many tables of words, or so many of its last layers
 TINY = 8 * MIB  # where no limit is told: less than this does not fill a device
 FEW = 12  # chunks
+LARGE_SAMPLE = 2**30  # bytes of one tensor, of which a training holds many
 SMALL_SAMPLE = 2**14  # bytes: what is smaller divides too much by chance
 
 
@@ -166,7 +172,8 @@ def is_table(failure):
     named = failure.has_words("mbed", "lookup_table", "word_vec")
     if len(shape) != 2 or shape[0] < 10_000 or shape[0] < 8 * shape[1]:
         return False
-    return named or is_of_weights(failure) and shape[1] <= 2048
+    of_words = not (failure.op or failure.op_type) and failure.has_words("ocab") and shape[0] % 64
+    return named or bool(of_words) or is_of_weights(failure) and shape[1] <= 2048
 
 
 def flattened(failure):
@@ -277,7 +284,9 @@ def is_time_major(failure):
 
 def earlier_models(failure):
     """How many models this process had made before, as the numbers in the names of ops count them."""
-    return max((int(n) for n in _COUNTED.findall(failure.op or "")), default=0)
+    layers = (int(n) for n in _COUNTED_BY_KERAS.findall(failure.op or ""))
+    counted = [int(n) for n in _COUNTED.findall(failure.op or "")]
+    return max([*counted, *(n for n in layers if n >= MANY_MODELS)], default=0)
 
 
 def first_is_doubtful(failure):
@@ -289,20 +298,33 @@ def first_is_doubtful(failure):
     return many or len(shape) >= 5 and shape[0] > 64 or bool(shape) and shape[0] > 2048
 
 
+def told_batch(failure):
+    """The batch size as it is known, unless it is that of the training, and this is not."""
+    evaluates = failure.marks & (EVALUATES | PREDICTS)
+    other = evaluates and len(failure.shape or ()) >= 2 and failure.shape[0] != failure.batch
+    return None if other and not failure.is_alone else failure.batch
+
+
 def batch_of(failure):
     """The batch size: as known, or the first dimension where that is plausible; else None."""
-    if failure.batch:
-        return failure.batch
+    if batch := told_batch(failure):
+        return batch
     shape = failure.shape or ()
     if len(shape) < 2 or first_is_doubtful(failure) or is_of_weights(failure):
         return None
     return shape[0]
 
 
+def has_large_samples(failure):
+    """Whether one tensor takes so much for each sample that a smaller batch alone does not help."""
+    batch, requested = batch_of(failure), failure.requested_bytes
+    return bool(batch and requested) and len(failure.shape or ()) >= 3 and requested / batch >= LARGE_SAMPLE
+
+
 def is_single_sample(failure):
     """Whether the batch is of one sample: it cannot be made smaller."""
-    if failure.batch:
-        return failure.batch == 1
+    if batch := told_batch(failure):
+        return batch == 1
     shape = failure.shape or ()
     return len(shape) >= 3 and shape[0] == 1
 

@@ -13,7 +13,7 @@ _CHUNK = re.compile(
     r"(InUse|Free|Chunk) {1,2}at (?:0x)?([0-9a-fA-F]{1,16})(?: next \d{1,20})? of size (\d{1,18})"
 )
 _STAT = re.compile(
-    r"^(?:.{0,200}\bStats:)?\s*(Limit|InUse|MaxInUse|LargestFreeBlock):\s+([\d.]{1,25}\s?[KMGT]?i?B?)\s*$"
+    r"^(?:.{0,200}\bStats:)?[\s*`>|]*(Limit|InUse|MaxInUse|LargestFreeBlock):\s+([\d.]{1,25}\s?[KMGT]?i?B?)[\s*`]*$"
 )
 _TALLY = re.compile(
     r"malloc_?async_allocator\.cc:\d{1,5}\] (\d{1,18}), (\d{1,9})\s*$"

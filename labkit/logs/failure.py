@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .forms import MAKES_WEIGHTS
+from .forms import LOADS, MAKES_WEIGHTS, RUNS
 
 DTYPE_BYTES = {
     **dict.fromkeys(("bool", "int8", "uint8"), 1),
@@ -28,6 +28,8 @@ class Failure:
     is_mild               whether the line is only informative, by its level
     is_overflow           whether so much was asked for as no memory has: a size that was computed wrongly
     framework             "tensorflow", "torch" or "jax": whose advice applies
+    driver_refused_bytes  what the driver had refused before
+    warned_bytes          the largest tensor of which TensorFlow had warned that it is a tenth of all memory
     dump                  the labkit.logs.dumptext.TextDump that belongs to it
     division              the labkit.logs.xlatext.Division that XLA printed
 
@@ -72,6 +74,8 @@ class Failure:
     is_mild: bool = False
     is_overflow: bool = False
     framework: str = "tensorflow"
+    driver_refused_bytes: int | None = None
+    warned_bytes: int | None = None
     dump: object = None
     division: object = None
     shape: tuple | None = None
@@ -142,6 +146,16 @@ class Failure:
     def is_building(self):
         """Whether weights were being created or loaded: no batch had arrived yet."""
         return bool(self.marks & MAKES_WEIGHTS)
+
+    @property
+    def is_dump_alone(self):
+        """Whether all that is known is a memory dump, not what was refused."""
+        return self.kind == "refused" and self.dump is not None and self.requested_bytes is None
+
+    @property
+    def is_loading(self):
+        """Whether saved weights were being loaded, and nothing says that the model had run."""
+        return bool(self.marks & LOADS) and not self.marks & RUNS
 
     @property
     def is_tpu(self):

@@ -143,7 +143,8 @@ FORMS = (
     (
         "host",
         "llocator: |vector of size|you tried to allocate",
-        r"(?:can't allocate memory|not enough memory): you tried to allocate (?P<bytes>\d{1,20}) bytes"
+        r"(?:can't allocate memory|not enough memory): you tried to allocate "
+        r"(?:(?P<bytes>\d{1,20}) bytes|0 ?[KMGT]?B\b|(?P<more>\d{1,12} ?[KMGT]?B))"
         r"|[Cc]annot allocate vector of size (?P<size>[\d.]{1,20} ?[KMGT]?[Bb])",
     ),
     (
@@ -318,6 +319,7 @@ MAKES_WEIGHTS = _words(
     "add_weight|/initializers/|init_ops|in build|build_wrapper|self.add(layer)|load_weights|batch_set_value|"
     "variables_initializer|assign_op.h|variable_ops.cc|init_scope"
 )
+ADDS_WEIGHTS = _words("add_weight|in build|self.add(layer)|/initializers/")
 MAKES_SLOTS = _words(
     "_resource_apply|get_updates|_create_slots|add_variable_from_reference|add_slot|_create_all_weights|"
     "optimizer.step|torch/optim"
@@ -333,11 +335,23 @@ IN_BATCHES = _words(
     "fit_generator|train_on_batch|predict_generator|evaluate_generator|training_generator|predict_on_batch"
 )
 WORKERS = _words("use_multiprocessing=True|multiprocessing/|multiprocessing\\|num_workers=|DataLoader")
+JOINS = _words("map_structure_up_to(batch_outputs|potentially_ragged_concat")
+LOADS = _words(
+    "from_preset(|from_pretrained(|load_and_format_params(|load_weights(|load_model(|in from_preset|"
+    "in from_pretrained|in load_model"
+)
+RUNS = _words(
+    "train_step|.fit(|in fit|.generate(|in generate|backward()|in call|in forward|.forward(|.train("
+    "| model(|(**"
+)
+VOCABULARY = _words("ocab|OCAB")
 OTHER_MARKS = _words(
     "optimizer|from_tensor_slices|convert_to_tensor|mbedding|ttention|random_op.cc|backward()|in call|"
     "model.save|saved_model"
 )
+ANYWHERE = sorted(LOADS | RUNS | VOCABULARY)  # also where no traceback is: in lines of code and in prose
 MARKS = sorted(
-    set().union(MAKES_WEIGHTS, MAKES_SLOTS, PREDICTS, EVALUATES, SPLITS, ONE_HOT, DENSE, PADDED, FOLDS)
+    set().union(JOINS, LOADS, RUNS, VOCABULARY)
+    | set().union(MAKES_WEIGHTS, MAKES_SLOTS, PREDICTS, EVALUATES, SPLITS, ONE_HOT, DENSE, PADDED, FOLDS)
     | set().union(IN_BATCHES, WORKERS, OTHER_MARKS)
 )

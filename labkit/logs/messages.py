@@ -112,11 +112,10 @@ def _kind(kind, text, groups):
 def _fields(kind, groups, text):
     """The fields of a Failure from the named groups of a pattern, and from what stands beside them."""
     shape = groups.get("shape", groups.get("dims"))
-    dtype = groups.get("dtype", "").lower()
     op = groups.get("op", "")
     fields = {
         "shape": None if shape is None else tuple(int(n) for n in re.findall(r"\d+", shape)),
-        "dtype": _LONG_NAMES.get(dtype, dtype or None),
+        "dtype": short_name(groups.get("dtype", "")),
         "device": groups.get("device"),
         "allocator": groups.get("allocator"),
         "op": op if "/" in op else None,
@@ -135,6 +134,11 @@ def _fields(kind, groups, text):
         _tell_processes_apart(fields)
     fields["is_overflow"] = (fields.get("requested_bytes") or 0) >= _NEVER
     return fields
+
+
+def short_name(dtype):
+    """A type by its name in Python: "float32" for "DT_FLOAT" without its DT_; None for ""."""
+    return _LONG_NAMES.get(dtype.lower(), dtype.lower() or None)
 
 
 def _tell_processes_apart(fields):

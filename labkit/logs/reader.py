@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from . import dumptext, xlatext
 from .failure import Failure
-from .forms import CONSTANT, FORMS, MARKS, NO_MEMORY, TRIED
-from .messages import failure, is_cut_off, no_memory, speaks_of_memory
+from .forms import ANYWHERE, CONSTANT, FORMS, MARKS, NO_MEMORY, TRIED
+from .messages import failure, is_cut_off, no_memory, short_name, speaks_of_memory
 
 BLOCK_BYTES = 2**18
 CONTEXT_BYTES = 2**15  # of a skipped block, how much of its end is read after all if the next block matters
@@ -38,6 +38,15 @@ _NODE = re.compile(
 _OP_TYPE = re.compile(
     r"\[Op:([A-Za-z]\w{0,80})\]|__wrapped__([A-Za-z0-9]{1,80}?)(?:_N_\d{1,6})?_device|= ([A-Z]\w{1,80})\[T"
 )
+_NODE_DEF = re.compile(r"\[\[[Nn]ode:? (\S{1,400}) = ([A-Z]\w{1,80})\[(.{1,2000})")  # with its attributes
+_TYPE = re.compile(r"\b(?:T|dtype|DstT)=DT_([A-Z0-9]{1,20})")
+_VALUE = re.compile(r"value=Tensor<type: (\w{1,20}) shape: \[([\d,]{0,200})\]")
+_NOT_OF_ITS_TYPE = re.compile(
+    r"(?:Not)?Equal|Less|Greater|Arg(?:Max|Min)|Is(?:Nan|Inf|Finite)|Shape|Size|Where|TopK|Unique"
+)
+_EAGER_NAME = re.compile(r"\[Op:(\w{1,80})\] name: ([\w.-]{1,80}/[\w./-]{0,200})")
+_FUNCTION = re.compile(r"\[Op:__inference_(test|predict)_function_\d")
+_FUNCTION_MARKS = {"test": "test_function", "predict": "in predict"}
 _EPOCH = re.compile(r"Epoch (\d{1,7})(?:/(\d{1,7}))?\b")
 _DONE = re.compile(r"(?:^|\s)(\d{1,7})/\1 (?:- \d{1,7}s|\[=|\S{0,4}━)")
 _BATCH = re.compile(r"[Bb]atch[-_ ]size\W{1,4}(\d{1,7})\b")
@@ -135,6 +144,7 @@ class Log:
     batch_size            as printed in the text
     epoch, done           the last epoch that began, and how many progress bars were completed
     retraced              number of tf.function's warnings about retracing
+    marks                 those of the last traceback
     wording               (line, words) of the first line that says in any words that memory ran out
     no_memory             (line, words, reason) of what calls itself exhausted, and is no memory
     errors                number of lines that end a traceback with an error of another kind
@@ -153,6 +163,7 @@ class Log:
     epoch: int | None = None
     done: int = 0
     retraced: int = 0
+    marks: set = field(default_factory=set)
     wording: tuple | None = None
     no_memory: tuple | None = None
     errors: int = 0
@@ -245,7 +256,14 @@ class _Reader:
         return _not_inside_others(sorted(windows.items()))
 
     def end(self):
-        """The finished Log. A dump whose error is missing counts as a refusal."""
+        """The finished Log. A dump whose error is missing counts as a refusal.
+
+        In posts the error often comes first, as the title: a dump after it is its own.
+        """
+        self.log.marks = self._marks
+        last = self.log.failures[-1] if self.log.failures else None
+        if last and last.kind == "oom" and last.dump is None and self._dump and not self._dump.claimed:
+            last.dump, self._dump.claimed = self._dump, True
         if not self.log.failures and self._dump and (self._dump.chunks or self._dump.used_bytes is not None):
             self.log.failures.append(
                 Failure(
@@ -324,6 +342,12 @@ class _Reader:
             self._node = self._node or node
             if near and near.op is None:
                 near.op = node
+        if near and (function := _FUNCTION.search(text)):
+            near.marks.add(_FUNCTION_MARKS[function[1]])
+        if near and near.op is None and (eager := _EAGER_NAME.search(text)):
+            near.op = f"{eager[2].rstrip('/')}/{eager[1]}" if eager[2].endswith("/") else eager[2]
+        if near and near.dtype is None and (defined := _NODE_DEF.search(text)) and defined[1] == near.op:
+            _read_definition(near, defined[2], defined[3])
         if op_type:
             self._op_type = self._op_type or op_type
             if near and near.op_type is None:
@@ -348,7 +372,7 @@ class _Reader:
             self._layer, self._marks_at = next(filter(None, layer.groups())), number
         if "OP_REQUIRES" in text and (kernel := _KERNEL.search(text)):
             self._kernel, self._marks_at = kernel[1], number
-        marks = {mark for mark in MARKS if mark in text} if _FRAME.match(text) else set()
+        marks = {mark for mark in (MARKS if _FRAME.match(text) else ANYWHERE) if mark in text}
         if marks:
             self._marks, self._marks_at = self._marks | marks, number
         if marks and (near := self._near(number)) and not 0 <= self._traceback_at <= near.line:
@@ -393,6 +417,19 @@ class _Reader:
         if refused:
             refused[-1].dump, dump.claimed = dump, True
         return dump
+
+
+def _read_definition(failure, op_type, attributes):
+    """The type of a tensor from the definition of its op, in TensorFlow 1; of a constant, its shape too."""
+    value, of_type = _VALUE.search(attributes), _TYPE.search(attributes)
+    if value and failure.shape in (None, _dimensions(value[2])):
+        failure.shape, failure.dtype = _dimensions(value[2]), short_name(value[1])
+    elif of_type and failure.shape is not None and not _NOT_OF_ITS_TYPE.match(op_type):
+        failure.dtype = short_name(of_type[1])
+
+
+def _dimensions(text):
+    return tuple(int(n) for n in text.split(",") if n)
 
 
 def _not_inside_others(windows):

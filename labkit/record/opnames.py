@@ -25,6 +25,10 @@ _OWN_WEIGHT = re.compile(
     r"(?:Assign|read|ReadVariableOp|Initializer)"
 )
 _MODEL = re.compile(r"(?:sequential|model|functional)(?:_\d+)?")
+_SLOT = re.compile(  # of TensorFlow 1, in the scope of its variable: dense_1/kernel/Adam_1/Assign
+    r"((?!training|train/|optimizer)[\w./-]{1,200})/(?:Adam|RMSProp|RMSprop|Momentum|Adagrad|Adadelta|Ftrl)(?:_\d)?/"
+    r"(?:Assign|read|Initializer(?:/.*)?)"
+)
 _OF_A_LAYER = re.compile(
     r"(?:^|_)(?:de)?(?:conv|depthwise|separable|dense|fc|lstm|gru|rnn|bn|batch_?norm|layer_?norm|norm|embed|attention|attn|"
     r"pool|pooling|dropout|add|concat|flatten|activation|relu|softmax|upsampl|up_sampl|zero_padding|time_distributed|"
@@ -174,6 +178,9 @@ def layer_by_name(op):
     >>> layer_by_name("gradient_tape/sequential_1/conv2d_5/Conv2D")
     'conv2d_5'
     """
+    slot = _SLOT.fullmatch(op or "")
+    if slot:
+        op = f"{slot[1]}/slot"
     parts = [part for part in (op or "").split("/") if part and not _WRAPPERS.fullmatch(part)]
     if len(parts) > 2 and _MODEL.fullmatch(parts[0]):
         parts = parts[1:]
