@@ -39,6 +39,7 @@ class Recorder:
         self._folder = profile if self._keeps_files else str(folder)
         self._snapshots, self._inputs, self._givers, self._steps = [], set(), {}, 0
         self._snapshots_wanted, self.running, self.given_to = SNAPSHOTS, False, ""
+        self._optimizers, self._facts = set(), {}
 
     def start(self):
         options = tf.profiler.experimental.ProfilerOptions(
@@ -100,7 +101,8 @@ class Recorder:
             _mark(name)
 
     def snapshot(self):
-        """Note the current addresses of all variables."""
+        """Note the current addresses of all variables, and the names of optimizers."""
+        self._optimizers |= optimizer_names()
         datasets = [o for o in gc.get_objects() if isinstance(o, tf.data.Dataset)]
         self._snapshots.append([*_variables(), *self._arrays_of(datasets)])
         for name, spec in _elements_of(datasets):
@@ -131,19 +133,23 @@ class Recorder:
             snapshots=snapshots,
             inputs=[Input(*row) for row in sorted(self._inputs, key=repr)],
             scopes=self._scopes.layers,
-            layers=layers_of_models(),
-            optimizers=optimizer_names(),
+            **self._facts,
             source="",
             starts=[],
             backward_at=[],
             backward_to=[],
             covers="",
             notes=[],
-            widest_sum_bytes=widest_sum_bytes(),
-            scratch=scratch_of_3d_gradients(),
         )
 
     def _finish(self):
+        """End the record, with facts from objects that nothing may reach any more, while they are there."""
+        self._facts = {
+            "layers": layers_of_models(),
+            "optimizers": sorted(self._optimizers | optimizer_names()),
+            "widest_sum_bytes": widest_sum_bytes(),
+            "scratch": scratch_of_3d_gradients(),
+        }
         self.running = False
         tf.profiler.experimental.stop()
         tf.profiler.experimental.start = self._start
@@ -163,7 +169,7 @@ def _already_recording(*args, **kwargs):
 
 def optimizer_names():
     """Names of all existing optimizers, with which the names of their ops begin."""
-    return sorted({o.name for o in gc.get_objects() if isinstance(o, keras.optimizers.Optimizer)})
+    return {o.name for o in gc.get_objects() if isinstance(o, keras.optimizers.Optimizer)}
 
 
 def layers_of_models():
