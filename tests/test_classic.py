@@ -13,9 +13,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import expect
-from test_browser import LOG, TRAIN, answers, browser, shoot, wait_for  # noqa: F401
+from test_browser import LOG, TRAIN, answers, shoot, wait_for
 
-if importlib.util.find_spec("notebook.notebookapp") is None:
+if not (importlib.util.find_spec("notebook") and importlib.util.find_spec("notebook.notebookapp")):
     pytest.skip("classic Notebook 6 is not here: make test-colab", allow_module_level=True)
 
 PATIENCE = 60_000  # milliseconds: a trial on a busy machine
@@ -33,7 +33,7 @@ LAB, CLOSED, GAUGE, TIMELINE, DOCTOR = range(1, 6)
 
 
 @pytest.fixture(scope="module")
-def page(browser, tmp_path_factory):  # noqa: F811
+def page(browser, tmp_path_factory):
     """The notebook in classic Notebook, with its first cell run."""
     folder = tmp_path_factory.mktemp("classic")
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ..errors import LabkitError
 from ..sizes import format_size
 
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -22,12 +23,26 @@ def add(add_command):
         help="a log folder (its newest profile is read), a *.xplane.pb or a saved timeline",
     )
     command.add_argument("--device", help="such as GPU:1; default: of the GPUs, the one with most events")
+    command.add_argument(
+        "--html", metavar="FILE", help="also write it as an interactive page that needs no network"
+    )
 
 
 def _timeline(arguments):
     timeline = _read(arguments.path, arguments.device)
+    if arguments.html:
+        _write(timeline, arguments.html)
     print(json.dumps(_facts(timeline), indent=2) if arguments.json else _text(timeline))
     return 0
+
+
+def _write(timeline, path):
+    try:
+        timeline.to_html(path, label=timeline.device)
+    except OSError as e:
+        raise LabkitError(
+            f"{path} cannot be written ({e.strerror}): give a file in a folder that exists."
+        ) from None
 
 
 def _read(path, device):
