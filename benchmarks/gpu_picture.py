@@ -25,7 +25,7 @@ def main(path):
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1024, "height": 760}, device_scale_factor=1.5)
         page.goto(page_file.as_uri())
-        page.wait_for_selector("path.labkit-area")
+        page.wait_for_selector("path.labkit-area", state="attached")
         page.wait_for_timeout(500)
         page.screenshot(path=PICTURE)
         browser.close()

@@ -392,6 +392,11 @@ def test_the_command_shows_a_profile_and_a_saved_timeline(tmp_path, capsys):
     assert main(["timeline", str(tmp_path / "saved"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["device"] == "GPU:1" and sum(facts["by_category"].values()) == facts["peak_bytes"]
+    assert main(["timeline", str(tmp_path), "--html", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "dense_1" in page and "default-src 'none'" in page and "GPU:0: " in page
+    assert main(["timeline", str(tmp_path), "--html", str(tmp_path / "nowhere" / "page.html")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
     assert main(["timeline", str(tmp_path), "--device", "GPU:7"]) == 2
     assert "no device 'GPU:7'" in capsys.readouterr().err
 
