@@ -237,3 +237,10 @@ def test_parts_of_a_tuple():
 def test_every_fix_has_a_name_of_its_own_and_a_lesson():
     fixes = all_fixes()
     assert len({fix.name for fix in fixes}) == len(fixes) and all(fix.lesson for fix in fixes)
+
+
+def test_a_trial_that_runs_out_of_memory_leads_here():
+    outcome = labkit.run(trainings.images, batch_size=512, memory_limit="64 MiB")
+    last = outcome.diagnosis.fixes[-1]
+    assert last.code == 'labkit.try_fixes(train, memory_limit="64.0 MiB", batch_size=512)'
+    assert last.lesson == "09-smaller-steps.ipynb" and "try_fixes" in repr(outcome.diagnosis)

@@ -18,6 +18,7 @@ from ..sizes import format_size
 from . import causes
 from .diagnosis import explain, without_cause
 from .evidence import printable
+from .fixes import LESSONS, Fix
 
 HOST_ERRORS = ("MemoryError", "_ArrayMemoryError", "HostMemory")
 # Of several failures, the lightest is explained: those that say most by themselves.
@@ -384,3 +385,15 @@ def _hidden(told):
 
 def _short(said, most=150):
     return said if len(said) <= most else f"{said[: most - 3]}..."
+
+
+def with_trials_of_fixes(diagnosis, limit, batch):
+    """The Diagnosis of a trial of a function with a batch size, with a last fix: try them all, measured.
+
+    limit   the trial's, in bytes
+    """
+    if diagnosis.cause == "host_memory":  # the fixes that can be tried are for the device's memory
+        return diagnosis
+    call = f'labkit.try_fixes(train, memory_limit="{format_size(limit)}", batch_size={batch})'
+    fix = Fix("Have the fixes tried on this very training, and measured.", call, LESSONS["09"])
+    return replace(diagnosis, fixes=[*diagnosis.fixes, fix])

@@ -7,7 +7,7 @@ import sys
 import time
 
 from .. import machine
-from ..explain.sources import of_trial, with_timeline
+from ..explain.sources import of_trial, with_timeline, with_trials_of_fixes
 from ..logs import dumpfile
 from ..logs.failure import Failure
 from ..outcome import Outcome, TrialError
@@ -46,6 +46,8 @@ def outcome(trial, watch, note=""):
         facts |= _out_of_memory(trial, watch, error, log, facts)
     if trial.profile:
         facts |= _timeline(watch, trial.limit, facts)
+    if facts.get("diagnosis") and trial.limit and isinstance(trial.params.get("batch_size"), int):
+        facts["diagnosis"] = with_trials_of_fixes(facts["diagnosis"], trial.limit, trial.params["batch_size"])
     return Outcome(status, **facts)
 
 
