@@ -96,8 +96,10 @@ def test_a_trial_without_a_limit_takes_all_that_a_site_leaves_it(monkeypatch):
 
 
 def test_stopping_one_that_waits_stops_it_alone(folder):
-    first, second = Waiting(1024 * MIB), Waiting()
-    assert began(first) and second.waits()
+    first = Waiting(1024 * MIB)
+    assert began(first)
+    second = Waiting()
+    assert second.waits()
     second.stop_asked.set()
     assert second.stopped.wait(30)
     assert len(list(folder.iterdir())) == 1
