@@ -15,7 +15,7 @@ METHODS = ("compile", "fit", "evaluate", "predict")
 class Observed:
     """`train` under fixes; it leaves what it saw in a file, a line of JSON for each thing.
 
-    fixes   labkit.fixes.catalog.Fix objects, applied in this order
+    fixes   labkit.fixes.kinds.fix.Fix objects, applied in this order
     path    of the file
     """
 
@@ -180,13 +180,14 @@ def _loss(loss):
 
 def _data(x):
     """{"kind": ...} of what is given as data: for arrays with their shapes, dtypes and bytes."""
-    import numpy as np
     import tensorflow as tf
+
+    from .kinds.streams import streamable
 
     if x is None:
         return {"kind": "nothing"}
     leaves = [leaf for leaf in tf.nest.flatten(x) if leaf is not None] if not _has_batches(x) else []
-    if leaves and all(isinstance(leaf, np.ndarray) for leaf in leaves):
+    if streamable(leaves):
         return {
             "kind": "arrays",
             "shapes": [list(leaf.shape) for leaf in leaves],

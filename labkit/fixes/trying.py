@@ -83,7 +83,7 @@ class TryingFixes:
             self._series.stop()
 
     def _rows(self):
-        first = self._measured(AS_IT_IS, [])
+        first = self._first = self._measured(AS_IT_IS, [])
         program = first.program
         if program.fit is None and not first.outcome.step_seconds and first.peak_bytes is None:
             raise LabkitError(f"Nothing could be tried, for the code as it is failed:\n{first.outcome}")
@@ -93,16 +93,12 @@ class TryingFixes:
         try:
             for fix in self.fixes:
                 rows.append(self._row(fix, reasons[fix], program))
-            for row in rows[1:]:
-                row.compare_with(first)
             for combination in self._combinations(rows[1:]):
                 rows.append(self._together(combination, program))
             if self.limit:
                 self._find_largest(rows)
         except Stopped:
             pass
-        for row in rows[1:]:
-            row.compare_with(first)
         return rows
 
     def _row(self, fix, reason, program):
@@ -112,6 +108,7 @@ class TryingFixes:
         row = self._measured(fix.name, [fix])
         row.code = _code([fix], program)
         row.why_not = row.failure() or fix.failed(row.program)
+        row.compare_with(self._first)
         return row
 
     def _together(self, rows, program):
@@ -119,6 +116,7 @@ class TryingFixes:
         row = self._measured(" + ".join(fix.name for fix in fixes), fixes)
         row.code = _code(fixes, program)
         row.why_not = row.failure()
+        row.compare_with(self._first)
         return row
 
     def _combinations(self, rows):
@@ -133,16 +131,13 @@ class TryingFixes:
         return combined
 
     def _saves(self, row):
-        return bool(row.peak_bytes) and row.peak_bytes < (1 - SAVES) * self._first_peak
+        return bool(row.peak_bytes) and row.peak_bytes < (1 - SAVES) * (self._first.peak_bytes or 0)
 
     def _measured(self, name, fixes):
         """A Row of one trial, recorded."""
         path = self._folder / f"{self._done}.jsonl"
         outcome = self._run(name, fixes, self.value, path)
-        row = Row(name, fixes, outcome, Program(path, self.over, self.value))
-        if not fixes:
-            self._first_peak = row.peak_bytes or 0
-        return row
+        return Row(name, fixes, outcome, Program(path, self.over, self.value))
 
     def _find_largest(self, rows):
         """The largest batch under the limit, predicted from its trial and one of half the size.

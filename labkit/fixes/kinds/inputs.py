@@ -33,7 +33,7 @@ DATASET = """def dataset(*arrays, batch_size):
 class Streamed(Fix):
     """Arrays given to fit, evaluate and predict go to the device batch by batch."""
 
-    group = "input"
+    group, endless = "input", False
 
     def why_not(self, program):
         if program.fit is None:
@@ -78,8 +78,6 @@ class Streamed(Fix):
             return given
         batches = streams.Batches(_filled(data), given.pop("batch_size", None) or 32)
         return {k: v for k, v in given.items() if k not in names} | {"x": self.stream(batches, False)}
-
-    endless = False
 
     def stream(self, batches, forever):
         return batches
@@ -245,12 +243,9 @@ class SmallerEvaluation(Fix):
         return given
 
     def evaluate(self, model, given):
-        size = getattr(self, "size", None)
-        return (
-            given | {"batch_size": min(size, given["batch_size"])}
-            if size and given.get("batch_size")
-            else given
-        )
+        if self.size and given.get("batch_size"):
+            given["batch_size"] = min(self.size, given["batch_size"])
+        return given
 
     predict = evaluate
 
