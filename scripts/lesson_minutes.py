@@ -74,7 +74,7 @@ def sections(cells) -> dict[str, list]:
         parts = [cell]
         if cell.cell_type == "markdown":
             texts = re.split(r"^(?=## )", cell.source, flags=re.MULTILINE)
-            parts = [new_markdown_cell(text, metadata=cell.metadata) for text in texts]
+            parts = [new_markdown_cell(text, metadata=cell.metadata) for text in texts if text]
         for part in parts:
             heading = part.cell_type == "markdown" and re.match("## (.+)", part.source)
             name = heading[1] if heading else name
