@@ -42,7 +42,7 @@ def reader(resolution):
 
 
 def iterate_with(buffer, paths):
-    """Iterate once over the lesson's pipeline B; returns the number of rows."""
+    """Iterate once over the lesson's pipeline; returns the number of rows."""
     import tensorflow as tf
 
     names = tf.data.Dataset.from_tensor_slices(paths)
