@@ -10,6 +10,7 @@ import labkit
 from labkit.errors import Stopped
 from labkit.predict import allocator as bfc
 from labkit.predict.estimation import Estimate, Estimating
+from labkit.predict.growth import Formulas
 from labkit.predict.replay import Replay
 from labkit.predict.search import Searching, spread
 
@@ -268,7 +269,7 @@ class Played:
     def grows_with(self, name):
         return True
 
-    def replay(self, point, limit, order=0):
+    def replay(self, point, limit=None, order=0):
         value = point["batch_size"]
         return Replay(not self.orders[order](value), value * 3 * MIB // 2, 0)
 
@@ -333,6 +334,15 @@ def test_a_proof_that_leaves_less_than_its_spread_is_not_the_answer(searching):
     assert searching._result(1.0).batch_size == lower
 
 
+def test_where_a_proof_leaves_much_free_a_larger_value_is_tried_whatever_its_gaps(searching):
+    searching.estimate = estimate_by(Played(lambda value: value > 15))  # a peak of 1.5 MiB for each unit
+    searching._multiple_of = 1
+    searching.history = [(15, proof(20, 22, 22, 22))]
+    assert 55 < searching._next() <= 62
+    searching.history = [(15, proof(70, 85, 86, 86))]
+    assert searching._next() is None
+
+
 def test_where_no_proof_leaves_its_spread_the_answer_says_so(searching):
     searching.history = [(64, proof(80, 88, 89, 94))]
     assert "a smaller value is safer" in searching._result(1.0).notes[-1]
@@ -344,12 +354,10 @@ def test_a_proof_of_short_epochs_trains_for_four():
     assert found.proof.step_peak_bytes == sorted(found.proof.step_peak_bytes)
 
 
-def test_where_not_even_one_fits_it_is_said_what_would_have_to_go():
-    with pytest.raises(labkit.LabkitError) as raised:
-        labkit.find_batch_size(train, memory_limit="4 MiB", kind="dense", at=(1, 2))
-    told = str(raised.value)
-    assert "Not even batch_size=1" in told and "would have to go" in told
-    assert "the weights of dense" in told and "Most is taken by dense" in told
+def test_where_not_even_one_fits_it_is_said_what_would_have_to_go(estimated):
+    told = estimated.what_is_too_large("1 MiB")
+    assert "would have to go. Predicted peak at batch_size 1" in told
+    assert "Most is taken by conv2d" in told
 
 
 def test_a_warning_of_every_trial_is_printed_once(capsys):
@@ -467,6 +475,29 @@ def test_growth_in_two_dimensions_is_followed():
     estimated = labkit.estimate(pictures, over="side", at=(16, 32))
     assert estimated.trials == 3
     assert estimated.peak_bytes(256) == pytest.approx(labkit.run(pictures, side=256).peak_bytes, rel=0.05)
+
+
+def test_a_size_without_a_shape_may_be_that_of_a_square():
+    formulas = Formulas([{"units": 64}, {"units": 128}])
+    terms, _, confirmed = formulas.of((64 * 64, 128 * 128))
+    assert terms == ((2,),) and confirmed
+    assert formulas.values((64 * 64, 128 * 128), {"units": 2048}) == pytest.approx(2048**2)
+    assert formulas.of((10, 20))[0] == ((1,),) and formulas.of((10, 30))[2] is False
+
+
+def test_weights_that_grow_in_both_dimensions_are_followed_with_their_optimizer_state():
+    def wide(units):
+        import keras
+        import numpy as np
+
+        layers = [keras.layers.Dense(units), keras.layers.Dense(units), keras.layers.Dense(10)]
+        model = keras.Sequential([keras.Input((200,)), *layers])
+        model.compile("adam", "mse")
+        model.fit(np.ones((320, 200)), np.ones((320, 10)), batch_size=32, verbose=0)
+
+    estimated = labkit.estimate(wide, over="units", at=(64, 128))
+    measured = labkit.run(wide, units=1024).peak_bytes
+    assert estimated.peak_bytes(1024) == pytest.approx(measured, rel=0.05)
 
 
 def test_a_peak_under_a_limit_that_it_does_not_fit_is_the_peak_without():

@@ -144,6 +144,11 @@ class Estimate:
             largest = self._settled(self._with_room(largest, at, limit), fits)
         return largest or None
 
+    def largest_by_peak(self, size, at_least=0):
+        """The largest value of a single parameter whose peak is at most `size` bytes, whatever gaps it leaves."""
+        most = min(MAXIMUM, self.rows or MAXIMUM)
+        return _largest(lambda value: value <= at_least or self.peak_bytes(value) <= size, most)
+
     def check_searchable(self, others=()):
         """Raise LabkitError if there is no largest value to look for."""
         first, *rest = self.names

@@ -19,6 +19,7 @@ CLOSE = 0.01  # a relative error this small is not corrected: another limit woul
 WORTHWHILE = 1.02  # times a size that fits: a candidate beyond is worth another trial
 BACK_OFF = 0.9  # of the memory, and of the size, after one that did not fit
 MAX_CANDIDATES = 8
+ROOMY = 0.85  # of the limit: where a proof takes less, the gaps predicted for larger values may not be there
 APART = 1.1  # times the largest that fitted: a failure beyond is worth another trial in between
 SHORT_EPOCH, LEAST_EPOCHS = 50, 4  # steps: peaks wander from epoch to epoch, so a short one proves little
 
@@ -221,6 +222,8 @@ class Searching:
         if abs(correction - 1) > CLOSE:
             limit = min(_whole_mib(limit / correction), device().memory_bytes)
         larger = self._allowed(round(CAUTION * (self.estimate.largest(limit) or 0)))
+        if larger <= WORTHWHILE * value and outcome.peak_bytes < ROOMY * self._tight:
+            larger = self._allowed(self.estimate.largest_by_peak(CAUTION * limit, at_least=value))
         return larger if larger > WORTHWHILE * value else None
 
     def _lower(self, value, outcome):
