@@ -145,7 +145,7 @@ class Estimate:
         return largest or None
 
     def largest_by_peak(self, size, at_least=0):
-        """The largest value of a single parameter whose peak is at most `size` bytes, whatever gaps it leaves."""
+        """The largest value of a single parameter whose peak is at most `size` bytes, whatever its gaps."""
         most = min(MAXIMUM, self.rows or MAXIMUM)
         return _largest(lambda value: value <= at_least or self.peak_bytes(value) <= size, most)
 
