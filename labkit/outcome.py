@@ -55,6 +55,7 @@ class Outcome:
     limit_bytes     the memory limit, in whole MiB
     wall_seconds    run time of the reader's code, without the start of its process
     step_seconds    duration of each training step; empty if the steps could not be timed
+    step_peak_bytes the peak until the end of each training step; empty if the steps are not known
     samples_per_second   from the median time between the ends of steps, the first left out
     result          what `train` returned, if it can be pickled; tensors become NumPy arrays
     error           a TrialError, for every status but "ok"
@@ -75,6 +76,7 @@ class Outcome:
     limit_bytes: int | None = None
     wall_seconds: float | None = None
     step_seconds: list = field(default_factory=list)
+    step_peak_bytes: list = field(default_factory=list, repr=False)
     samples_per_second: float | None = None
     result: object = None
     error: TrialError | None = None

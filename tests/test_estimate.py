@@ -10,8 +10,9 @@ import labkit
 from labkit.errors import Stopped
 from labkit.predict import allocator as bfc
 from labkit.predict.estimation import Estimate, Estimating
+from labkit.predict.growth import Formulas
 from labkit.predict.replay import Replay
-from labkit.predict.search import Searching
+from labkit.predict.search import Searching, spread
 
 MIB = 2**20
 
@@ -80,9 +81,10 @@ def estimated():
     return labkit.estimate(train)
 
 
-@pytest.mark.parametrize("value", ["8", None, True, 0, -4, [8]])
+@pytest.mark.parametrize("value", ["8", None, True, 0, -4, [8], float("nan"), float("inf")])
 def test_what_is_no_value_is_refused(estimated, value):
-    for method in (estimated.peak_bytes, estimated.breakdown):
+    brothers = (estimated.interval, estimated.breakdown, estimated.layers, estimated.moment_at)
+    for method in (estimated.peak_bytes, *brothers):
         with pytest.raises(labkit.LabkitError, match="give a positive number"):
             method(value)
 
@@ -214,13 +216,15 @@ def found():
 
 def test_the_search_proves_what_it_returns(found):
     assert found.ooms <= 1 and found.trials <= 5
+    assert found.proof.limit_bytes == 94 * MIB  # 2 % less than the limit
     assert found.batch_size % 8 == 0
     assert found.batch_size in [value for value, outcome in found.history if outcome.ok]
-    assert labkit.run(train, memory_limit="96 MiB", batch_size=int(1.1 * found.batch_size)).status == "oom"
+    assert labkit.run(train, memory_limit="96 MiB", batch_size=int(1.25 * found.batch_size)).status == "oom"
 
 
 def test_what_the_search_found_shows_itself(found):
     assert repr(found).startswith(f"batch_size {found.batch_size} fits 96.0 MiB · {found.trials} trials")
+    assert "Its proof made 4 steps under 94.0 MiB" in found.notes[0] and "So few steps" in found.notes[1]
     shown = found._repr_mimebundle_()
     assert shown["text/plain"] == repr(found)
     assert shown["text/html"].count("<tr>") == 1 + len(found.history)
@@ -233,7 +237,7 @@ def test_the_search_keeps_to_what_may_be_tried():
     power = labkit.find_batch_size(train, memory_limit="96 MiB", powers_of_two=True, margin=0.3)
     value, outcome = power.history[0]
     assert value == power.batch_size == 128
-    assert outcome.limit_bytes == 67 * MIB  # 70 % of the limit, in whole MiB
+    assert outcome.limit_bytes == 65 * MIB  # 98 % of 70 % of the limit, in whole MiB
 
 
 def test_what_is_found_for_a_dataset_goes_on_fitting():
@@ -265,7 +269,7 @@ class Played:
     def grows_with(self, name):
         return True
 
-    def replay(self, point, limit, order=0):
+    def replay(self, point, limit=None, order=0):
         value = point["batch_size"]
         return Replay(not self.orders[order](value), value * 3 * MIB // 2, 0)
 
@@ -291,6 +295,7 @@ def searching():
     """A search whose estimate says that up to 64 fit, and fewer to be sure."""
     search = Searching(train, "96 MiB", params={}, multiple_of=64)
     search.estimate = estimate_by(Played(lambda value: value > 64))
+    search.estimate.trials, search.estimate.ooms = 2, 0
     return search
 
 
@@ -303,7 +308,90 @@ def test_after_an_oom_a_smaller_value_is_tried_whatever_was_predicted(searching)
     searching.estimate = estimate_by(Played(lambda value: True))
     searching._multiple_of = 1
     searching.history = [(64, labkit.Outcome("oom"))]
-    assert searching._lower(64) == 57
+    assert searching._lower(64, labkit.Outcome("oom")) == 57
+
+
+def proof(*step_peaks):
+    """The outcome of a trial that fitted, with the peak in MiB until the end of each step."""
+    peaks = [peak * MIB for peak in step_peaks]
+    return labkit.Outcome("ok", peak_bytes=peaks[-1], step_peak_bytes=peaks)
+
+
+def test_the_spread_is_what_the_peak_rose_by_in_the_second_half():
+    assert spread(proof(10, 80, 80, 80)) == 0
+    assert spread(proof(10, 80, 80, 83)) == 3 * MIB
+    assert spread(proof(10, 40, 40, 80)) == 0  # other work began
+    assert spread(labkit.Outcome("ok", peak_bytes=5)) == 0
+
+
+def test_a_proof_that_leaves_less_than_its_spread_is_not_the_answer(searching):
+    searching._multiple_of = 1
+    searching.history = [(64, proof(80, 88, 89, 94))]  # of 96 MiB
+    lower = searching._next()
+    assert 55 < lower < 64
+    searching.history.append((lower, proof(80, 85, 86, 87)))
+    assert searching._lasting == lower
+    assert searching._result(1.0).batch_size == lower
+
+
+def test_where_a_proof_leaves_much_free_a_larger_value_is_tried_whatever_its_gaps(searching):
+    searching.estimate = estimate_by(Played(lambda value: value > 15))  # a peak of 1.5 MiB for each unit
+    searching._multiple_of = 1
+    searching.history = [(15, proof(20, 22, 22, 22))]
+    assert 55 < searching._next() <= 62
+    searching.history = [(15, proof(70, 85, 86, 86))]
+    assert searching._next() is None
+
+
+def test_where_no_proof_leaves_its_spread_the_answer_says_so(searching):
+    searching.history = [(64, proof(80, 88, 89, 94))]
+    assert "a smaller value is safer" in searching._result(1.0).notes[-1]
+
+
+def test_a_proof_of_short_epochs_trains_for_four():
+    found = labkit.find_batch_size(train, memory_limit="96 MiB", maximum=64, kind="dense", feed="fit")
+    assert len(found.proof.step_peak_bytes) == 16
+    assert found.proof.step_peak_bytes == sorted(found.proof.step_peak_bytes)
+
+
+def test_where_not_even_one_fits_it_is_said_what_would_have_to_go(estimated):
+    told = estimated.what_is_too_large("1 MiB")
+    assert "would have to go. Predicted peak at batch_size 1" in told
+    assert "Most is taken by conv2d" in told
+
+
+def test_a_warning_of_every_trial_is_printed_once(capsys):
+    def warned(batch_size):
+        import warnings
+
+        warnings.warn("an odd thing", stacklevel=1)
+        print("a line")
+        small(batch_size)
+
+    small = train
+    labkit.estimate(warned)
+    printed = capsys.readouterr().out
+    assert printed.count("UserWarning: an odd thing") == 1
+    assert printed.count("a line") == 2
+
+
+def test_no_batch_larger_than_the_rows_is_offered():
+    estimated = labkit.estimate(train, kind="dense", feed="fit")
+    assert estimated.rows is None  # the function makes four batches, whatever their size
+
+    def fixed_rows(batch_size):
+        import keras
+        import numpy as np
+
+        model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(4)])
+        model.compile("adam", "mse")
+        model.fit(np.ones((90, 64)), np.ones((90, 4)), batch_size=batch_size, verbose=0)
+
+    estimated = labkit.estimate(fixed_rows)
+    assert 90 <= estimated.rows < 98
+    assert [point["batch_size"] for point in estimated.points((1, 4, 16))] == [8, 32]
+    assert "128:" not in repr(estimated)
+    assert estimated.plot()._repr_png_().startswith(b"\x89PNG")
 
 
 def test_no_third_trial_is_made_where_hardly_anything_grows():
@@ -387,6 +475,29 @@ def test_growth_in_two_dimensions_is_followed():
     estimated = labkit.estimate(pictures, over="side", at=(16, 32))
     assert estimated.trials == 3
     assert estimated.peak_bytes(256) == pytest.approx(labkit.run(pictures, side=256).peak_bytes, rel=0.05)
+
+
+def test_a_size_without_a_shape_may_be_that_of_a_square():
+    formulas = Formulas([{"units": 64}, {"units": 128}])
+    terms, _, confirmed = formulas.of((64 * 64, 128 * 128))
+    assert terms == ((2,),) and confirmed
+    assert formulas.values((64 * 64, 128 * 128), {"units": 2048}) == pytest.approx(2048**2)
+    assert formulas.of((10, 20))[0] == ((1,),) and formulas.of((10, 30))[2] is False
+
+
+def test_weights_that_grow_in_both_dimensions_are_followed_with_their_optimizer_state():
+    def wide(units):
+        import keras
+        import numpy as np
+
+        layers = [keras.layers.Dense(units), keras.layers.Dense(units), keras.layers.Dense(10)]
+        model = keras.Sequential([keras.Input((200,)), *layers])
+        model.compile("adam", "mse")
+        model.fit(np.ones((320, 200)), np.ones((320, 10)), batch_size=32, verbose=0)
+
+    estimated = labkit.estimate(wide, over="units", at=(64, 128))
+    measured = labkit.run(wide, units=1024).peak_bytes
+    assert estimated.peak_bytes(1024) == pytest.approx(measured, rel=0.05)
 
 
 def test_a_peak_under_a_limit_that_it_does_not_fit_is_the_peak_without():

@@ -103,7 +103,8 @@ def _find_batch_size(arguments):
         return _nothing_fits(arguments, {over: None}, e)
     tried = [{over: value, "status": o.status, "peak_bytes": o.peak_bytes} for value, o in result.history]
     facts = {over: result.batch_size, "trials": result.trials, "ooms": result.ooms, "tried": tried}
-    print(json.dumps(facts | {"seconds": result.seconds}, indent=2) if arguments.json else result)
+    facts |= {"seconds": result.seconds, "notes": result.notes}
+    print(json.dumps(facts, indent=2) if arguments.json else result)
     return 0
 
 
@@ -211,16 +212,18 @@ def _facts(estimate, limit):
         "notes": estimate.notes,
         "seconds": estimate.seconds,
     }
-    return facts | ({"memory_limit": limit, "largest": largest, "largest_sure": sure} if limit else {})
+    if not limit:
+        return facts
+    why = {} if largest else {"why": estimate.what_is_too_large(limit)}
+    return facts | {"memory_limit": limit, "largest": largest, "largest_sure": sure, **why}
 
 
 def _facts_of_several(estimate, limit):
     """The Estimate over several parameters as plain data; with a limit and two parameters, the frontier."""
     points = [dict(zip(estimate.names, values, strict=True)) for values in estimate.measured]
     peaks = estimate.measured.values()
-    largest = [{name: times * values[-1] for name, values in estimate.at.items()} for times in (2, 4, 8)]
     predicted = []
-    for point in largest:
+    for point in estimate.points((2, 4, 8)):
         low, high = estimate.interval(**point)
         predicted.append({**point, "peak_bytes": estimate.peak_bytes(**point), "low": low, "high": high})
     facts = {
@@ -279,7 +282,7 @@ def _row(row, over, source):
 def _verdict(facts, over):
     limit = format_size(facts["memory_limit"])
     if not facts["largest"]:
-        return f"Not even {over} 1 should fit {limit}."
+        return f"Not even {over} 1 should fit {limit}. {facts['why']}"
     sure = facts["largest_sure"]
     advice = f"to be safe, use {sure}" if sure else "no value is certain to fit"
     return f"Up to {over} {facts['largest']} should fit {limit}; {advice}."
@@ -289,4 +292,4 @@ class _StderrProgress(Progress):
     """A progress line for which the output of `train` goes to stderr: stdout is for the result."""
 
     def output(self, text):
-        sys.stderr.write(text)
+        sys.stderr.write(self.without_repeated_warnings(text))

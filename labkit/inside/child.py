@@ -100,7 +100,7 @@ class Child:
         steps, self._cut = request["shorten_to"], ""
         self._shortening = Shortening(steps, self.recorder, self._end_shortened) if steps else None
         self.clock = StepClock(self._after_step, self.recorder, self._shortening, request["least_epochs"])
-        self.in_use, self.steps_peak = [], 0  # at the end of each step, and at most in all of them
+        self.in_use, self.peaks = [], []  # at the end of each step, and at most until then
         self.refusals = Refusals(self.folder, threading.get_ident(), request["patience"])
         self._finishing, self._pid = threading.Lock(), os.getpid()
 
@@ -129,7 +129,7 @@ class Child:
     def _after_step(self):
         now = self.memory.glance()
         self.in_use.append(now["current"])
-        self.steps_peak = now["peak"]
+        self.peaks.append(now["peak"])
         if self.recorder:
             self.recorder.step()
 
@@ -174,7 +174,7 @@ class Child:
             "wall_seconds": seconds,
             "step_seconds": self.clock.seconds,
             "step_in_use": self.in_use,
-            "steps_peak": self.steps_peak,
+            "step_peak_bytes": self.peaks,
             "batch_size": self.clock.batch_size,
             "samples_per_second": self.clock.samples_per_second(self.request["batch_size"]),
         }

@@ -78,6 +78,9 @@ def _bases(points):
         for size in range(1, min(len(points), MOST_TERMS, len(terms)) + 1)
         for chosen in itertools.combinations(terms, size)
     ]
+    # A size without a shape may be that of a square: two points tell what is proportional to one.
+    alone = itertools.product(*(range(3) if count > 1 else [0] for count in different))
+    sets += [(term,) for term in alone if term not in terms]
     constant = terms[0]
     return sorted(sets, key=lambda chosen: (len(chosen), sum(map(sum, chosen)), constant not in chosen))
 

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import math
 import numbers
 
 from ..errors import LabkitError
@@ -123,6 +124,7 @@ class Estimate:
         """
         limit = check_limit(memory_limit, device())
         self.check_searchable(others)
+        self._point(None, {self.names[0]: 1, **others})
 
         def at(value):
             return {self.names[0]: value, **others}
@@ -142,6 +144,11 @@ class Estimate:
             largest = self._settled(self._with_room(largest, at, limit), fits)
         return largest or None
 
+    def largest_by_peak(self, size, at_least=0):
+        """The largest value of a single parameter whose peak is at most `size` bytes, whatever its gaps."""
+        most = min(MAXIMUM, self.rows or MAXIMUM)
+        return _largest(lambda value: value <= at_least or self.peak_bytes(value) <= size, most)
+
     def check_searchable(self, others=()):
         """Raise LabkitError if there is no largest value to look for."""
         first, *rest = self.names
@@ -150,6 +157,12 @@ class Estimate:
             raise LabkitError(f"largest() finds the largest {first}" + (f": give {wanted}." if rest else "."))
         if self._fixed:
             raise LabkitError(self._fixed)
+        if not self._schedules[-1].grows_with(first):
+            raise LabkitError(
+                f"Nothing in memory is known to grow with {first}, and how "
+                f"{100 * self._schedules[-1].unknown_share():.0f} % of it grows is unknown. labkit.sweep() "
+                "measures real values."
+            )
         values = self.at[first] if rest else self.at
         if not all(isinstance(value, int) for value in values):
             raise LabkitError(f"{first} is no whole number, and largest() looks for one.")
@@ -262,16 +275,34 @@ class Estimate:
         return sweeps.frontier(self.names, self.frontier(limit), limit, title)
 
     def __repr__(self):
-        values = self.at if isinstance(self.at, dict) else {self.over: self.at}
-        points = [{name: times * tried[-1] for name, tried in values.items()} for times in (1, 4, FAR)]
-        sizes = [format_size(self.peak_bytes(**point)) for point in points]
         shown = [
-            f"{', '.join(map(str, point.values()))}: {size}"
-            for point, size in zip(points, sizes, strict=True)
+            f"{', '.join(map(str, point.values()))}: {format_size(self.peak_bytes(**point))}"
+            for point in self.points((1, 4, FAR))
         ]
         by = f"Estimated peak by {' and '.join(self.names)}"
         separator = ", " if len(self.names) == 1 else " · "
         return "\n".join([f"{by} · {separator.join(shown)}", *self.moment_text(), *self.notes])
+
+    def points(self, multiples):
+        """[{parameter: value}] at multiples of the largest values tried, none with more than the rows."""
+        tried = self.at if isinstance(self.at, dict) else {self.over: self.at}
+        first = self.names[0]
+        most = max(self.rows or math.inf, tried[first][-1])
+        points = [{name: times * values[-1] for name, values in tried.items()} for times in multiples]
+        return [point for point in points if point[first] <= most]
+
+    def what_is_too_large(self, memory_limit, **others):
+        """Sentences on what would have to go where not even 1 fits the limit."""
+        from ..show.tables import COLUMNS
+
+        table = self.layers(**{self.names[0]: 1, **others})
+        largest = max(table.unfolded().rows, key=lambda row: row.bytes)
+        column = max(COLUMNS, key=lambda column: getattr(largest, column))
+        too_much = table.peak_bytes - parse_size(memory_limit)
+        return (
+            f"{format_size(too_much)} would have to go. {table.heading} Most is taken by {largest.layer}: "
+            f"{format_size(largest.bytes)}, above all {column}."
+        )
 
     def moment_text(self):
         """A list: one sentence if something else needs more than training, otherwise none."""
@@ -336,7 +367,8 @@ class Estimate:
         if set(values) != set(self.names):
             raise LabkitError(f"This is an estimate over {' and '.join(self.names)}: give {self._call()}.")
         for name, number in values.items():
-            if isinstance(number, bool) or not isinstance(number, numbers.Real) or not number > 0:
+            is_number = isinstance(number, numbers.Real) and not isinstance(number, bool)
+            if not is_number or not 0 < number < math.inf:
                 raise LabkitError(f"{number!r} is not a value of {name}: give a positive number.")
         return {name: values[name] for name in self.names}
 

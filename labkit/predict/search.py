@@ -12,10 +12,14 @@ from .estimation import PATIENCE, Estimating
 from .prediction import Estimate
 
 CAUTION = 0.98  # times the corrected prediction: the size returned must fit again and again
+SPREAD = 0.02  # of the limit: what a proof does without, for the peak differs from run to run
+MOST_SPREAD = 0.1  # of the peak: what rises by more in the second half of a proof does other work there
+FEW_STEPS = 20  # a proof of fewer says little about a longer training
 CLOSE = 0.01  # a relative error this small is not corrected: another limit would fragment memory differently
 WORTHWHILE = 1.02  # times a size that fits: a candidate beyond is worth another trial
 BACK_OFF = 0.9  # of the memory, and of the size, after one that did not fit
 MAX_CANDIDATES = 8
+ROOMY = 0.85  # of the limit: where a proof takes less, the gaps predicted for larger values may not be there
 APART = 1.1  # times the largest that fitted: a failure beyond is worth another trial in between
 SHORT_EPOCH, LEAST_EPOCHS = 50, 4  # steps: peaks wander from epoch to epoch, so a short one proves little
 
@@ -50,14 +54,37 @@ class BatchSizeSearch:
         return sweeps.prediction(self.estimate, self.limit_bytes, title, self.history)
 
     @property
+    def proof(self):
+        """The Outcome of the trial that proved the answer. It ran under 2 % less than the limit."""
+        return next(outcome for value, outcome in self.history if value == self.batch_size and outcome.ok)
+
+    @property
     def free_share(self):
         """The share of the limit that the proof of the answer left free, from 0 to 1."""
-        peaks = {value: outcome.peak_bytes for value, outcome in self.history if outcome.ok}
-        return 1 - peaks[self.batch_size] / self.limit_bytes
+        return 1 - self.proof.peak_bytes / self.limit_bytes
+
+    @property
+    def spread_share(self):
+        """By how much of the limit the peak rose in the second half of the proof, from 0 to 1."""
+        return spread(self.proof) / self.limit_bytes
+
+    @property
+    def notes(self):
+        """Sentences on how sure it is that a longer training fits as well."""
+        steps, limit = len(self.proof.step_peak_bytes), format_size(self.proof.limit_bytes)
+        notes = [
+            f"Its proof made {steps} steps under {limit}. In the second half of them the peak rose by "
+            f"{100 * self.spread_share:.1f} % of the limit; {100 * self.free_share:.0f} % are free for more."
+        ]
+        if steps < FEW_STEPS:
+            notes.append("So few steps say little about a longer training.")
+        if self.spread_share > self.free_share:
+            notes.append("That may not be enough for a longer training: a smaller value is safer.")
+        return notes
 
     def __repr__(self):
         lines = [self._headline(), *(f"  {self.over}={v}: {outcome.headline}" for v, outcome in self.history)]
-        return "\n".join([*lines, f"  Its proof left {100 * self.free_share:.0f} % of the limit free."])
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     def _headline(self):
         ooms = f"{self.ooms} out of memory" if self.ooms else "none out of memory"
@@ -68,8 +95,8 @@ class BatchSizeSearch:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         rows = [{self.over: str(value), "outcome": outcome.headline} for value, outcome in self.history]
-        table = tables.html(rows)
-        return {"text/plain": repr(self), "text/html": f"<b>{html.escape(self._headline())}</b>{table}"}
+        text = f"<b>{html.escape(self._headline())}</b>{tables.html(rows)}<p>{' '.join(self.notes)}</p>"
+        return {"text/plain": repr(self), "text/html": text}
 
 
 def find_batch_size(
@@ -85,8 +112,10 @@ def find_batch_size(
     margin         fraction of the limit to keep free, for anything but `train`
 
     Two or three small trials predict the value (see labkit.Estimate.largest, sure=True). Then `train` is run
-    in full at that value, and its peak corrects the prediction; the search goes up while the corrected
-    prediction promises 4 % more. After a value that does not fit it goes down, and settles for one that does.
+    in full at that value, for four epochs if they are short, under 2 % less than the limit: what fits there
+    goes on fitting. Its peak corrects the prediction; the search goes up while the corrected prediction
+    promises 4 % more. After a value that does not fit, or whose peak rises so much during its proof that as
+    much again would not fit, it goes down, and comes back up while more than 10 % lie in between.
     Raises LabkitError if nothing can be predicted, if not even 1 fits, if a trial fails for another reason
     than memory, and for what run() refuses.
 
@@ -118,6 +147,7 @@ class Searching:
         self._series = self._estimating.series
         _check(self._estimating.at, maximum, multiple_of, powers_of_two, margin)
         self._free = _whole_mib(self.limit * (1 - margin))
+        self._tight = _whole_mib(self._free * (1 - SPREAD))
         self._maximum, self._multiple_of, self._powers = maximum, multiple_of, powers_of_two
         self.estimate, self.history = None, []
 
@@ -140,40 +170,43 @@ class Searching:
         self._series.stop()
 
     @property
-    def _fitting(self):
-        return max((value for value, outcome in self.history if outcome.ok), default=0)
+    def _lasting(self):
+        """The largest value that fitted and goes on fitting, as far as its proof tells."""
+        return max((value for value, outcome in self.history if self._lasts(outcome)), default=0)
+
+    def _lasts(self, outcome):
+        return outcome.ok and outcome.peak_bytes + spread(outcome) <= self._free
 
     def _next(self):
         """The next candidate; None if there is none worth a trial."""
         value, outcome = self.history[-1]
         if len(self.history) == MAX_CANDIDATES:
             return None
-        if not self._fitting:
-            return self._lower(value)
-        refused = min((value for value, outcome in self.history if not outcome.ok), default=None)
+        if not self._lasting:
+            return self._lower(value, outcome)
+        refused = min((value for value, outcome in self.history if not self._lasts(outcome)), default=None)
         if refused is None:
             return self._higher(value, outcome)
         return self._between(refused)
 
     def _between(self, refused):
-        """A value between the largest that fitted and the smallest that did not, if they are far apart."""
-        fitting = self._fitting
-        if refused <= APART * fitting:
+        """A value between the largest that lasts and the smallest that does not, if they are far apart."""
+        lasting = self._lasting
+        if refused <= APART * lasting:
             return None
-        peak = dict(self.history)[fitting].peak_bytes
-        promised = fitting * self._free / peak if peak else fitting
-        middle = self._allowed(round(min(max(promised, (fitting * refused) ** 0.5), 0.95 * refused)))
-        return middle if middle > fitting and middle not in dict(self.history) else None
+        peak = dict(self.history)[lasting].peak_bytes
+        promised = lasting * self._tight / peak if peak else lasting
+        middle = self._allowed(round(min(max(promised, (lasting * refused) ** 0.5), 0.95 * refused)))
+        return middle if middle > lasting and middle not in dict(self.history) else None
 
     def _first(self):
-        largest = self.estimate.largest(self._free, sure=True)
+        largest = self.estimate.largest(self._tight, sure=True)
         if largest is None:
-            at_one = format_size(self.estimate.peak_bytes(1))
             raise NothingFits(
-                f"Not even {self.over}=1 is predicted to fit {format_size(self._free)}: it takes {at_one}. "
-                f"Raise the limit or make the model smaller. {self.estimate.layers(1).heading}"
+                f"Not even {self.over}=1 is predicted to fit {format_size(self._tight)}. Raise the limit or "
+                f"make the model smaller: {self.estimate.what_is_too_large(self._tight)}"
             )
-        return self._allowed(largest) or self._allowed(self.estimate.largest(self._free) or 0)
+        return self._allowed(largest) or self._allowed(self.estimate.largest(self._tight) or 0)
 
     def _allowed(self, value):
         """The largest allowed value up to this one, 0 if none."""
@@ -184,28 +217,33 @@ class Searching:
 
     def _higher(self, value, outcome):
         """The next candidate after one that fits, from its peak; None if no larger one is promising."""
-        correction = outcome.peak_bytes / self.estimate.peak_bytes(value, self._free)
-        limit = self._free
+        correction = outcome.peak_bytes / self.estimate.peak_bytes(value, self._tight)
+        limit = _whole_mib(self._tight - spread(outcome))
         if abs(correction - 1) > CLOSE:
             limit = min(_whole_mib(limit / correction), device().memory_bytes)
         larger = self._allowed(round(CAUTION * (self.estimate.largest(limit) or 0)))
+        if larger <= WORTHWHILE * value and outcome.peak_bytes < ROOMY * self._tight:
+            larger = self._allowed(self.estimate.largest_by_peak(CAUTION * limit, at_least=value))
         return larger if larger > WORTHWHILE * value else None
 
-    def _lower(self, value):
-        """The next candidate after one that does not fit, while none has."""
+    def _lower(self, value, outcome):
+        """The next candidate after one that does not fit, or does not last, while none has."""
+        if outcome.ok:
+            expected = outcome.peak_bytes + spread(outcome)
+            return self._allowed(int(value * min(CAUTION, self._free / expected)))
         if len(self.history) > 1:  # `train` takes more than the small trials could show
             return self._allowed(value // 2)
         less = int(value * BACK_OFF)
         return self._allowed(
-            min(less, self.estimate.largest(_whole_mib(self._free * BACK_OFF), sure=True) or less)
+            min(less, self.estimate.largest(_whole_mib(self._tight * BACK_OFF), sure=True) or less)
         )
 
     def _try(self, value):
         """Run a real trial at that value and add it to the history."""
-        done, doing = self.estimate.trials + len(self.history), f"verifying under {format_size(self.limit)}"
+        done, doing = self.estimate.trials + len(self.history), f"verifying under {format_size(self._tight)}"
         outcome = self._series.run(
             value, done, None, doing,
-            memory_limit=self._free, patience=PATIENCE, least_epochs=self._epochs(value),
+            memory_limit=self._tight, patience=PATIENCE, least_epochs=self._epochs(value),
         )  # fmt: skip
         if outcome.status not in ("ok", "oom"):
             raise LabkitError(f"The trial at {self.over}={value} failed:\n{outcome}")
@@ -218,7 +256,8 @@ class Searching:
         return LEAST_EPOCHS if steps and steps < SHORT_EPOCH else 1
 
     def _result(self, seconds):
-        if not self._fitting:
+        answer = self._lasting or max((value for value, outcome in self.history if outcome.ok), default=0)
+        if not answer:
             tried = ", ".join(str(value) for value, _ in self.history) or "none"
             raise NothingFits(
                 f"No allowed value of {self.over} fits {format_size(self._free)} (tried: {tried})."
@@ -226,8 +265,18 @@ class Searching:
         trials = self.estimate.trials + len(self.history)
         ooms = self.estimate.ooms + sum(not outcome.ok for _, outcome in self.history)
         return BatchSizeSearch(
-            self.over, self.limit, self._fitting, trials, ooms, seconds, self.history, self.estimate
+            self.over, self.limit, answer, trials, ooms, seconds, self.history, self.estimate
         )
+
+
+def spread(outcome):
+    """Bytes by which the peak rose in the second half of the steps, as it goes on rising in later epochs.
+
+    A rise by more than a tenth is no spread: other work began.
+    """
+    peaks = outcome.step_peak_bytes
+    rise = peaks[-1] - peaks[len(peaks) // 2] if len(peaks) > 1 else 0
+    return rise if rise <= MOST_SPREAD * outcome.peak_bytes else 0
 
 
 def _whole_mib(size):

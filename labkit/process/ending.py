@@ -34,6 +34,7 @@ def outcome(trial, watch, note=""):
         "current_bytes": last.get("current"),
         "wall_seconds": last.get("wall_seconds") or watch.seconds,
         "step_seconds": last.get("step_seconds", []),
+        "step_peak_bytes": last.get("step_peak_bytes", []),
         "samples_per_second": last.get("samples_per_second"),
         "host_limit_bytes": trial.spare,
         "host_peak_bytes": (watch.exit or {}).get("host_peak_bytes"),
@@ -166,7 +167,7 @@ def _out_of_memory(trial, watch, error, log, facts):
         batch=batch if isinstance(batch, int) else None,
         steps=len(facts["step_seconds"]),
         step_bytes=watch.done.get("step_in_use", []),
-        steps_peak_bytes=watch.done.get("steps_peak") or None,
+        steps_peak_bytes=max(facts["step_peak_bytes"], default=None) or None,
         crashed=not watch.done,
     )
     diagnosis = of_trial(error, log, known, watch.done.get("scopes", {}))

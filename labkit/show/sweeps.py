@@ -106,6 +106,7 @@ def prediction(estimate, limit=None, title="", tried=()):
     small, large = estimate.at[0], estimate.at[-1]
     largest = estimate.largest(limit) if limit else None
     end = max(2 * large, 1.3 * (largest or 0)) if limit else 32 * large
+    end = min(end, max(large, estimate.rows or end))
     values = np.unique(np.linspace(small, end, 24).round().astype(int))
     breakdowns = [estimate.breakdown(int(value), limit)["category"] for value in values]
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")

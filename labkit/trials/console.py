@@ -82,11 +82,13 @@ class Progress(Console):
     def __init__(self, over):
         super().__init__()
         self._over, self._prefix, self._first = over, "", None
+        self._warnings, self._earlier_warnings = set(), set()  # lines of this trial, and of those before it
 
     def begin(self, value, done, total, doing=""):
         """The trial of `value` begins, after `done` of `total` (None if unknown); doing: its purpose."""
         if self._first is None:
             self._first = (time.monotonic(), done)
+        self._earlier_warnings |= self._warnings
         parts = [doing, self._bar(done, total), f"{self._over}={value}", self._time_left(done, total)]
         self._prefix = " · ".join(filter(None, parts))
         self.status("")
@@ -104,6 +106,23 @@ class Progress(Console):
             return ""
         seconds = (time.monotonic() - start) / (done - done_before) * (total - done)
         return f"about {seconds:.0f} s left"
+
+    def output(self, text):
+        """Text that the trial printed, without warnings that an earlier one has printed as well."""
+        super().output(self.without_repeated_warnings(text))
+
+    def without_repeated_warnings(self, text):
+        """The text without them: a warning is a line, and the lines of source text that follow indented."""
+        kept, repeated = [], False
+        for line in text.splitlines(keepends=True):
+            if "Warning: " in line:
+                repeated = line in self._earlier_warnings
+                self._warnings.add(line)
+            elif not line.startswith("  "):
+                repeated = False
+            if not repeated:
+                kept.append(line)
+        return "".join(kept)
 
     def status(self, text):
         super().status(f"{self._prefix} · {text}" if text else self._prefix)
