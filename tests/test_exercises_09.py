@@ -29,8 +29,8 @@ def test_wrong_orders(given, complaint):
     assert complaint in str(verdict)
 
 
-def settings(pieces, accumulate, recompute):
-    return dict(zip(SETTINGS, (pieces, accumulate, recompute), strict=True))
+def settings(micro_batches, accumulate, recompute):
+    return dict(zip(SETTINGS, (micro_batches, accumulate, recompute), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def settings(pieces, accumulate, recompute):
         (settings(8, 1, True), "'error'"),
         (settings(3, 3, True), "does not divide 2,048 rows into equal micro-batches"),
         (settings(8, 8, "yes"), "neither True nor False"),
-        ({"pieces": 8}, "Keep the dictionary"),
+        ({"micro_batches": 8}, "Keep the dictionary"),
     ],
 )
 def test_wrong_settings(given, complaint):

@@ -49,8 +49,8 @@ def _judge_smaller(letters):
 
 q1 = Exercise(
     _judge_smaller,
-    "For each one: is most of its memory activations, or weights and slots? A table of 131,072 rows is "
-    "weights. For the dense layers, compare the batch size with the width.",
+    "For each one: is most of its memory activations, or weights and optimizer state? A table of 131,072 "
+    "rows is weights. For the dense layers, compare the batch size with the width.",
     'smaller = "AC"  # both are mostly activations',
     "All four were trained under both policies just now.",
 )

@@ -59,7 +59,7 @@ q1 = Exercise(
 )
 
 
-SETTINGS = ("pieces", "gradient_accumulation_steps", "recompute")
+SETTINGS = ("micro_batches", "gradient_accumulation_steps", "recompute")
 
 
 def recomputed(block):
@@ -80,13 +80,13 @@ def recomputed(block):
 def _judge_settings(settings):
     if not isinstance(settings, dict) or set(settings) != set(SETTINGS):
         return f"Keep the dictionary's keys: {', '.join(SETTINGS)}."
-    pieces, accumulate, recompute = (settings[name] for name in SETTINGS)
-    if not isinstance(pieces, int) or pieces < 1 or ROWS % pieces:
-        return f"pieces: {pieces!r} does not divide {ROWS:,} rows into equal micro-batches."
+    micro, accumulate, recompute = (settings[name] for name in SETTINGS)
+    if not isinstance(micro, int) or micro < 1 or ROWS % micro:
+        return f"micro_batches: {micro!r} does not divide {ROWS:,} rows into equal micro-batches."
     if not isinstance(recompute, bool):
         return f"recompute: {recompute!r} is neither True nor False."
     plain = run(train)
-    yours = run(train, micro=pieces, accumulate=accumulate, wrap=recomputed if recompute else None)
+    yours = run(train, micro=micro, accumulate=accumulate, wrap=recomputed if recompute else None)
     if not yours.ok:
         return f"Training with them ended with status {yours.status!r}: {yours.error}"
     return _settings_wrong(plain, yours)
@@ -108,6 +108,6 @@ q2 = Exercise(
     _judge_settings,
     "An update has to come after all the rows, not after each micro-batch. How many of those is that? "
     "If they are as small as you like and it is still too much, recompute the inside of the blocks.",
-    'settings = {"pieces": 8, "gradient_accumulation_steps": 8, "recompute": True}',
+    'settings = {"micro_batches": 8, "gradient_accumulation_steps": 8, "recompute": True}',
     "The same weights, and at most a quarter of the peak. Both were trained just now.",
 )

@@ -47,7 +47,7 @@ BATCH_PER_GPU = Advice(
     "Count the batch for each GPU: with several, fit() divides its batch among them, and NCCL needs memory "
     "too.",
     "batch_size = 16 * strategy.num_replicas_in_sync",
-    "10",
+    "11",
     applies=lambda failure: failure.has_words("replica_", "tower", "strategy", "collective", "nccl"),
 )
 WITHOUT_XLA = Advice(
@@ -67,20 +67,20 @@ XLA_OFF = Advice(
 WHO_HOLDS_IT = Advice(
     "See who holds the memory, and end it: another notebook's kernel, a job that did not die.",
     "nvidia-smi  # AMD: rocm-smi",
-    "10",
+    "11",
     applies=is_shared,
 )
 TAKE_LESS = Advice(
     "Take only what is needed, in all programs that share the device, before anything else is done.",
     'for gpu in tf.config.list_physical_devices("GPU"):\n'
     "    tf.config.experimental.set_memory_growth(gpu, True)",
-    "10",
+    "11",
     applies=lambda failure: on_tensorflow(failure) and is_shared(failure),
 )
 TAKE_LESS_JAX = Advice(
     "Let JAX take only what is needed, in all programs that share the device, before it starts.",
     "export XLA_PYTHON_CLIENT_PREALLOCATE=false",
-    "10",
+    "11",
     applies=lambda failure: failure.framework == "jax",
 )
 FREE_EARLIER = Advice(
@@ -326,7 +326,7 @@ ADVICE = {
         Advice(
             "On a GPU, keep the table in the host's memory.",
             'with tf.device("CPU:0"): ...',
-            "10",
+            "11",
             applies=on_tensorflow,
         ),
     ),
@@ -403,18 +403,18 @@ ADVICE = {
         Advice(
             "Move what you keep to the host, so that nothing small stays between large blocks.",
             "kept.append(tensor.numpy().copy())",
-            "10",
+            "11",
             applies=on_tensorflow,
         ),
         Advice(
             "Give all batches the same shape: pad them, and drop the last, partial one.",
             "data.batch(32, drop_remainder=True)",
-            "10",
+            "11",
         ),
         Advice(
             "On a GPU, try CUDA's own allocator, before TensorFlow starts. (The course has not measured it.)",
             "export TF_GPU_ALLOCATOR=cuda_malloc_async",
-            "10",
+            "11",
             applies=on_tensorflow,
         ),
     ),
@@ -438,13 +438,13 @@ ADVICE = {
             'gpu = tf.config.list_physical_devices("GPU")[0]\n'
             "limit = tf.config.LogicalDeviceConfiguration(memory_limit=6000)  # in MiB\n"
             "tf.config.set_logical_device_configuration(gpu, [limit])",
-            "10",
+            "11",
             applies=on_tensorflow,
         ),
         Advice(
             "Leave some of the device free for the code: let JAX take a smaller part, before it starts.",
             "export XLA_PYTHON_CLIENT_MEM_FRACTION=.60",
-            "10",
+            "11",
             applies=lambda failure: failure.framework == "jax",
         ),
         WHO_HOLDS_IT,

@@ -17,7 +17,8 @@ LESSONS = {
     "07": "07-generators-and-their-traps.ipynb",
     "08": "08-mixed-precision.ipynb",
     "09": "09-smaller-steps.ipynb",
-    "10": "10-sharing-and-growing.ipynb",
+    "10": "10-loops-that-grow.ipynb",
+    "11": "11-sharing-one-gpu.ipynb",
 }
 
 
