@@ -424,13 +424,15 @@ class Estimate:
         schedule = self._schedules[-1]
         if self._fixed:
             yield self._fixed
-        by_trial = [one.replay(self._far).peak for one in self._schedules]
-        if max(by_trial) > DISAGREE * min(by_trial):
-            least, most = map(format_size, (min(by_trial), max(by_trial)))
-            yield (
-                f"The small trials went different ways, and disagree: {least} or {most} at "
-                f"{_named(self._far)}. The interval has both."
-            )
+        for far in (self._far, {name: 4 * value for name, value in self._far.items()}):
+            by_trial = [one.replay(far).peak for one in self._schedules]
+            if max(by_trial) > DISAGREE * min(by_trial):
+                least, most = map(format_size, (min(by_trial), max(by_trial)))
+                yield (
+                    f"The small trials went different ways, and disagree: {least} or {most} at "
+                    f"{_named(far)}. The interval has both."
+                )
+                break
         share = schedule.unknown_share()
         if share > MATTERS:
             yield (
