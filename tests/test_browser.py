@@ -194,6 +194,20 @@ def test_a_change_still_on_its_way_counts_when_run_is_pressed(page):
     expect(legend(page)).to_contain_text(re.compile(r"run 3: batch_size \d+ fits · 384 MiB"))
 
 
+def test_a_fix_is_chosen_in_its_fold_and_swept(page):
+    page.locator(".jp-OutputArea").get_by_text("Fixes", exact=True).first.click()
+    page.get_by_label("optimizer").select_option("SGD")
+    expect(page.locator(".jp-OutputArea").get_by_text("Fixes: SGD", exact=True)).to_be_visible()
+    button(page, "Run").click()
+    expect(gauge(page)).to_contain_text("looking at the code as it is", timeout=LONG)
+    expect(gauge(page)).to_contain_text("of 5 trials", timeout=LONG)
+    expect(button(page, "Run")).to_be_enabled(timeout=LONG)
+    expect(page.locator(".labkit-trials")).to_contain_text("SGD")
+    shoot(page, "fixes")
+    page.get_by_label("optimizer").select_option("as it is")
+    page.locator(".jp-OutputArea").get_by_text("Fixes", exact=True).first.click()
+
+
 def test_it_can_be_read_in_the_dark(page):
     page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
     expect(page.locator("body[data-jp-theme-name='JupyterLab Dark']")).to_have_count(1)

@@ -141,10 +141,37 @@ def test_the_best_meets_the_limit_and_keeps_the_result():
     )
     assert not tried.fits and tried.best().name == PYDATASET
     text = repr(tried)
-    assert "does not fit 24.0 MiB" in text and "class Batches(keras.utils.PyDataset)" in text
+    assert "takes over 24.0 MiB" in text and "class Batches(keras.utils.PyDataset)" in text
     figure = tried.plot()
     bars = [patch.get_width() * 2**20 for patch in figure.axes[0].patches]
-    assert bars == pytest.approx([row.peak_bytes for row in tried.rows if row.applies])
+    assert bars == pytest.approx([row.peak_bytes for row in tried.rows if row.peak_bytes])
+
+
+def test_no_trial_takes_more_than_the_limit_and_the_peak_of_what_does_not_fit_is_predicted():
+    names = ["2 smaller batches, accumulated", "mixed_bfloat16", "SGD"]
+    tried = labkit.try_fixes(trainings.sequences, batch_size=256, memory_limit="64 MiB", fixes=names)
+    first, accumulated, bfloat16 = tried.rows[0], tried[names[0]], tried[names[1]]
+    assert {row.outcome.limit_bytes for row in tried.rows} == {64 * 2**20}
+    assert first.outcome.status == "oom" and first.predicted and not tried.fits
+    free = labkit.run(trainings.sequences, batch_size=256)
+    assert first.peak_bytes == pytest.approx(free.peak_bytes, rel=0.05)
+    low, high = first.estimate.interval(256)
+    assert low <= free.peak_bytes <= high
+    assert "predicted from trials at batch_size 32 and 64" in tried.notes[0]
+    assert first.largest < 256
+    assert accumulated.saved_bytes == first.peak_bytes - accumulated.peak_bytes
+    assert accumulated.same_result is None and bfloat16.same_result and names[0] in tried.notes[-1]
+    assert tried["SGD"].peak_bytes is None and "over 64.0 MiB ✗" in repr(tried)
+    assert tried.best().name in {row.name for row in tried.rows[1:] if row.peak_bytes}
+
+
+def test_a_peak_that_cannot_be_predicted_under_the_limit_is_said_to_be_unknown():
+    tried = labkit.try_fixes(trainings.arrays, batch_size=64, memory_limit="24 MiB", fixes=[PYDATASET, "SGD"])
+    first, stream = tried.rows[0], tried[PYDATASET]
+    assert first.outcome.status == "oom" and first.peak_bytes is None and not first.predicted
+    assert stream.peak_bytes and stream.saved_bytes is None and stream.largest >= 64
+    assert "Its peak is unknown" in tried.notes[0] and "Not even batch_size=1 fits" in tried.notes[0]
+    assert json.loads(json.dumps(tried.to_dict()))["notes"] == tried.notes
 
 
 REFUSED = [

@@ -413,3 +413,33 @@ def test_points_on_top_of_each_other_can_all_be_reached(show, lab_runs):
     page.wait_for_timeout(60)
     assert page.evaluate("window.chosen").pop() == 8
     assert page.locator(".labkit-ring").count() == 1
+
+
+CHANGING = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+    <style>:root { color-scheme: light dark }</style>
+    <style>%s</style></head><body><main></main><script type="module">%s
+    const state = { kind: "timelines", by: "category", data: "%s" }, called = {};
+    const model = { get: (name) => state[name], on: (name, call) => { called[name] = call; }, off() {},
+                    save_changes() {}, set(name, value) { state[name] = value; } };
+    render({ model, el: document.querySelector("main") });
+    window.change = (data) => { state.data = data; return called["change:data"](); };</script>"""
+
+
+@pytest.mark.parametrize(("size", "scheme"), [((1024, 768), "light"), ((1280, 720), "dark")])
+def test_the_timeline_of_a_chosen_trial_comes_changes_and_goes(show, size, scheme):
+    data = [
+        pages.pack(pages.timelines_data({label: timeline}))
+        for label, timeline in (("batch_size 8", records.step()), ("batch_size 16", records.crash()))
+    ]
+    page = show(CHANGING % (pages.css(), pages.script(), data[0]), size, scheme)
+    chart = page.locator(".labkit-timeline.labkit-live")
+    expect(chart).to_contain_text("batch_size 8")
+    page.evaluate("data => window.change(data)", data[1])
+    expect(chart).to_contain_text("batch_size 16")
+    expect(chart).to_have_count(1)
+    looked = page.evaluate(LOOK)
+    assert looked["faults"] == [] and looked["smallest"] >= SMALLEST_TEXT
+    page.evaluate("window.change('')")
+    expect(chart).to_have_count(0)
+    page.evaluate("data => window.change(data)", data[0])
+    expect(chart).to_contain_text("batch_size 8")

@@ -216,6 +216,47 @@ def test_precision_is_set_before_train_runs():
     assert lab.series[0].settings["precision"] == "mixed_float16"
 
 
+def fitted(batch_size=32, depth=1):
+    import keras
+    import numpy as np
+
+    X, y = np.zeros((4096, 512), "float32"), np.zeros((4096, 1), "float32")
+    hidden = [keras.layers.Dense(256, activation="relu") for _ in range(depth)]
+    model = keras.Sequential([*hidden, keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(X, y, batch_size=batch_size, verbose=0)
+
+
+def test_fixes_are_swept_and_told_apart():
+    lab = BatchSizeLab(fitted, memory_limit="64 MiB", smallest=63, largest=128)
+    lab.run(timelines=True)
+    lab.run(input_pipeline="batches from a PyDataset", accumulation="2 smaller batches, accumulated")
+    plain, streamed = lab.series
+    staged = 4096 * 512 * 4
+    peak = {value: outcome.peak_bytes for value, outcome in plain.tried}
+    assert [value for value, _ in streamed.tried] == [126, 128]
+    for value, outcome in streamed.tried:
+        assert peak[value] - outcome.peak_bytes > 0.9 * staged
+        assert outcome.peak_bytes == pytest.approx(streamed.predicted[value], rel=0.15)
+    told = lab._chart.data["runs"][1]["text"]
+    assert "batches from a PyDataset" in told and "accumulated" in told
+    assert lab._fixes_title().startswith("Fixes: batches from a PyDataset")
+    lab._pick.value = (0, 0)
+    drawn = json.loads(zlib.decompress(base64.b64decode(lab._timeline.data)))["timelines"]
+    assert drawn[0]["label"] == "batch_size 63"
+    assert 'class="labkit-picture"' in lab._detail.value
+
+
+def test_a_fix_that_cannot_be_applied_says_why_and_nothing_is_run():
+    lab = BatchSizeLab(train, smallest=8, largest=16).run(input_pipeline="batches from tf.data")
+    assert lab.series == [] and "a loop of its own" in lab._detail.value
+
+
+def test_a_parameter_of_train_takes_the_place_of_the_knob():
+    lab = BatchSizeLab(lambda batch_size, optimizer="adam": None, smallest=1, largest=2)
+    assert "optimizer" not in lab._fixes and lab.set(optimizer="sgd")._controls["optimizer"].value == "sgd"
+
+
 def test_controls_can_be_set_from_code():
     lab = BatchSizeLab(train, memory_limit="24 MiB", smallest=1, largest=2)
     lab.set(memory_limit="37 MiB", precision="mixed_float16", width=7, activation="gelu", repeats=2)

@@ -8,7 +8,7 @@ class Program:
     """The program as a trial saw it.
 
     over, value   the parameter that is the batch size, and its value
-    .compile, .fit   facts of the first call of each (labkit.fixes.observed.facts_of), or None
+    .compile, .fit   facts of the first call of each (labkit.fixes.facts.facts_of), or None
     .losses          {number of batches: mean loss over them} in the first epoch
     """
 

@@ -20,12 +20,14 @@ class Row:
     name                of the fix, or of several together
     code                what to change in the reader's own program
     applies, why_not    whether the fix can be applied, and a sentence if it cannot
-    peak_bytes          measured at the batch size asked for; None if it was not
+    peak_bytes          at the batch size asked for; None where memory ran out
+    predicted           whether it is only predicted: memory ran out with the code as it is
     saved_bytes         less than the code as it is; negative if it takes more
     samples_per_second  over a few steps, recorded: for comparison within one table
     largest             batch size that fits the memory limit, predicted; None without a limit
     loss, same_result   the mean loss over `samples` samples, and whether it differs from that of the code as
-                        it is by no more than `tolerance` (a fraction); None where it is another training
+                        it is by no more than `tolerance` (a fraction); None where it is another training, or
+                        where there is none to compare with
     lesson              file of the lesson that explains it
     """
 
@@ -34,8 +36,10 @@ class Row:
         self.why_not, self.code, self.estimate, self.largest = why_not, "", None, None
         self.lesson = LESSONS.get(fixes[0].lesson, "") if fixes else ""
         self.divides = math.prod(fix.divides for fix in fixes)
-        self.peak_bytes = outcome.peak_bytes if outcome is not None and outcome.ok else None
-        self.samples_per_second = outcome.samples_per_second if self.peak_bytes else None
+        self.measured = outcome is not None and outcome.ok and outcome.peak_bytes is not None
+        self.peak_bytes = outcome.peak_bytes if self.measured else None
+        self.samples_per_second = outcome.samples_per_second if self.measured else None
+        self.predicted = False
         self.saved_bytes = self.same_result = self.loss = self.samples = self.difference = None
         tolerances = [fix.tolerance for fix in fixes]
         self.tolerance = None if None in tolerances else max(tolerances, default=0)
@@ -44,27 +48,56 @@ class Row:
     def applies(self):
         return not self.why_not
 
+    @property
+    def runs_out(self):
+        """Whether memory ran out in its trial."""
+        return self.outcome is not None and self.outcome.status == "oom"
+
+    @property
+    def losses(self):
+        """{number of batches of the code as it is: mean loss over as many samples}."""
+        seen = self.program.losses if self.program else {}
+        return {n // self.divides: loss for n, loss in seen.items() if n % self.divides == 0}
+
+    @property
+    def keeps_the_result(self):
+        """Whether it is the same training, and nothing that was seen speaks against that."""
+        return self.tolerance is not None and self.same_result is not False
+
+    @property
+    def loss_kind(self):
+        """same_result, but "unknown" where it is the same training and there is no loss to compare."""
+        return "unknown" if self.tolerance is not None and self.same_result is None else self.same_result
+
+    def fits(self, limit):
+        """Whether it fits a limit in bytes. What ran out of memory under that limit does not."""
+        if self.runs_out and (self.outcome.limit_bytes or 0) >= limit:
+            return False
+        return bool(self.peak_bytes) and self.peak_bytes <= limit
+
     def failure(self):
-        """Why its trial did not end well; "" if it did."""
-        if self.outcome is None or self.outcome.ok:
+        """Why its trial failed for another reason than memory; "" if it did not."""
+        if self.outcome is None or self.outcome.ok or self.runs_out:
             return ""
-        if self.outcome.status == "oom":
-            return "With it, too, memory runs out, even with half of what is free here."
         return f"With it, training fails: {_essence(self.outcome.error)}"
 
-    def compare_with(self, first):
-        """Fill in what is measured against the code as it is."""
+    def predict(self, estimate, value):
+        """Take the peak from an Estimate."""
+        self.estimate, self.predicted = estimate, True
+        self.peak_bytes = estimate.peak_bytes(value)
+
+    def compare_with(self, first, reference):
+        """Fill in what is relative to the code as it is, and the loss relative to that of a Row, if any."""
         if not self.applies:
             return
         if self.peak_bytes and first.peak_bytes:
             self.saved_bytes = first.peak_bytes - self.peak_bytes
-        if self.tolerance is None:
+        if self.tolerance is None or reference in (None, self):
             return
-        ours, theirs = self.program.losses, first.program.losses
-        common = [batches for batches in theirs if batches * self.divides in ours]
-        if common:
+        ours, theirs = self.losses, reference.losses
+        if common := ours.keys() & theirs.keys():
             last = max(common)
-            self.loss, before = ours[last * self.divides], theirs[last]
+            self.loss, before = ours[last], theirs[last]
             self.samples = last * first.program.training_size
             self.difference = abs(self.loss - before) / (abs(before) or 1)
             self.same_result = self.difference <= self.tolerance
@@ -78,13 +111,21 @@ class Row:
     def to_dict(self):
         """For JSON."""
         names = (
-            "name", "code", "applies", "why_not", "peak_bytes", "saved_bytes", "samples_per_second",
-            "largest", "loss", "samples", "difference", "tolerance", "same_result", "lesson",
+            "name", "code", "applies", "why_not", "peak_bytes", "predicted", "saved_bytes",
+            "samples_per_second", "largest", "loss", "samples", "difference", "tolerance", "same_result",
+            "lesson",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self):
-        return f"<{self.name}: {format_size(self.peak_bytes) if self.applies else self.why_not}>"
+        return f"<{self.name}: {self.peak_text() if self.applies else self.why_not}>"
+
+    def peak_text(self):
+        """The peak in words."""
+        if self.peak_bytes is None:
+            limit = self.outcome.limit_bytes
+            return f"over {format_size(limit)}" if limit else "out of memory"
+        return format_size(self.peak_bytes) + (" predicted" if self.predicted else "")
 
 
 class FixTrials:
@@ -95,13 +136,16 @@ class FixTrials:
     over, value  the parameter that is the batch size, and its value
     limit_bytes  the memory limit, or None
     seconds      how long the trials took
+    notes        sentences on what is predicted, not measured, and on mistakes of the program
     """
 
-    def __init__(self, rows, over, value, limit_bytes, seconds):
+    def __init__(self, rows, over, value, limit_bytes, seconds, notes=()):
         first, *others = rows
         others.sort(key=lambda row: (not row.applies, row.peak_bytes or float("inf")))
         self.rows, self.over, self.value = [first, *others], over, value
         self.limit_bytes, self.seconds = limit_bytes, seconds
+        mistake = first.program.note if first.program else ""
+        self.notes = [note for note in (mistake, *notes) if note]
 
     def __getitem__(self, name):
         return next(row for row in self.rows if row.name == name)
@@ -120,11 +164,11 @@ class FixTrials:
         where the code fits already: the one that saves most and leaves the result as it is.
         """
         first, *others = [row for row in self.rows if row.applies and row.peak_bytes or row is self.rows[0]]
-        kept = [row for row in others if row.same_result]
+        kept = [row for row in others if row.keeps_the_result]
         if self.limit_bytes and not self.fits:
             fitting = [row for row in kept if self._fits(row)] or [row for row in others if self._fits(row)]
             return max(fitting, key=lambda row: row.samples_per_second or 0, default=None)
-        saving = [row for row in kept if (row.saved_bytes or 0) > 0]
+        saving = [row for row in kept if row.same_result and (row.saved_bytes or 0) > 0]
         return max(saving, key=lambda row: row.saved_bytes, default=None)
 
     @property
@@ -133,14 +177,14 @@ class FixTrials:
         return bool(self.limit_bytes) and self._fits(self.rows[0])
 
     def _fits(self, row):
-        return bool(row.peak_bytes) and row.peak_bytes <= self.limit_bytes
+        return row.fits(self.limit_bytes)
 
     def plot(self, title=""):
         """The figure: the peak of each beside its speed, with the limit."""
         from ..show import bars
 
         points = [
-            (row.name, row.peak_bytes, row.samples_per_second, row.same_result)
+            (row.name, row.peak_bytes, row.samples_per_second, row.loss_kind)
             for row in self.rows
             if row.peak_bytes and row.applies
         ]
@@ -150,13 +194,13 @@ class FixTrials:
         """For JSON."""
         return {
             "over": self.over, "value": self.value, "limit_bytes": self.limit_bytes, "seconds": self.seconds,
-            "rows": [row.to_dict() for row in self.rows],
+            "notes": self.notes, "rows": [row.to_dict() for row in self.rows],
         }  # fmt: skip
 
     def _headline(self):
         first, best = self.rows[0], self.best()
-        start = f"{self.over} {self.value} takes {format_size(first.peak_bytes)}"
-        if self.limit_bytes:
+        start = f"{self.over} {self.value} takes {first.peak_text()}"
+        if self.limit_bytes and first.peak_bytes is not None:
             fits = "fits" if self.fits else "does not fit"
             start += f" and {fits} {format_size(self.limit_bytes)}"
         if best is None:
@@ -167,10 +211,10 @@ class FixTrials:
         return [self._cells(row) for row in self.rows if row.applies]
 
     def _cells(self, row):
-        fits = "" if not (self.limit_bytes and row.peak_bytes) else " ✓" if self._fits(row) else " ✗"
+        fits = "" if not self.limit_bytes else " ✓" if self._fits(row) else " ✗"
         cells = {
             "": row.name,
-            "peak": format_size(row.peak_bytes) + fits if row.peak_bytes else "does not fit here",
+            "peak": row.peak_text() + fits,
             "saves": _signed(row.saved_bytes),
             "samples/s": f"{row.samples_per_second:.0f}" if row.samples_per_second else "·",
         }
@@ -182,11 +226,9 @@ class FixTrials:
         return [f"{row.name}: {row.why_not}" for row in self.rows if not row.applies]
 
     def _notes(self):
-        notes = [self.rows[0].program.note] if self.rows[0].program else []
         best = self.best()
-        if best is not None:
-            notes.append(f"{best.name}, in your code:\n\n" + _indented(best.code))
-        return [note for note in notes if note]
+        code = [f"{best.name}, in your code:\n\n" + _indented(best.code)] if best is not None else []
+        return [*self.notes, *code]
 
     def __repr__(self):
         parts = [self._headline(), tables.text(self._table())]

@@ -7,19 +7,21 @@ from pathlib import Path
 
 from ..errors import LabkitError, Stopped
 from ..machine import check_limit, device
-from ..predict.estimation import PATIENCE, trial_limit
+from ..predict.estimation import PATIENCE, Estimating, trial_limit
 from ..predict.prediction import Estimate
+from ..sizes import format_size
 from ..trials.console import Progress
 from ..trials.series import Series
+from .applied import Observed
 from .kinds import all_fixes
 from .kinds.rewrite import Code
-from .observed import Observed
 from .program import Program
 from .table import AS_IT_IS, FixTrials, Row
 
 STEPS = 4  # of the code as it is; of a batch that is divided, as many samples
 SAVES = 0.02  # of the peak: less is not worth combining
 COMBINED = 3  # fixes at most
+EXACT = 0.001  # tolerance of a fix whose loss can stand for that of the code as it is
 
 
 def try_fixes(train, *, memory_limit=None, fixes=None, over="batch_size", timeout=120, seed=0, **params):
@@ -31,8 +33,10 @@ def try_fixes(train, *, memory_limit=None, fixes=None, over="batch_size", timeou
     over          the parameter that is the batch size; give it a value in `params`
 
     Each trial makes four training steps, or as many samples in smaller batches, and shortens evaluation and
-    prediction likewise; arrays are not shuffled in it, so that all see the same samples. Raises LabkitError
-    if `train` makes no training step.
+    prediction likewise; arrays are not shuffled in it, so that all see the same samples. It gets the memory
+    limit, and at most half of the host memory that is free. Where the code as it is does not fit, its peak
+    is predicted from smaller batches, as estimate() does. Raises LabkitError if `train` makes no training
+    step.
 
     >>> labkit.try_fixes(train, memory_limit="2 GiB", batch_size=64)
     """
@@ -61,8 +65,8 @@ class TryingFixes:
         self.fixes = _chosen(fixes)
         self.train, self.over, self.show = train, over, show or Progress(over)
         self._options = {"timeout": timeout, "seed": seed, "params": params}
-        self._stopped, self._series, self._done = False, None, 0
-        self._total = None
+        self._stopped, self._running, self._done = False, None, 0
+        self._total = self._reference = self._no_estimate = None
         Series(Observed(train, [], ""), over, self.show, **self._options).check(self.value)
 
     def run(self):
@@ -74,56 +78,115 @@ class TryingFixes:
                 rows = self._rows()
             finally:
                 self.show.end()
-        return FixTrials(rows, self.over, self.value, self.limit, time.monotonic() - start)
+        seconds = time.monotonic() - start
+        return FixTrials(rows, self.over, self.value, self.limit, seconds, self._notes())
 
     def stop(self):
         """End it, from any thread: what was measured until then is returned."""
         self._stopped = True
-        if self._series:
-            self._series.stop()
+        if self._running:
+            self._running.stop()
+
+    def _check_stopped(self):
+        if self._stopped:
+            raise Stopped("Stopped.")
 
     def _rows(self):
         first = self._first = self._measured(AS_IT_IS, [])
-        program = first.program
-        if program.fit is None and not first.outcome.step_seconds and first.peak_bytes is None:
-            raise LabkitError(f"Nothing could be tried, for the code as it is failed:\n{first.outcome}")
         rows = [first]
-        reasons = {fix: fix.why_not(program) for fix in self.fixes}
-        self._total = 1 + sum(not reason for reason in reasons.values())
         try:
+            if first.runs_out:
+                self._predict(first)
+            self._check(first)
+            reasons = {fix: fix.why_not(first.program) for fix in self.fixes}
+            self._total = self._done + sum(not reason for reason in reasons.values())
             for fix in self.fixes:
-                rows.append(self._row(fix, reasons[fix], program))
+                rows.append(self._row(fix, reasons[fix]))
+                self._compare(rows)
             for combination in self._combinations(rows[1:]):
-                rows.append(self._together(combination, program))
+                rows.append(self._together(combination))
+                self._compare(rows)
             if self.limit:
                 self._find_largest(rows)
         except Stopped:
             pass
         return rows
 
-    def _row(self, fix, reason, program):
+    def _check(self, first):
+        """Raise LabkitError for code of which nothing is known that a fix could be compared with."""
+        if first.program.fit is None and not first.outcome.step_seconds and first.peak_bytes is None:
+            raise LabkitError(f"Nothing could be tried, for the code as it is failed:\n{first.outcome}")
+
+    def _predict(self, first):
+        """Predict the peak of the code as it is, which did not fit, from trials of smaller batches."""
+        self._check_stopped()
+        small = max(1, self.value // 8)
+        observed = Observed(self.train, [], self._folder / "small.jsonl")
+        try:
+            self._running = Estimating(
+                observed, (small, 2 * small), self.over, self.show, memory_limit=self.limit, **self._options
+            )
+            first.predict(self._running.run(), self.value)
+        except Stopped:
+            raise
+        except LabkitError as e:
+            self._no_estimate = str(e).partition("\n")[0].removesuffix(":") + "."
+
+    def _compare(self, rows):
+        """Compare all with the code as it is; where its loss was not seen, with one that must be the same."""
+        seen = (row for row in rows if row.losses and row.applies and (row.measured or row is self._first))
+        exact = (row for row in seen if row.tolerance is not None and row.tolerance <= EXACT)
+        self._reference = self._reference or next(exact, None)
+        for row in rows[1:]:
+            row.compare_with(self._first, self._reference)
+
+    def _row(self, fix, reason):
         if reason:
             return Row(fix.name, [fix], why_not=reason)
-        fix = fix.of(program)
+        fix = fix.of(self._first.program)
         row = self._measured(fix.name, [fix])
-        row.code = _code([fix], program)
+        row.code = _code([fix], self._first.program)
         row.why_not = row.failure() or fix.failed(row.program)
-        row.compare_with(self._first)
         return row
 
-    def _together(self, rows, program):
+    def _together(self, rows):
         fixes = sorted((row.fixes[0] for row in rows), key=lambda fix: fix.group == "input")
         row = self._measured(" + ".join(fix.name for fix in fixes), fixes)
-        row.code = _code(fixes, program)
+        row.code = _code(fixes, self._first.program)
         row.why_not = row.failure()
-        row.compare_with(self._first)
         return row
+
+    def _notes(self):
+        """Sentences on what was predicted, or compared with something else than the code as it is."""
+        first = self._first
+        if not first.runs_out:
+            return []
+        limit = first.outcome.limit_bytes
+        under = f" under {format_size(limit)}" if limit else ""
+        notes = [f"The code as it is runs out of memory{under}."]
+        if first.estimate:
+            low, high = map(format_size, first.estimate.interval(self.value))
+            at = " and ".join(map(str, first.estimate.measured))
+            notes[0] += (
+                f" Its peak is predicted from trials at {self.over} {at}, to lie between {low} and {high}; "
+                "what the others save is relative to that prediction."
+            )
+            notes += first.estimate.notes
+        else:
+            notes[0] += f" Its peak is unknown, and so is what the others save. {self._no_estimate or ''}"
+        if self._reference and self._reference is not first:
+            notes.append(
+                f"Its loss was not seen: losses are compared with those of {self._reference.name!r}, which "
+                "trains on the same numbers."
+            )
+        return [note.strip() for note in notes]
 
     def _combinations(self, rows):
         """The best of each group that saves and keeps the result: two, three and so on together."""
         best = {}
         for row in sorted(rows, key=lambda row: row.peak_bytes or 0):
-            if row.applies and row.same_result and self._saves(row):
+            same = row.same_result or row is self._reference
+            if row.applies and same and self._saves(row):
                 best.setdefault(row.fixes[0].group, row)
         chosen = list(best.values())[:COMBINED]
         combined = [chosen[:count] for count in range(2, len(chosen) + 1)]
@@ -131,7 +194,8 @@ class TryingFixes:
         return combined
 
     def _saves(self, row):
-        return bool(row.peak_bytes) and row.peak_bytes < (1 - SAVES) * (self._first.peak_bytes or 0)
+        """Whether it takes clearly less; where the peak of the code as it is is unknown, whether it fits."""
+        return bool(row.peak_bytes) and row.peak_bytes < (1 - SAVES) * (self._first.peak_bytes or math.inf)
 
     def _measured(self, name, fixes):
         """A Row of one trial, recorded."""
@@ -144,8 +208,10 @@ class TryingFixes:
 
         For the code as it is, and for fixes that save memory and keep the result.
         """
+        if rows[0].estimate:
+            rows[0].find_largest(rows[0].estimate, self.limit)
         wanted = [row for row in rows[1:] if row.applies and self._saves(row) and row.tolerance is not None]
-        wanted = [row for row in [rows[0], *wanted] if row.peak_bytes and self.value // row.divides > 1]
+        wanted = [row for row in [rows[0], *wanted] if row.measured and self.value // row.divides > 1]
         self._total = self._done + len(wanted)
         for row in wanted:
             doing = f"the largest batch with {row.name}" if row.fixes else "the largest batch"
@@ -157,14 +223,15 @@ class TryingFixes:
 
     def _run(self, doing, fixes, value, path):
         """The Outcome of a trial at that batch, or at several smaller ones with as many samples."""
-        if self._stopped:
-            raise Stopped("Stopped.")
+        self._check_stopped()
         divides = math.prod(fix.divides for fix in fixes)
-        self._series = Series(Observed(self.train, fixes, path), self.over, self.show, **self._options)
+        series = self._running = Series(
+            Observed(self.train, fixes, path), self.over, self.show, **self._options
+        )
         done, self._done = self._done, self._done + 1
-        return self._series.run(
+        return series.run(
             value // divides, done, self._total, doing,
-            profile=True, shorten_to=STEPS * divides, memory_limit=trial_limit(None), patience=PATIENCE,
+            profile=True, shorten_to=STEPS * divides, memory_limit=trial_limit(self.limit), patience=PATIENCE,
         )  # fmt: skip
 
 

@@ -11,7 +11,12 @@ from .timelines import headline
 
 GROUP_COLOURS = (ORANGE, GREEN, PURPLE, SKY)  # of equal chunks in a memory map, the largest group first
 
-SAME_LOSS = {True: ("same loss", BLUE), None: ("another training", GREY), False: ("another loss", VERMILION)}
+SAME_LOSS = {
+    True: ("same loss", BLUE),
+    "unknown": ("loss not compared", SKY),
+    False: ("another loss", VERMILION),
+    None: ("another training", GREY),
+}
 AS_IT_IS = GREEN
 
 
@@ -179,7 +184,7 @@ def _map_title(diagnosis):
 def bytes_against_speed(points, limit=None, title=""):
     """Peak memory of each fix beside its samples per second, the code as it is at the top.
 
-    points   (name, peak in bytes, samples per second or None, whether the loss is the same) for each
+    points   (name, peak in bytes, samples per second or None, a key of SAME_LOSS) for each
     limit    in bytes, drawn as a line; None for none
     """
     figure = Figure(figsize=(WIDTH, 1.5 + 0.36 * len(points)), layout="constrained")
@@ -218,7 +223,7 @@ def _labelled_bar(axes, row, value, text, colour):
 def _legend_of_fixes(figure, kinds):
     shown = [
         ("the code as it is", AS_IT_IS),
-        *(SAME_LOSS[kind] for kind in (True, False, None) if kind in kinds),
+        *(shown for kind, shown in SAME_LOSS.items() if kind in kinds),
     ]
     handles = [Line2D([], [], marker="s", linestyle="", color=colour, label=name) for name, colour in shown]
     figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=10)

@@ -1,7 +1,6 @@
 """The reader's code on its way to the process of a trial: checked and pickled, once for many trials."""
 
 import collections
-import functools
 import inspect
 import io
 import linecache
@@ -68,23 +67,6 @@ class PackedCode:
                 "default. Give it another name."
             )
         return " ".join(notes)
-
-
-class WithPrecision:
-    """Calls `train` after setting a dtype policy such as "mixed_float16".
-
-    The policy is set for the whole process and never reset: use it in trials only.
-    """
-
-    def __init__(self, train, policy):
-        self._train, self._policy = train, policy
-        functools.update_wrapper(self, train)
-
-    def __call__(self, **params):
-        import keras
-
-        keras.config.set_dtype_policy(self._policy)
-        return self._train(**params)
 
 
 def pickled(value):

@@ -1,31 +1,39 @@
 """BatchSizeLab: sweep the batch size and watch the memory."""
 
 import html
+import math
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import ipywidgets as widgets
 
 from .. import machine
 from ..errors import LabkitError, Stopped
-from ..predict.estimation import Estimating
+from ..fixes.applied import Applied
+from ..fixes.kinds import all_fixes
+from ..fixes.program import Program
+from ..predict.estimation import PATIENCE, STEPS, Estimating, trial_limit
 from ..sizes import format_size
-from ..trials.code import WithPrecision
+from ..trials.series import Series
 from ..trials.sweeps import Sweep
 from .parts import controls, runs
-from .parts.chart import Chart, trials_data
+from .parts.chart import Chart, packed_timeline, trials_data
 from .parts.frame import SETTLE_SECONDS, Box, button, figures_html
 from .parts.progress import STYLE as GAUGE_STYLE
 from .parts.progress import TrialProgress
 from .parts.saved import HIDE_SAVED, Saved, replace_earlier
 
 DEFAULT_POLICY = "float32"
+DIVISIBLE = 2**10  # a batch size that every fix can divide: values that it cannot are not run
 NO_TRIAL = ("no trial", ())  # not None: with the value None a Dropdown shows no option at all
 STYLE = """<style>
 .labkit-lab-gauge:has(.labkit-bar) { min-height: 7.2em } /* the same for each trial */
 .labkit-table table { border-collapse: collapse; color: var(--jp-ui-font-color1, inherit) }
 .labkit-table td, .labkit-table th { padding: .1em .9em; text-align: right }
 .labkit-table pre { max-height: 16em; overflow: auto }
+.labkit-box:has(.labkit-timeline.labkit-live) .labkit-picture { display: none } /* the chart is there */
 </style>"""
 
 
@@ -38,6 +46,9 @@ class BatchSizeLab:
     over           the parameter to sweep
     params         the other parameters of `train`, as initial values of their controls; a list becomes a
                    dropdown of its elements
+
+    Its row "Fixes", which is folded, applies fixes of try_fixes() to `train` from outside: to its input
+    pipeline, its optimizer, XLA, and gradient accumulation, for which `over` must be the batch size.
 
     Put it on the last line of a cell to show it. `.run()` does what the Run button does and returns when the
     sweep is done; `.stop()` ends it from anywhere. The figure below the lab stays in the saved notebook.
@@ -62,6 +73,8 @@ class BatchSizeLab:
         self._range = controls.batch_sizes(over, smallest, largest)
         self._spacing = controls.spacing()
         self._precision = None if isinstance(train, str) else controls.precision()
+        taken = {*self._controls, *self._constants, over}
+        self._fixes = {} if isinstance(train, str) else controls.fixes(taken)
         self._repeats = controls.number_of("repeats", 1, 20)
         self._lock, self._worker, self._doing, self._live = threading.Lock(), None, None, None
         self._stop_asked = threading.Event()
@@ -80,6 +93,7 @@ class BatchSizeLab:
         self._estimated = controls.checkbox("estimate first", True)
         self._gauge, self._table, self._detail, self._printed = (widgets.HTML() for _ in range(4))
         self._chart = Chart(kind="trials", data=trials_data([], self.over, self._values()))
+        self._timeline = Chart(kind="timelines", data="")
         self._chart.observe(lambda change: self._chose(change["new"]), "chosen")
         self._chart.observe(self._opened, "page")
         self._detail.add_class("labkit-detail")
@@ -92,21 +106,34 @@ class BatchSizeLab:
             control.observe(lambda _: self._draw(), "value")
         settings = [self._limit, self._range, self._spacing, *filter(None, [self._precision]),
                     *self._controls.values(), self._repeats]  # fmt: skip
+        self._folded = controls.folded("Fixes", list(self._fixes.values()))
+        for control in self._fixes.values():
+            control.observe(lambda _: self._folded.set_title(0, self._fixes_title()), "value")
         buttons = [self._run_button, self._stop_button, self._clear_button, self._explain_button]
         accordion = widgets.Accordion([widgets.VBox([self._table]), self._printed], selected_index=None)
         for place, title in enumerate(("Table of trials", "Output of trials")):
             accordion.set_title(place, title)  # ipywidgets 7 has no .titles
         self.widget = Box([
             widgets.HTML(HIDE_SAVED + GAUGE_STYLE + STYLE),
-            widgets.GridBox(settings, layout=controls.GRID),
+            widgets.GridBox(settings, layout=controls.GRID), *([self._folded] if self._fixes else []),
             widgets.HBox([*buttons, self._estimated, self._timelines], layout={"flex_flow": "row wrap"}),
-            self._gauge, self._chart, self._pick, self._detail, accordion,
+            self._gauge, self._chart, self._pick, self._detail, self._timeline, accordion,
         ])  # fmt: skip
         # When the widget is closed, in the page or from code, a running sweep is stopped.
         self.widget.observe(lambda change: change["new"] is None and self.stop(), "comm")
 
     def _values(self):
         return controls.spaced(*self._range.value, self._spacing.value)
+
+    def _fixes_title(self):
+        chosen = self._chosen_fixes()
+        return f"Fixes: {', '.join(chosen.values())}" if chosen else "Fixes"
+
+    def _chosen_fixes(self):
+        """{name of the control: name of the fix} of those that are chosen."""
+        return {
+            name: control.value for name, control in self._fixes.items() if control.value != controls.AS_IT_IS
+        }
 
     def _draw(self):
         """Update gauge, chart and table; may be called from any thread."""
@@ -159,9 +186,10 @@ class BatchSizeLab:
     def _draw_detail(self):
         key = self._pick.value
         if key == NO_TRIAL[1]:
-            self._detail.value = ""
+            self._detail.value = self._timeline.data = ""
             return
         value, outcome = self._trial(key)
+        self._timeline.data = packed_timeline(outcome, f"{self.over} {value}")
         self._detail.value = f'<div class="labkit-table">{outcome._html()}{figures_html(outcome)}</div>'
         self._chart.revealed += 1
 
@@ -182,13 +210,14 @@ class BatchSizeLab:
                 self._worker.start()
 
     def set(self, **settings):
-        """Set controls: memory_limit, precision, repeats, spacing, estimate, timelines, `train`'s parameters.
+        """Set controls: memory_limit, precision, repeats, spacing, estimate, timelines; the fixes
+        input_pipeline, accumulation, optimizer, xla; and `train`'s parameters.
 
         Returns this lab. Raises LabkitError if there is no such control, or if it cannot take the value.
         """
         by_name = {"memory_limit": self._limit, "precision": self._precision, "repeats": self._repeats,
                  "spacing": self._spacing, "estimate": self._estimated, "timelines": self._timelines,
-                 **self._controls}  # fmt: skip
+                 **self._fixes, **self._controls}  # fmt: skip
         for name, value in settings.items():
             if by_name.get(name) is None:
                 raise LabkitError(f"There is no control {name!r}; the controls are {', '.join(by_name)}.")
@@ -238,12 +267,10 @@ class BatchSizeLab:
             self._stop_asked.wait(settle)
             self._live = TrialProgress(self._draw, self._begun, self._gpu)
             self._draw_detail()
-            sweep, estimating = self._prepare()
-            self.series.append(runs.Run(self._settings(), sweep, self._limit.value or None))
-            self._estimate(estimating)
-            self._doing = sweep
-            if not self._stop_asked.is_set():
-                sweep.resume()
+            with tempfile.TemporaryDirectory(prefix="labkit-lab-") as folder:
+                self._run(Path(folder))
+        except Stopped:
+            pass
         except LabkitError as e:
             self._detail.value = f'<div role="alert">✗ {html.escape(str(e))}</div>'
         finally:
@@ -253,25 +280,64 @@ class BatchSizeLab:
             self._draw()
             self._save()
 
+    def _run(self, folder):
+        """Run what the controls say; under fixes, the trials leave what they saw in the folder."""
+        fixes, seen = self._to_apply(folder), folder / "run.jsonl"
+        train = Applied(self.train, fixes, seen, self.over) if fixes else self.train
+        sweep, estimating = self._prepare(train, math.prod(fix.divides for fix in fixes))
+        self.series.append(runs.Run(self._settings(), sweep, self._limit.value or None))
+        self._estimate(estimating)
+        self._doing = sweep
+        if not self._stop_asked.is_set():
+            sweep.resume()
+        program = Program(seen, self.over, None)
+        for failure in filter(None, (fix.failed(program) for fix in fixes)):
+            self._detail.value += f'<div role="alert">{html.escape(failure)}</div>'
+
+    def _to_apply(self, folder):
+        """The fixes that are chosen. Raises LabkitError for one that cannot be applied to this training."""
+        known = {fix.name: fix for fix in all_fixes()}
+        policy = self._precision.value if self._precision else DEFAULT_POLICY
+        precision = [known[policy]] if policy != DEFAULT_POLICY else []
+        chosen = [known[name] for name in self._chosen_fixes().values()]
+        program = self._look(folder / "as-it-is.jsonl") if chosen else None
+        for fix in chosen:
+            if reason := fix.why_not(program):
+                raise LabkitError(f"{fix.name}: {reason}")
+        return [*precision, *(fix.of(program) for fix in chosen)]
+
+    def _look(self, path):
+        """The Program that a small trial of the code as it is sees."""
+        options = self._options()
+        self._doing = Series(Applied(self.train, [], path), self.over, options.pop("show"), **options)
+        smallest, limit = self._range.value[0], trial_limit(self._limit.value or None)
+        doing = "looking at the code as it is"
+        self._doing.run(smallest, 0, None, doing, shorten_to=STEPS, memory_limit=limit, patience=PATIENCE)
+        return Program(path, self.over, DIVISIBLE)
+
+    def _options(self):
+        """The options of every trial."""
+        params = {**self._constants, **{name: control.value for name, control in self._controls.items()}}
+        return {"show": self._live, "params": params, "timeout": 120, "seed": 0}
+
     def _begun(self):
         """A trial begins: end it if Stop was pressed before there was a trial to stop."""
         if self._stop_asked.is_set():
             self._doing.stop()
 
-    def _prepare(self):
-        """(Sweep, Estimating) according to the controls."""
-        train, policy = self.train, self._precision.value if self._precision else DEFAULT_POLICY
-        if policy != DEFAULT_POLICY:
-            train = WithPrecision(train, policy)
-        params = {**self._constants, **{name: control.value for name, control in self._controls.items()}}
-        options = {"show": self._live, "params": params, "timeout": 120, "seed": 0}
+    def _prepare(self, train, divides):
+        """(Sweep, Estimating) according to the controls, of values that can be divided by `divides`."""
+        values, limit = [v for v in self._values() if v % divides == 0], self._limit.value or None
+        if not values:
+            raise LabkitError(f"No value of {self.over} can be divided by {divides}.")
         sweep = Sweep(
-            train, self.over, self._values(), self._repeats.value,
-            memory_limit=self._limit.value or None, profile=self._timelines.value, **options,
+            train, self.over, values, self._repeats.value,
+            memory_limit=limit, profile=self._timelines.value, **self._options(),
         )  # fmt: skip
-        smallest = max(2, self._range.value[0])  # a batch of 1 may be broadcast, and is not representative
-        limit = self._limit.value or None
-        return sweep, Estimating(train, (smallest, 2 * smallest), self.over, memory_limit=limit, **options)
+        # A batch of 1 may be broadcast, and is not representative.
+        smallest = max(2 * divides, values[0])
+        at = (smallest, 2 * smallest)
+        return sweep, Estimating(train, at, self.over, memory_limit=limit, **self._options())
 
     def _estimate(self, estimating):
         """Draw the estimate of what the sweep will find."""
@@ -281,7 +347,9 @@ class BatchSizeLab:
         try:
             estimate = estimating.run()
             limit = self._limit.value or None
-            self.series[-1].predicted = {v: estimate.peak_bytes(v, limit) for v in self._values()}
+            self.series[-1].predicted = {
+                v: estimate.peak_bytes(v, limit) for v in self.series[-1].sweep.values
+            }
             if estimate.notes:
                 notes = html.escape(" ".join(estimate.notes))
                 self._detail.value = f'<div role="status">About the estimate: {notes}</div>'
@@ -295,7 +363,7 @@ class BatchSizeLab:
         limit = format_size(self._limit.value) if self._limit.value else "no limit"
         precision = {"precision": self._precision.value} if self._precision else {}
         given = {f"{name}=": f"{name} {control.value}" for name, control in self._controls.items()}
-        return {"memory limit": limit, **precision, **given}
+        return {"memory limit": limit, **precision, **self._chosen_fixes(), **given}
 
     # Saved output
 

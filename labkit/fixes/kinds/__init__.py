@@ -27,3 +27,8 @@ def all_fixes():
         Optimizer("adafactor", "Adafactor"),
         Optimizer("sgd", "SGD"),
     ]
+
+
+def alternatives(group):
+    """Every Fix of a group that leaves the batch size to the reader, by name."""
+    return {fix.name: fix for fix in all_fixes() if fix.group == group and not isinstance(fix, SmallerBatch)}

@@ -1,10 +1,7 @@
 """Fixes to how a model is made and trained: its precision, batch, optimizer, compilation."""
 
-import functools
-
 from .fix import OWN_LOOP, Fix, no_compile
 
-SCALE = 128.0
 SLOTS = {
     "sgd": 0, "adafactor": 0.1, "lion": 1, "rmsprop": 1, "adagrad": 1, "adam": 2, "adamw": 2, "nadam": 2,
     "adamax": 2, "adadelta": 2, "ftrl": 2, "lamb": 2, "muon": 1,
@@ -17,11 +14,7 @@ CLASSES = {
 
 
 class Precision(Fix):
-    """Computes in 16 bits, with weights of 32.
-
-    Keras begins with a loss scale of 32,768, and skips updates until it has halved it often enough. So that
-    the first few steps can be compared, the trial begins with SCALE.
-    """
+    """Computes in 16 bits, with weights of 32."""
 
     group, lesson = "precision", "08"
 
@@ -32,8 +25,6 @@ class Precision(Fix):
         import keras
 
         keras.config.set_dtype_policy(self.policy)
-        scaling = keras.optimizers.LossScaleOptimizer
-        scaling.__init__ = functools.partialmethod(scaling.__init__, initial_scale=SCALE)
 
     def why_not(self, program):
         if program.fit is None and self.policy == "mixed_float16":

@@ -7,12 +7,29 @@ async function unpacked(text) {
   return new Response(stream).json();
 }
 
+// The chart of timelines, drawn anew when the data change; without data there is none.
 async function drawTimelines(model, el) {
-  const data = await unpacked(model.get("data"));
-  return new TimelineChart(el, data, model.get("by"), model.get("alone"), (by) => {
-    model.set("by", by);
-    model.save_changes();
-  });
+  let chart = null;
+  const close = () => chart && chart.close();
+  const draw = async () => {
+    const packed = model.get("data");
+    const data = packed && (await unpacked(packed));
+    if (packed !== model.get("data")) return; // another came meanwhile
+    close();
+    el.replaceChildren();
+    chart = data && new TimelineChart(el, data, model.get("by"), model.get("alone"), (by) => {
+      model.set("by", by);
+      model.save_changes();
+    });
+  };
+  await draw();
+  model.on("change:data", draw);
+  return {
+    close: () => {
+      close();
+      model.off("change:data", draw);
+    },
+  };
 }
 
 // Tells the kernel in which page it is shown: after a reload it is another.

@@ -13,7 +13,7 @@ from . import runs as measurements
 class Chart(anywidget.AnyWidget):
     """A chart that the page draws from `data`.
 
-    kind       "timelines" or "trials": what `data` is, packed timelines_data() or trials_data()
+    kind       "timelines" or "trials": what `data` is, packed timelines_data(), "" for none, or trials_data()
     by         of timelines: "category" or "layer"
     chosen     of trials: which one is circled, counted from 1 over all runs; 0 for none
     revealed   of trials: counts how often the page was told to bring the details into view
@@ -30,6 +30,13 @@ class Chart(anywidget.AnyWidget):
     revealed = traitlets.Int(0).tag(sync=True)
     page = traitlets.Unicode("").tag(sync=True)
     alone = traitlets.Bool(False).tag(sync=True)
+
+
+def packed_timeline(outcome, label):
+    """The data of a Chart of an Outcome's timeline; "" if it has none."""
+    if outcome.timeline is None:
+        return ""
+    return pages.pack(pages.timelines_data({label: outcome.timeline}))
 
 
 def timelines_chart(timelines, by):

@@ -8,6 +8,7 @@ import ipywidgets as widgets
 from traitlets import TraitError
 
 from ...errors import LabkitError
+from ...fixes.kinds import alternatives
 from ...sizes import MIB, format_size
 
 LIMITS = [step * 2**power for power in range(4, 20) for step in (1, 1.5)]  # MiB: 16, 24, 32, 48, ...
@@ -16,6 +17,8 @@ SHAPE = {"width": "auto"}  # as wide as its column of the grid
 GRID = {"grid_template_columns": "repeat(auto-fit, minmax(19em, 1fr))", "grid_gap": "0 1em", "width": "100%"}
 SPACINGS = {"× 2": 2.0, "× 1.4": 2**0.5, "even steps": None}
 EVEN_STEPS = 8
+AS_IT_IS = "as it is"
+FIXES = {"input_pipeline": "input", "accumulation": "batch", "optimizer": "optimizer", "xla": "xla"}
 
 
 def memory_limit(limit, most):
@@ -90,6 +93,30 @@ def spaced(smallest, largest, spacing):
 def precision():
     policies = ["float32", "mixed_float16", "mixed_bfloat16"]
     return widgets.Dropdown(options=policies, description="precision", style=WIDE, layout=SHAPE)
+
+
+def fixes(taken):
+    """{name: dropdown}: the fixes of try_fixes() that can be swept, none of them chosen.
+
+    taken   names of parameters of `train`, which has a control for those already
+    """
+    return {
+        name: widgets.Dropdown(
+            options=[AS_IT_IS, *alternatives(group)],
+            description="XLA" if name == "xla" else name.replace("_", " "),
+            style=WIDE,
+            layout=SHAPE,
+        )
+        for name, group in FIXES.items()
+        if name not in taken
+    }
+
+
+def folded(title, controls):
+    """Controls behind a title, which is folded away."""
+    fold = widgets.Accordion([widgets.GridBox(controls, layout=GRID)], selected_index=None)
+    fold.set_title(0, title)  # ipywidgets 7 has no .titles
+    return fold
 
 
 def number_of(name, value, most):

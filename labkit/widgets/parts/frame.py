@@ -26,17 +26,21 @@ def button(name, icon, tooltip, action):
 
 
 def figures_html(outcome):
-    """The memory map of a failure and the timeline of a recorded trial, as images in HTML."""
+    """The memory map of a failure and the timeline of a recorded trial, as images in HTML.
+
+    The timeline is of class labkit-picture, for where the page draws it as well.
+    """
     from ...show import bars
 
     figures = []
     if outcome.memory_map is not None:
-        figures.append(("memory map at the failure", bars.memory_map(outcome)))
+        figures.append(("memory map at the failure", "", bars.memory_map(outcome)))
     if outcome.timeline is not None:
-        figures.append(("timeline of the trial", outcome.timeline.plot()))
+        figures.append(("timeline of the trial", "labkit-picture", outcome.timeline.plot()))
     return "".join(
-        f'<img alt="{alt}" style="width:800px; max-width:100%" src="data:image/png;base64,{_base64(figure)}">'
-        for alt, figure in figures
+        f'<img alt="{alt}" class="{name}" style="width:800px; max-width:100%" '
+        f'src="data:image/png;base64,{_base64(figure)}">'
+        for alt, name, figure in figures
     )
 
 
