@@ -179,10 +179,10 @@ def bytes_against_speed(points, limit=None, title=""):
     points   (name, peak in bytes, samples per second or None, whether the loss is the same) for each
     limit    in bytes, drawn as a line; None for none
     """
-    names, peaks, speeds, same = zip(*points, strict=True)
+    names, peaks, speeds, same = ([point[place] for point in points] for place in range(4))
     figure = Figure(figsize=(WIDTH, 1.7 + 0.36 * len(points)))
     memory, speed = figure.subplots(1, 2, width_ratios=(3, 2), sharey=True)
-    colours = [AS_IT_IS, *(SAME_LOSS[kind][1] for kind in same[1:])]
+    colours = [SAME_LOSS[kind][1] if row else AS_IT_IS for row, kind in enumerate(same)]
     for row, (peak, colour) in enumerate(zip(peaks, colours, strict=True)):
         _labelled_bar(memory, row, peak / MIB, format_size(peak), colour)
     _speed_bars(speed, speeds, colours)

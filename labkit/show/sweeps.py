@@ -87,7 +87,7 @@ def _draw_limits(axes, points):
         if any(third == side and above - height < NEAR * axes.get_ylim()[1] for side, above in written):
             continue
         written.append((third, height))
-        note(axes, text, (x, height), ((-8, 0, 8)[third], 8), ha=("left", "center", "right")[third])
+        note(axes, text, (x, height), ((-8, 0, 8)[third], 12), ha=("left", "center", "right")[third])
 
 
 def _side(axes, x):
