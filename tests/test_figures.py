@@ -1,29 +1,236 @@
 """Figures show what their titles say: what was drawn is read back from them."""
 
 import base64
+import io
 import json
 import re
 import zlib
+from pathlib import Path
+from types import SimpleNamespace
 
+import matplotlib
 import numpy as np
 import pytest
 import records
-from matplotlib.collections import PolyCollection
+from matplotlib import style
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from nets import convolutional, dense
+from PIL import Image
 from test_timeline import train
 
 import labkit
 from labkit import plots
+from labkit.show import bars, sweeps
 
 MIB = 2**20
+CORPUS = Path(__file__).parent / "corpus" / "real"
+STYLES = {
+    "as it comes": {},
+    "dark": style.library["dark_background"],
+    "transparent": {"figure.facecolor": (1, 1, 1, 0), "text.color": "white", "axes.labelcolor": "white",
+                    "xtick.color": "white", "ytick.color": "white", "axes.facecolor": "none"},
+}  # fmt: skip
+
+
+def outcome(status="ok", peak=0, limit=None, speed=None, asked=None, layer=None):
+    """An Outcome with sizes in MiB."""
+    diagnosis = SimpleNamespace(requested_bytes=asked * MIB, layer=layer) if asked else None
+    limit_bytes = limit and limit * MIB
+    return labkit.Outcome(
+        status, peak_bytes=peak * MIB, limit_bytes=limit_bytes, diagnosis=diagnosis, samples_per_second=speed
+    )
+
+
+def swept(limit, *peaks, first=8):
+    """A sweep over doubled values; the value after the last that has a peak fails."""
+    tried = [(first * 2**n, outcome("ok", peak, limit, 900 + 40 * n)) for n, peak in enumerate(peaks)]
+    failed = outcome("oom", 0.9 * limit, limit, asked=limit, layer="block_1_depthwise_convolution")
+    return SimpleNamespace(over="batch_size", tried=[*tried, (first * 2 ** len(peaks), failed)])
+
+
+OUTCOMES = {
+    "batch 512, as it was": outcome("oom", 90, 128, asked=60),
+    "$a_b$": outcome("ok", 120, 128, 1500),
+    "nothing \u00e9lse " * 9: outcome("ok", 7, 128, 88_000),
+}
+FIXES = [
+    ("as it is", 120 * MIB, 1500, True),
+    ("mixed precision", 75 * MIB, 900, False),
+    ("another optimizer " * 5, 119 * MIB, None, None),
+    ("XLA", 60 * MIB, 33_000, True),
+]
+LIMITED = {**OUTCOMES, "with less": outcome("oom", 90, 96, asked=5), "a crash": outcome("crashed", 20, 100)}
+FIGURES = {
+    "crash": lambda: records.crash().plot(title="Batch 512"),
+    "crash by layer": lambda: records.crash().plot(by="layer", title="many words " * 12),
+    "two": lambda: plots.timelines({"before " * 9: records.crash(), "after": records.step()}, title="Both"),
+    "two by layer": lambda: plots.timelines({"a": records.crash(), "b": records.step()}, by="layer"),
+    "layers": lambda: plots.peak_by_layer(records.crash(), "Batch 512"),
+    "memory map": lambda: plots.memory_map(labkit.diagnose((CORPUS / "activations_a.txt").read_text())),
+    "outcomes": lambda: bars.outcomes(OUTCOMES, "The same network"),
+    "limits": lambda: bars.outcomes(LIMITED, "The same network, other limits"),
+    "no speed": lambda: bars.outcomes({"a": outcome("ok", 7, 10), "b": outcome("oom", 9, 10, asked=8)}),
+    "sweep": lambda: sweeps.sweeps({"": swept(128, 40, 60, 100)}, "batch_size 32 fits"),
+    "sweep without speed": lambda: sweeps.sweeps({"": swept(128)}, "nothing fits"),
+    "runs": lambda: sweeps.sweeps(
+        {"run 1 " * 30: swept(512, 40, 60, 100, 180, 350), "run 2: nothing fits": swept(128)},
+        predicted={"run 2: nothing fits": {8: 150 * MIB, 32: 300 * MIB}},
+    ),
+    "near limits": lambda: sweeps.sweeps(
+        {"run 1: fits 64": swept(512, 40, 60, 100, 180), "run 2: fits 64": swept(440, 41, 62, 110, 190)}
+    ),
+    "frontier": lambda: sweeps.frontier(("batch_size", "length"), {32: 200, 64: 100, 128: 51}, 2**28, "LSTM"),
+    "fixes": lambda: bars.bytes_against_speed(FIXES, 128 * MIB, "What each fix saves"),
+}
+
+
+def axes_of(figure):
+    return [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+
+
+def texts(figure):
+    """The texts that are seen once it is drawn: of the ticks, those within the axis."""
+    figure.draw_without_rendering()
+    found = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    ticks = {id(tick.label1): tick for axis in axes_of(figure) for tick in axis.get_major_ticks()}
+    seen = {id(tick) for axis in axes_of(figure) for tick in axis._update_ticks()}
+    return [text for text in found if id(text) not in ticks or id(ticks[id(text)]) in seen]
+
+
+def dashed(figure):
+    return [line for axes in figure.axes for line in axes.lines if line.get_linestyle() == "--"]
+
+
+@pytest.fixture(params=FIGURES)
+def figure(request):
+    return FIGURES[request.param]()
+
+
+def test_every_text_is_large_enough_and_within_the_figure(figure):
+    written = texts(figure)
+    assert len(written) > 5 and min(text.get_fontsize() for text in written) >= 10
+    for text in written:
+        box = text.get_window_extent()
+        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert inside, text
+
+
+def test_no_text_is_written_over_another(figure):
+    written = [(text, text.get_window_extent()) for text in texts(figure)]
+    for place, (text, box) in enumerate(written):
+        for other, its in written[place + 1 :]:
+            across = min(box.x1, its.x1) - max(box.x0, its.x0)
+            assert across < -4 or min(box.y1, its.y1) - max(box.y0, its.y0) < 2, (text, other)
+
+
+def test_a_number_on_an_axis_is_where_it_says(figure):
+    figure.draw_without_rendering()
+    for axis in axes_of(figure):
+        for tick in axis.get_major_ticks():
+            if re.fullmatch(r"-?[\d,.]+", tick.label1.get_text()):
+                assert float(tick.label1.get_text().replace(",", "")) == pytest.approx(tick.get_loc())
+
+
+def contrast(one, other):
+    """The contrast of two colours by WCAG 2.2, from 1 to 21 (w3.org/TR/WCAG22/#dfn-contrast-ratio)."""
+    lights = []
+    for colour in (one, other):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+@pytest.mark.parametrize("look", STYLES)
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_text_can_be_read_on_white_and_on_dark_pages(name, look):
+    """The figure brings its ground: no grey has a contrast of 4.5 both to white and to a page of #111111."""
+    with matplotlib.rc_context(STYLES[look]):
+        figure = FIGURES[name]()
+        written, image = texts(figure), Image.open(io.BytesIO(figure._repr_png_()))
+    assert "transparency" not in image.info and image.width == 1600
+    ground = np.array(image.convert("RGB").getpixel((3, 3))) / 255
+    assert all(contrast(text.get_color(), ground) >= 4.5 for text in written)
+    assert all(contrast(line.get_color(), ground) >= 4.5 for line in dashed(figure))
+
+
+def test_no_grey_can_be_read_on_both_pages():
+    assert not any(contrast((c, c, c), "white") >= 4.5 and contrast((c, c, c), "#111111") >= 4.5
+                   for c in np.linspace(0, 1, 1001))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("frontier", "layers")])
+def test_every_limit_that_is_drawn_has_its_label(name):
+    figure = FIGURES[name]()
+    said = " ".join(text.get_text() for text in texts(figure))
+    lines = [line.get_ydata()[0] for line in dashed(figure)]
+    pieces = [path.vertices[0, 0] for axes in figure.axes for drawn in axes.collections
+              if isinstance(drawn, LineCollection) for path in drawn.get_paths()]  # fmt: skip
+    assert lines or pieces
+    for limit in {*lines, *pieces}:
+        assert f"limit {labkit.sizes.format_size(limit * MIB)}" in said
+
+
+@pytest.mark.parametrize("by", ["category", "layer"])
+def test_the_legend_of_a_timeline_names_what_is_drawn(by):
+    for figure in (records.crash().plot(by=by), plots.timelines({"a": records.step()}, by=by)):
+        drawn = {
+            area.get_label()
+            for area in figure.axes[0].collections
+            if isinstance(area, PolyCollection) and any(thickness(area, x) > 0 for x in np.arange(0.5, 12))
+        }
+        [legend] = figure.legends
+        said = {text.get_text().rstrip("…") for text in legend.get_texts()}
+        assert len(said) == len(drawn) and all(any(d.startswith(s) for d in drawn) for s in said)
+
+
+def test_bars_are_as_long_as_what_is_written_beside_them():
+    def drawn(axes):
+        return [patch.get_width() for patch in axes.patches]
+
+    peaks, speeds = bars.outcomes(OUTCOMES).axes
+    assert drawn(peaks) == pytest.approx([90, 60, 120, 7])
+    assert drawn(speeds) == pytest.approx([0, 1500, 88_000])
+    peaks, speeds = bars.bytes_against_speed(FIXES, 128 * MIB).axes
+    assert drawn(peaks) == pytest.approx([120, 75, 119, 60])
+    assert drawn(speeds) == pytest.approx([1500, 900, 0, 33_000])
+    for axes in (peaks, speeds):
+        for patch, label in zip(axes.patches, axes.texts, strict=False):
+            number = re.match(r"[\d,.]+", label.get_text())
+            assert (float(number[0].replace(",", "")) if number else 0) == pytest.approx(patch.get_width())
+
+
+def test_a_memory_map_draws_what_its_title_says():
+    found = labkit.diagnose((CORPUS / "activations_a.txt").read_text())
+    [axes] = plots.memory_map(found).axes
+    memory, asked, free = ([p for p in axes.patches if abs(p.get_y() + 0.3 - row) < 0.1] for row in range(3))
+    assert [patch.get_width() * MIB for patch in asked] == pytest.approx([found.requested_bytes])
+    assert [patch.get_width() * MIB for patch in free] == pytest.approx([found.largest_free_bytes])
+    in_use = sum(patch.get_width() for patch in memory if patch.get_facecolor()[3] > 0) * MIB
+    assert in_use == pytest.approx(found.memory_map.in_use_bytes)
+
+
+def test_a_sweep_draws_each_trial_and_each_failure_at_its_limit():
+    run = swept(128, 40, 60, 100)
+    memory, speed = sweeps.sweeps({"": run}).axes
+    [line] = [line for line in memory.lines if line.get_marker() == "o"]
+    [cross] = [line for line in memory.lines if line.get_marker() == "x"]
+    assert list(line.get_xdata()) == [8, 16, 32] and list(line.get_ydata()) == pytest.approx([40, 60, 100])
+    assert (cross.get_xdata()[0], cross.get_ydata()[0]) == (64, 128)
+    assert list(speed.lines[0].get_ydata()) == [900, 940, 980]
 
 
 def height_at(axes, x):
     """How high the stacked areas reach at x, in MiB."""
     stacked = [collection for collection in axes.collections if isinstance(collection, PolyCollection)]
-    heights = [crossings(collection.get_paths()[0].vertices, x) for collection in stacked]
-    return sum(max(found) - min(found) for found in heights if len(found))
+    return sum(thickness(collection, x) for collection in stacked)
+
+
+def thickness(area, x):
+    """How thick an area is at x, in MiB."""
+    found = crossings(area.get_paths()[0].vertices, x)
+    return np.ptp(found) if len(found) else 0
 
 
 def crossings(vertices, x):
@@ -34,8 +241,10 @@ def crossings(vertices, x):
     )
 
 
-@pytest.fixture(scope="module", params=["crash", "whole", "step"])
+@pytest.fixture(scope="module", params=["by hand", "step by hand", "crash", "whole", "step"])
 def timeline(request):
+    if "by hand" in request.param:
+        return records.step() if request.param == "step by hand" else records.crash()
     if request.param == "crash":
         facts = {"memory_limit": "12 MiB", "batch_size": 512, "build": convolutional, "steps": 1}
         return labkit.run(train, profile=True, **facts).timeline
@@ -60,18 +269,6 @@ def test_the_peak_and_the_end_of_a_timeline_are_drawn(timeline, by):
         assert refused.get_x() + refused.get_width() == pytest.approx(right)
         assert refused.get_width() > 0.02 * right
         assert refused.get_y() == pytest.approx(timeline.total()[-1] / MIB, rel=0.01)
-
-
-def test_texts_have_ten_points_and_a_legend_is_not_cut():
-    shown = {"before " * 5: records.crash(), "after": records.step()}
-    for figure in (records.crash().plot(by="layer"), plots.timelines(shown, by="layer")):
-        figure.draw_without_rendering()
-        written = [text for text in figure.findobj(Text) if text.get_text()]
-        assert len(written) > 10 and min(text.get_fontsize() for text in written) >= 10
-        [legend] = figure.legends
-        box = legend.get_window_extent()
-        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
-        assert figure._repr_png_()[16:20] == (1600).to_bytes(4, "big")  # twice the pixels of the page
 
 
 def test_a_layer_has_one_colour_in_all_figures_that_stand_side_by_side():
@@ -113,19 +310,18 @@ def test_what_should_fit_is_drawn_below_the_limit():
         limit = estimate.peak_bytes(value) // MIB + 1
         largest = estimate.largest(f"{limit} MiB")
         [axes] = estimate.plot(f"{limit} MiB").axes
-        assert f"up to batch_size {largest} should fit" in axes.get_title(loc="left")
-        values = axes.collections[0].get_paths()[0].vertices[:, 0]
-        shown = max(value for value in values if value <= largest)
-        assert height_at(axes, shown - 1e-6) <= limit
+        assert f"up to batch_size {largest} should fit" in axes.figure.get_suptitle()
+        assert f"limit {limit}" in " ".join(text.get_text() for text in axes.texts)
+        assert height_at(axes, largest - 1e-6) <= limit
+        assert height_at(axes, largest) * MIB == pytest.approx(
+            estimate.peak_bytes(largest, f"{limit} MiB"), rel=1e-6
+        )
+        points = next(line for line in axes.lines if line.get_marker() == "o")
+        assert dict(zip(*points.get_data(), strict=True)) == pytest.approx(
+            {v: peak / MIB for v, peak in estimate.measured.items() if v <= axes.get_xlim()[1]}
+        )
+        assert max(*points.get_ydata(), limit) > 0.3 * axes.get_ylim()[1]  # the axis ends where the data do
         assert estimate.breakdown(largest, f"{limit} MiB")["category"]
         assert sum(estimate.breakdown(largest, f"{limit} MiB")["category"].values()) == estimate.peak_bytes(
             largest, f"{limit} MiB"
         )
-
-
-def test_ticks_say_where_they_stand():
-    outcomes = {name: labkit.Outcome("ok", peak_bytes=size * MIB) for name, size in (("a", 7), ("b", 9))}
-    figure = labkit.compare(outcomes).plot()
-    figure.draw_without_rendering()
-    for tick, label in zip(figure.axes[0].get_xticks(), figure.axes[0].get_xticklabels(), strict=True):
-        assert float(label.get_text().replace(",", "")) == pytest.approx(tick)

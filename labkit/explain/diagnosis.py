@@ -1,6 +1,5 @@
 """Diagnosis: why memory ran out, and how it shows itself."""
 
-import base64
 import html
 from dataclasses import dataclass, field
 
@@ -136,7 +135,5 @@ def _picture(diagnosis):
     """The memory map as an image with its text; matplotlib is imported only here."""
     from ..show import bars
 
-    png = base64.b64encode(bars.memory_map(diagnosis)._repr_png_()).decode()
     used, free = format_size(diagnosis.in_use_bytes), format_size(diagnosis.largest_free_bytes)
-    said = f"Memory map: {used} in use, {free} free in one piece"
-    return f'<img alt="{said}" src="data:image/png;base64,{png}" style="max-width:100%">'
+    return bars.memory_map(diagnosis).to_img(f"Memory map: {used} in use, {free} free in one piece")

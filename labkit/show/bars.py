@@ -4,8 +4,9 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from ..outcome import STATUS_TEXT
 from ..sizes import MIB, format_size
-from .figure import WIDTH, Figure, legend, plain
+from .figure import TEXT, WIDTH, Figure, entitle, fit_bars, ink, legend, name_bar, name_rows, note, plain
 from .palette import BLUE, CATEGORY_COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from .timelines import headline
 
@@ -18,6 +19,7 @@ SAME_LOSS = {
     None: ("another training", GREY),
 }
 AS_IT_IS = GREEN
+LEAST_SHARE = 0.002  # of an axis: less is not seen, and has no place in the legend
 
 
 def outcomes(outcomes, title=""):
@@ -25,78 +27,75 @@ def outcomes(outcomes, title=""):
 
     outcomes: a dict of label -> Outcome, drawn from top to bottom.
     """
-    figure = Figure(figsize=(WIDTH, 1.1 + 0.45 * len(outcomes)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.5 * len(outcomes)))
     speeds = [outcome.samples_per_second for outcome in outcomes.values()]
     if sum(speed is not None for speed in speeds) < 2:  # nothing to compare
         memory = figure.add_subplot()
     else:
         memory, speed = figure.subplots(1, 2, width_ratios=(3, 2), sharey=True)
-        _speed_bars(speed, speeds)
-    _peak_bars(memory, outcomes)
-    memory.set_title(title, loc="left", pad=16)
+        _speed_bars(speed, speeds, [GREEN] * len(speeds))
+    limits = _peak_bars(memory, outcomes)
+    entitle(figure, title)
+    for axes, marks in zip(figure.axes, (limits, ()), strict=False):
+        fit_bars(figure, axes, *marks)
     return figure
 
 
-def _speed_bars(axes, speeds):
-    """Samples per second of each outcome, None where they could not be counted."""
-    for row, speed in enumerate(speeds):
-        axes.barh(row, speed or 0, height=0.6, color=GREEN)
-        axes.annotate("unknown" if speed is None else f"{speed:,.0f}", (speed or 0, row), xytext=(4, 0),
-                      textcoords="offset points", va="center", fontsize=10)  # fmt: skip
-    axes.set_xlim(0, 1.3 * max(speed or 0 for speed in speeds))
+def _speed_bars(axes, speeds, colours):
+    """Samples per second, None where they could not be counted."""
+    for row, (speed, colour) in enumerate(zip(speeds, colours, strict=True)):
+        _labelled_bar(axes, row, speed or 0, "unknown" if speed is None else f"{speed:,.0f}", colour)
     axes.set_xlabel("samples per second")
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(labelleft=False)
     plain(axes)
 
 
 def _peak_bars(axes, outcomes):
-    largest = max((o.peak_bytes or 0) for o in outcomes.values())
-    limits = {o.limit_bytes for o in outcomes.values() if o.limit_bytes}
-    extent = max([largest, *limits]) / MIB
+    """Draw the peaks and the limits, of which one is named above, several beside the rows; returns them."""
+    limits = {outcome.limit_bytes for outcome in outcomes.values() if outcome.limit_bytes}
+    names = list(outcomes)
     for row, outcome in enumerate(outcomes.values()):
-        _peak_bar(axes, row, outcome, extent)
-    for limit in limits:
-        rows = [row for row, outcome in enumerate(outcomes.values()) if outcome.limit_bytes == limit]
-        axes.vlines(
-            limit / MIB, min(rows) - 0.5, max(rows) + 0.5, color="black", linestyle="--", linewidth=1.2
-        )
-        axes.annotate(f"limit {format_size(limit)}", (limit / MIB, 1), xycoords=("data", "axes fraction"),
-                      xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=10)  # fmt: skip
-    axes.set_yticks(range(len(outcomes)), list(outcomes))
-    axes.invert_yaxis()
-    axes.set_xlim(0, extent * 1.3)
+        _peak_bar(axes, row, outcome)
+        if outcome.limit_bytes:
+            _limit_of(axes, outcome.limit_bytes, row - 0.5, row + 0.5)
+            if len(limits) > 1:
+                names[row] += f"\nlimit {format_size(outcome.limit_bytes)}"
+    name_rows(axes, names)
+    if len(limits) == 1:
+        _name_limit(axes, *limits)
     axes.set_xlabel("peak device memory, MiB")
     plain(axes)
+    return [limit / MIB for limit in limits]
 
 
-def _peak_bar(axes, row, outcome, extent):
-    failed = not outcome.ok
-    peak = outcome.peak_bytes
-    width = (peak or 0) / MIB
-    axes.barh(row, width, height=0.6, color=VERMILION if failed else BLUE, hatch="//" if failed else None,
-              edgecolor="white")  # fmt: skip
+def _limit_of(axes, limit, bottom, top):
+    axes.vlines(limit / MIB, bottom, top, color=ink(), linestyle="--", linewidth=1.2)
+
+
+def _name_limit(axes, limit):
+    note(axes, f"limit {format_size(limit)}", (limit / MIB, 1), (0, 3), ha="center",
+         xycoords=("data", "axes fraction"))  # fmt: skip
+
+
+def _peak_bar(axes, row, outcome):
+    width, label = (outcome.peak_bytes or 0) / MIB, STATUS_TEXT[outcome.status]
+    axes.barh(row, width, height=0.6, color=BLUE if outcome.ok else VERMILION,
+              hatch=None if outcome.ok else "//", edgecolor="white")  # fmt: skip
     asked = outcome.diagnosis.requested_bytes if outcome.diagnosis else None
     if asked:
         axes.barh(row, asked / MIB, left=width, height=0.6, fill=False, edgecolor=VERMILION, linestyle=":")
         width += asked / MIB
-    label = format_size(peak) if peak is not None else outcome.status
-    if failed:
-        label = f"{outcome.status}, asked for {format_size(asked)}" if asked else outcome.status
-    axes.annotate(
-        label,
-        (min(width, extent), row),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=10,
-    )
+        label += f",\nasked for {format_size(asked)}"
+    elif outcome.ok and outcome.peak_bytes is not None:
+        label = format_size(outcome.peak_bytes)
+    name_bar(axes, row, width, label)
 
 
 def peak_by_layer(timeline, title="", most=12):
     """Memory in use at the peak by layer, split by category; only the `most` largest layers."""
     layers = dict(list(timeline.by_layer().items())[:most])
-    figure = Figure(figsize=(WIDTH, 1.2 + 0.32 * len(layers)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.32 * len(layers)))
     axes = figure.add_subplot()
     left = np.zeros(len(layers))
     allocations = timeline.at_peak()
@@ -106,19 +105,17 @@ def peak_by_layer(timeline, title="", most=12):
             for layer in layers
         ]
         widths = np.array(sizes) / MIB
-        if widths.any():
+        if widths.max(initial=0) > LEAST_SHARE * max(layers.values(), default=0) / MIB:
             axes.barh(range(len(layers)), widths, left=left, height=0.7, color=colour, label=category)
         left += widths
     for row, total in enumerate(left):
-        axes.annotate(format_size(total * MIB), (total, row), xytext=(4, 0), textcoords="offset points",
-                      va="center", fontsize=10)  # fmt: skip
-    axes.set_yticks(range(len(layers)), [layer or "(no layer)" for layer in layers])
-    axes.invert_yaxis()
-    axes.set_xlim(0, left.max() * 1.15)
+        name_bar(axes, row, total, format_size(total * MIB))
+    name_rows(axes, [layer or "(no layer)" for layer in layers])
     axes.set_xlabel("in use at the peak, MiB")
-    axes.set_title(headline(timeline, title), loc="left")
+    entitle(figure, headline(timeline, title))
     legend(figure, axes)
     plain(axes)
+    fit_bars(figure, axes)
     return figure
 
 
@@ -131,24 +128,24 @@ def memory_map(outcome):
     if outcome.memory_map is None:
         why = f"its status is {outcome.status!r}" if diagnosis is not outcome else "its dump is incomplete"
         raise ValueError(f"there is no memory map ({why})")
-    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.8))
     axes = figure.add_subplot()
     end = _chunks(axes, outcome.memory_map)
-    limit = (outcome.limit_bytes or outcome.memory_map.held_bytes) / MIB
-    if limit > end:
-        axes.barh(2, limit - end, left=end, height=0.6, color="white", edgecolor=GREY, linestyle=":")
-    asked = diagnosis.requested_bytes
-    if asked:
-        axes.barh(1, asked / MIB, height=0.6, color=VERMILION, hatch="//", edgecolor="white")
+    limit = outcome.limit_bytes or outcome.memory_map.held_bytes
+    if limit / MIB > end:
+        axes.barh(0, limit / MIB - end, left=end, height=0.6, fill=False, edgecolor=GREY, linestyle=":")
+    asked = (diagnosis.requested_bytes or 0) / MIB
+    axes.barh(1, asked, height=0.6, color=VERMILION, hatch="//", edgecolor="white")
     largest = (diagnosis.largest_free_bytes or 0) / MIB
-    axes.barh(0, largest, height=0.6, color="white", hatch="...", edgecolor=GREY, linewidth=0.3)
-    axes.axvline(limit, color="black", linestyle="--", linewidth=1.2)
-    axes.set_xlim(0, 1.05 * max(limit, (asked or 0) / MIB))
-    axes.set_yticks([2, 1, 0], ["memory: in use / free", "asked for", "largest free block"])
+    axes.barh(2, largest, height=0.6, color="none", hatch="...", edgecolor=GREY, linewidth=0.3)
+    _limit_of(axes, limit, -0.5, 2.5)
+    _name_limit(axes, limit)
+    name_rows(axes, ["memory: in use / free", "asked for", "largest free block"])
     axes.set_xlabel("MiB")
-    axes.set_title(_map_title(diagnosis), loc="left")
+    entitle(figure, _map_title(diagnosis))
     legend(figure, axes)
     plain(axes)
+    fit_bars(figure, axes, limit / MIB, asked)
     return figure
 
 
@@ -160,16 +157,16 @@ def _chunks(axes, memory_map):
     for chunk in memory_map.chunks:
         size = chunk.size / MIB
         like = [i for i, (_, each) in enumerate(groups) if 0 <= each - chunk.size <= 0.01 * each]
-        colour, hatch = (BLUE, None) if chunk.in_use else ("white", "...")
+        colour, hatch = (BLUE, None) if chunk.in_use else ("none", "...")
         if like and chunk.in_use:
             (count, each), colour = groups[like[0]], GROUP_COLOURS[like[0]]
             labels[colour] = (
                 f"{count:,} of {format_size(each)}" if count > 1 else f"one of {format_size(each)}"
             )
-        axes.barh(2, size, left=end, height=0.6, color=colour, hatch=hatch, edgecolor=GREY, linewidth=0.3)
+        axes.barh(0, size, left=end, height=0.6, color=colour, hatch=hatch, edgecolor=GREY, linewidth=0.3)
         end += size
     for colour in sorted(labels, key=GROUP_COLOURS.index):
-        axes.barh(2, 0, color=colour, label=labels[colour])
+        axes.barh(0, 0, color=colour, label=labels[colour])
     return end
 
 
@@ -187,37 +184,29 @@ def bytes_against_speed(points, limit=None, title=""):
     points   (name, peak in bytes, samples per second or None, a key of SAME_LOSS) for each
     limit    in bytes, drawn as a line; None for none
     """
-    figure = Figure(figsize=(WIDTH, 1.5 + 0.36 * len(points)), layout="constrained")
+    names, peaks, speeds, same = ([point[place] for point in points] for place in range(4))
+    figure = Figure(figsize=(WIDTH, 1.7 + 0.36 * len(points)))
     memory, speed = figure.subplots(1, 2, width_ratios=(3, 2), sharey=True)
-    for row, (_, peak, per_second, same) in enumerate(points):
-        colour = AS_IT_IS if row == 0 else SAME_LOSS[same][1]
+    colours = [SAME_LOSS[kind][1] if row else AS_IT_IS for row, kind in enumerate(same)]
+    for row, (peak, colour) in enumerate(zip(peaks, colours, strict=True)):
         _labelled_bar(memory, row, peak / MIB, format_size(peak), colour)
-        _labelled_bar(speed, row, per_second or 0, f"{per_second:,.0f}" if per_second else "unknown", colour)
-    largest = max([peak for _, peak, _, _ in points] + [limit or 0]) / MIB
+    _speed_bars(speed, speeds, colours)
+    name_rows(memory, names)
     if limit:
-        memory.axvline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
-        memory.annotate(f"limit {format_size(limit)}", (limit / MIB, 1), xycoords=("data", "axes fraction"),
-                        xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=10)  # fmt: skip
-    memory.set_yticks(range(len(points)), [name for name, *_ in points])
-    memory.set_xlim(0, 1.3 * largest)
-    speed.set_xlim(0, 1.35 * max([per_second or 0 for _, _, per_second, _ in points] + [1]))
-    memory.invert_yaxis()
+        _limit_of(memory, limit, -0.5, len(points) - 0.5)
+        _name_limit(memory, limit)
     memory.set_xlabel("peak device memory, MiB")
-    speed.set_xlabel("samples per second")
-    speed.tick_params(labelleft=False)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    entitle(figure, title)
     plain(memory)
-    plain(speed)
-    _legend_of_fixes(figure, {same for _, _, _, same in points[1:]})
+    _legend_of_fixes(figure, set(same[1:]))
+    fit_bars(figure, memory, (limit or 0) / MIB)
+    fit_bars(figure, speed)
     return figure
 
 
 def _labelled_bar(axes, row, value, text, colour):
     axes.barh(row, value, height=0.62, color=colour)
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the line of the limit
-    axes.annotate(
-        text, (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=10, bbox=box
-    )
+    name_bar(axes, row, value, text)
 
 
 def _legend_of_fixes(figure, kinds):
@@ -226,4 +215,4 @@ def _legend_of_fixes(figure, kinds):
         *(shown for kind, shown in SAME_LOSS.items() if kind in kinds),
     ]
     handles = [Line2D([], [], marker="s", linestyle="", color=colour, label=name) for name, colour in shown]
-    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=10)
+    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=TEXT)

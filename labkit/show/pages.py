@@ -87,11 +87,9 @@ def _picture(shown, by):
         figure = next(iter(shown.values())).plot(by=by, title=str(next(iter(shown))))
     else:
         figure = timelines(shown, by=by)
-    picture = base64.b64encode(figure._repr_png_()).decode()
-    described = html.escape("; ".join(headline(timeline, str(label)) for label, timeline in shown.items()))
-    return f'<img width="800" alt="{described}" src="data:image/png;base64,{picture}">' + "".join(
-        in_use(timeline, label=label) for label, timeline in shown.items()
-    )
+    described = "; ".join(headline(timeline, str(label)) for label, timeline in shown.items())
+    tables = "".join(in_use(timeline, label=label) for label, timeline in shown.items())
+    return figure.to_img(described) + tables
 
 
 def in_use(timeline, place=None, label=""):

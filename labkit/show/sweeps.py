@@ -2,11 +2,15 @@
 
 import numpy as np
 
+from ..outcome import STATUS_TEXT
 from ..sizes import MIB, format_size
-from .figure import WIDTH, Figure, legend, plain
+from .figure import GAP, WIDTH, Figure, entitle, ink, legend, mark_limit, note, plain
 from .palette import CATEGORY_COLOURS, RUN_COLOURS, VERMILION
 
 MARKERS = "osD^X"
+ROOM = 1.25  # of what is drawn: the height of the axis, for what is written above a limit
+NEAR = 0.2  # of the axis: what is written above a limit would cover that above the limit below
+POINTS = 24  # at which an estimate is drawn
 
 
 def sweeps(sweeps, title="", predicted=None):
@@ -16,53 +20,92 @@ def sweeps(sweeps, title="", predicted=None):
                 of a value are separate points, and the line goes through their medians.
     predicted   a dict of label -> {value: bytes}: the estimate made beforehand, dotted
     """
-    figure = Figure(figsize=(WIDTH, 3.6 + 0.2 * (len(sweeps) - 1)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.8 + 0.2 * (len(sweeps) - 1)))
     memory, speed = figure.subplots(1, 2, width_ratios=(3, 2))
     values = list(dict.fromkeys(value for sweep in sweeps.values() for value, _ in sweep.tried))
     numeric = all(isinstance(value, int | float) for value in values)
     positions = {value: value if numeric else index for index, value in enumerate(values)}
-    for number, (label, sweep) in enumerate(sweeps.items()):
-        style = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)]}
-        points = [(positions[value], outcome) for value, outcome in sweep.tried]
-        _draw_sweep(memory, speed, label, points, style)
-    top = memory.get_ylim()[1]
+    tried = [[(positions[value], outcome) for value, outcome in sweep.tried] for sweep in sweeps.values()]
+    for number, (label, points) in enumerate(zip(sweeps, tried, strict=True)):
+        _draw_sweep(memory, speed, label, points, number)
+    for axes in (memory, speed):
+        axes.set_xlabel(next(iter(sweeps.values())).over)
+        plain(axes, "xy")
+        _mark_values(axes, positions)
+    _draw_limits(memory, [point for points in tried for point in points])
     for number, label in enumerate(sweeps):
         points = sorted((predicted or {}).get(label, {}).items())
         memory.plot([v for v, _ in points], [b / MIB for _, b in points], ":", color=_colour(number), lw=2)
-    memory.set_ylim(0, 1.06 * top)
     memory.set_ylabel("peak, MiB (dotted: estimate)" if any((predicted or {}).values()) else "peak, MiB")
-    speed.set_ylim(0, 1.06 * speed.get_ylim()[1])
-    speed.set_ylabel("samples per second")
-    if not any(line.get_xdata().size for line in speed.lines):
-        speed.text(0.5, 0.5, "no training steps\nto time", ha="center", transform=speed.transAxes)
-    ticks = list(positions.values())
-    logarithmic = bool(ticks) and min(ticks) > 0 and max(ticks) >= 8 * min(ticks)
-    for axes in (memory, speed):
-        plain(axes, "xy")
-        axes.set_xlabel(next(iter(sweeps.values())).over)
-        if ticks:
-            axes.set_xlim(*_margins(ticks, logarithmic))
-        if logarithmic:
-            axes.set_xscale("log", base=2)
-        axes.set_xticks(ticks, [str(value) for value in positions])
-        axes.minorticks_off()
-    memory.set_title(title, loc="left")
+    _finish_speed(speed)
+    entitle(figure, title)
     if len(sweeps) > 1:
         legend(figure, memory)
     return figure
 
 
-def _draw_sweep(memory, speed, label, points, style):
+def _draw_sweep(memory, speed, label, points, number):
+    style = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)]}
     fits = [(x, o) for x, o in points if o.ok and o.peak_bytes is not None]
     _draw_trials(memory, [(x, o.peak_bytes / MIB) for x, o in fits], style, label)
     _draw_trials(speed, [(x, o.samples_per_second) for x, o in fits if o.samples_per_second], style)
-    for limit in {o.limit_bytes for _, o in points if o.limit_bytes}:
-        memory.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
-        memory.annotate(f"limit {format_size(limit)}", (0, limit / MIB), xycoords=("axes fraction", "data"),
-                        xytext=(4, 4), textcoords="offset points", fontsize=10)  # fmt: skip
     for x, outcome in points:
         if not outcome.ok:
-            _draw_failure(memory, x, outcome)
+            memory.plot([x], [_failed_at(outcome)], "x", color=VERMILION, markersize=10, markeredgewidth=2.5)
+
+
+def _mark_values(axes, positions):
+    """Give the axis a tick at each value, at equal distances if they span a factor of eight."""
+    ticks = list(positions.values())
+    if not ticks:
+        return
+    logarithmic = min(ticks) > 0 and max(ticks) >= 8 * min(ticks)
+    axes.set_xlim(*_margins(ticks, logarithmic))
+    if logarithmic:
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [str(value) for value in positions], parse_math=False)
+    axes.minorticks_off()
+
+
+def _draw_limits(axes, points):
+    """Draw the limits, and above each, where there is room, how the first trial that failed there ended.
+
+    The limits are named at the side where no trial failed first.
+    """
+    limits = {outcome.limit_bytes for _, outcome in points if outcome.limit_bytes}
+    failed = sorted(((x, o) for x, o in points if not o.ok), key=lambda point: point[0])
+    first = {_failed_at(outcome): (x, outcome) for x, outcome in reversed(failed)}
+    axes.set_ylim(0, ROOM * max([axes.get_ylim()[1] / 1.05, *(limit / MIB for limit in limits)]))
+    for limit in limits:
+        first_here = first.get(limit / MIB)
+        mark_limit(axes, limit, right=bool(first_here) and _side(axes, first_here[0]) < 0.5, below=True)
+    written = []
+    for height, (x, outcome) in sorted(first.items(), reverse=True):
+        layer = outcome.diagnosis.layer if outcome.diagnosis else None
+        text = STATUS_TEXT[outcome.status] + (f"\nin {layer}" if layer else "")
+        third = int(3 * _side(axes, x))
+        if any(third == side and above - height < NEAR * axes.get_ylim()[1] for side, above in written):
+            continue
+        written.append((third, height))
+        note(axes, text, (x, height), ((-8, 0, 8)[third], 12), ha=("left", "center", "right")[third])
+
+
+def _side(axes, x):
+    """Where x is between the left end of the axis, 0, and its right end, 1."""
+    return axes.transAxes.inverted().transform(axes.transData.transform((x, 0)))[0]
+
+
+def _failed_at(outcome):
+    """Where a trial that did not fit is drawn, in MiB."""
+    return (outcome.limit_bytes or outcome.peak_bytes or 0) / MIB
+
+
+def _finish_speed(axes):
+    axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
+    axes.set_ylabel("samples per second")
+    if not any(line.get_xdata().size for line in axes.lines):
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "no training steps\nto time", ha="center", transform=axes.transAxes)
 
 
 def _draw_trials(axes, points, style, label=None):
@@ -73,16 +116,6 @@ def _draw_trials(axes, points, style, label=None):
     axes.plot(values, medians, label=label, **style if once else style | {"marker": None})
     if not once:
         axes.plot([x for x, _ in points], [y for _, y in points], linestyle="none", **style)
-
-
-def _draw_failure(axes, x, outcome):
-    """Draw a cross at the limit, with the layer that failed."""
-    top = (outcome.limit_bytes or outcome.peak_bytes or 0) / MIB
-    axes.plot([x], [top], "x", color=VERMILION, markersize=10, markeredgewidth=2.5)
-    layer = outcome.diagnosis.layer if outcome.diagnosis else None
-    text = "out of memory" if outcome.status == "oom" else outcome.status
-    axes.annotate(text + (f"\nin {layer}" if layer else ""), (x, top), xytext=(-6, -14),
-                  textcoords="offset points", ha="right", va="top", fontsize=10)  # fmt: skip
 
 
 def _colour(number):
@@ -107,9 +140,9 @@ def prediction(estimate, limit=None, title="", tried=()):
     largest = estimate.largest(limit) if limit else None
     end = max(2 * large, 1.3 * (largest or 0)) if limit else 32 * large
     end = min(end, max(large, estimate.rows or end))
-    values = np.unique(np.linspace(small, end, 24).round().astype(int))
+    values = np.unique([*np.linspace(small, end, POINTS).round().astype(int), largest or small])
     breakdowns = [estimate.breakdown(int(value), limit)["category"] for value in values]
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4))
     axes = figure.add_subplot()
     categories = [c for c in CATEGORY_COLOURS if any(sizes[c] for sizes in breakdowns)]
     axes.stackplot(
@@ -119,27 +152,31 @@ def prediction(estimate, limit=None, title="", tried=()):
         colors=[CATEGORY_COLOURS[category] for category in categories],
         linewidth=0,
     )
-    peaks = [peak / MIB for peak in estimate.measured.values()]
-    axes.plot(list(estimate.measured), peaks, "o", color="black", label="measured")
-    fits = [(value, outcome.peak_bytes / MIB) for value, outcome in tried if outcome.ok]
-    axes.plot([value for value, _ in fits], [peak for _, peak in fits], "o", color="black")
-    for value in (value for value, outcome in tried if not outcome.ok):
-        axes.plot([value], [limit / MIB], "x", color="black", markersize=10, markeredgewidth=2.5)
+    fits = [*estimate.measured.items(), *((value, o.peak_bytes) for value, o in tried if o.ok)]
+    shown = [(value, peak / MIB) for value, peak in fits if value <= end]
+    axes.plot(*zip(*shown, strict=True), "o", color=ink(), label="measured", clip_on=False)
+    for value in (value for value, outcome in tried if not outcome.ok and value <= end):
+        axes.plot([value], [limit / MIB], "x", color=ink(), markersize=10, markeredgewidth=2.5)
     summary = f"estimated from {estimate.over} {small} and {large}"
     if limit:
-        axes.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
-        summary = (
-            f"up to {estimate.over} {largest} should fit {format_size(limit)}" if largest else "nothing fits"
-        )
-        if largest:
-            axes.axvline(largest, color="black", linestyle=":", linewidth=1.2)
+        summary = _draw_limit(axes, estimate.over, largest, limit)
     axes.set_xlim(values[0], values[-1])
     axes.set_xlabel(estimate.over)
     axes.set_ylabel("peak, MiB")
-    axes.set_title(f"{title}: {summary}" if title else summary, loc="left")
+    entitle(figure, f"{title}: {summary}" if title else summary)
     plain(axes, "xy")
     legend(figure, axes)
     return figure
+
+
+def _draw_limit(axes, over, largest, limit):
+    """Mark the limit, and the largest value that should fit it; returns what the title says of them."""
+    mark_limit(axes, limit)
+    axes.set_ylim(0, max(axes.get_ylim()[1], 1.15 * limit / MIB))
+    if not largest:
+        return f"nothing fits {format_size(limit)}"
+    axes.axvline(largest, color=ink(), linestyle=":", linewidth=1.2)
+    return f"up to {over} {largest} should fit {format_size(limit)}"
 
 
 def frontier(names, largest, limit, title=""):
@@ -149,7 +186,7 @@ def frontier(names, largest, limit, title=""):
     limit     in bytes
     """
     fitting = {value: most for value, most in largest.items() if most}
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.8))
     axes = figure.add_subplot()
     summary = f"what should fit {format_size(limit)}" if fitting else f"nothing fits {format_size(limit)}"
     if fitting:
@@ -157,7 +194,7 @@ def frontier(names, largest, limit, title=""):
         axes.fill_between(values, most, 0.7 * min(most), color=RUN_COLOURS[0], alpha=0.2, linewidth=0)
         axes.plot(values, most, color=RUN_COLOURS[0], marker="o")
         for value, number in fitting.items():
-            axes.annotate(str(number), (value, number), xytext=(5, 5), textcoords="offset points", fontsize=9)
+            note(axes, str(number), (value, number), (GAP, GAP))
         axes.set_xscale("log", base=2)
         axes.set_yscale("log", base=2)
         axes.set_xticks(values, [str(value) for value in values])
@@ -165,6 +202,6 @@ def frontier(names, largest, limit, title=""):
         axes.minorticks_off()
     axes.set_xlabel(names[1])
     axes.set_ylabel(f"largest {names[0]}")
-    axes.set_title(f"{title}: {summary}" if title else summary, loc="left")
+    entitle(figure, f"{title}: {summary}" if title else summary)
     plain(axes, "xy")
     return figure

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..sizes import MIB, format_size
-from .figure import WIDTH, Figure, legend, plain
+from .figure import TITLE, WIDTH, Figure, entitle, ink, legend, mark_limit, note, plain, wrapped
 from .palette import GREY, curve_colours
 
 LAST, REFUSAL = 0.01, 0.04  # of the axis: how wide the last state is drawn
@@ -11,8 +11,7 @@ NARROWEST = 0.1  # of the figure: a phase that is named
 # How many points of a long curve are drawn, more than a screen has pixels across: each is the largest of
 # those that it replaces.
 POINTS = 1500
-BACKGROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-SMALLEST_SHARE = 0.001  # of the peak: less does not advance the axis
+SMALLEST_SHARE = 0.001  # of the peak: less does not advance the axis, and has no place in the legend
 
 
 def timeline(timeline, by="category", title=""):
@@ -21,11 +20,11 @@ def timeline(timeline, by="category", title=""):
     The x axis has the larger allocations and deallocations in order, not seconds: a short trial spends most
     of its time tracing the model.
     """
-    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4))
     axes = figure.add_subplot()
     _stack(axes, timeline, by, largest_layers([timeline]))
     _mark_peak(axes, timeline)
-    axes.set_title(headline(timeline, title), loc="left", parse_math=False)
+    entitle(figure, headline(timeline, title))
     axes.set_ylabel("memory in use, MiB")
     legend(figure, axes)
     return figure
@@ -36,17 +35,17 @@ def timelines(timelines, by="category", title=""):
 
     timelines: a dict of label -> Timeline.
     """
-    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4))
     row = figure.subplots(1, len(timelines), sharey=True, squeeze=False)[0]
-    layers = largest_layers(timelines.values())
+    layers, room = largest_layers(timelines.values()), 72 * (WIDTH - 1) / len(timelines)
     for axes, (label, timeline) in zip(row, timelines.items(), strict=True):
         _stack(axes, timeline, by, layers)
         _mark_peak(axes, timeline)
-        axes.set_title(f"{label}: {format_size(timeline.peak_bytes)}", loc="left", fontsize=11,
-                       parse_math=False)  # fmt: skip
+        text = f"{label}: {format_size(timeline.peak_bytes)}"
+        axes.set_title(wrapped(text, room, TITLE), loc="left", fontsize=TITLE, parse_math=False)
     row[0].set_ylabel("memory in use, MiB")
     if title:
-        figure.suptitle(title, x=0.01, ha="left")
+        entitle(figure, title)
     legend(figure, *row)
     return figure
 
@@ -79,7 +78,7 @@ def _stack(axes, timeline, by, layers):
     axes.stackplot(
         np.append(axis[places], _end(timeline, axis)),
         [curve[drawn] / MIB for curve in curves.values()],
-        labels=list(curves),
+        labels=[label if _is_seen(curve, timeline) else f"_{label}" for label, curve in curves.items()],
         colors=[colours[label] for label in curves],
         step="post",
         linewidth=0,
@@ -88,6 +87,10 @@ def _stack(axes, timeline, by, layers):
     axes.set_xlabel("allocations and deallocations, in order")
     _name_phases(axes, timeline, axis)
     plain(axes, "y")
+
+
+def _is_seen(curve, timeline):
+    return curve.max() > SMALLEST_SHARE * timeline.peak_bytes
 
 
 def _name_phases(axes, timeline, axis):
@@ -136,19 +139,16 @@ def advances(timeline):
 def _mark_peak(axes, timeline):
     axis, _ = axis_of(timeline)
     peak, limit, end = timeline.peak_bytes / MIB, timeline.limit_bytes, _end(timeline, axis)
-    axes.plot([axis[timeline.peak_at]], [peak], marker="v", color="black", clip_on=False)
+    axes.plot([axis[timeline.peak_at]], [peak], marker="v", color=ink(), clip_on=False)
     top = peak
     if timeline.refused_bytes:
         refused, in_use = timeline.refused_bytes / MIB, timeline.total()[-1] / MIB
         axes.bar(axis[-1], refused, bottom=in_use, width=end - axis[-1], align="edge", color="none",
-                 hatch="//", edgecolor="black")  # fmt: skip
-        axes.annotate(f"refused: {format_size(timeline.refused_bytes)}", (end, in_use + refused),
-                      xytext=(0, 4), textcoords="offset points", ha="right", fontsize=10,
-                      bbox=BACKGROUND)  # fmt: skip
+                 hatch="//", edgecolor=ink())  # fmt: skip
+        note(axes, f"refused: {format_size(timeline.refused_bytes)}", (end, in_use + refused), (0, 4),
+             ha="right")  # fmt: skip
         top = max(top, in_use + refused)
     if limit and limit / MIB < 2 * top:
-        axes.axhline(limit / MIB, color="black", linestyle="--", linewidth=1.2)
-        axes.annotate(f"limit {format_size(limit)}", (0, limit / MIB), xytext=(4, 4),
-                      textcoords="offset points", fontsize=10)  # fmt: skip
+        mark_limit(axes, limit)
         top = max(top, limit / MIB)
     axes.set_ylim(0, max(axes.get_ylim()[1], 1.12 * top))
