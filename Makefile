@@ -7,6 +7,7 @@ LOCK := $(if $(filter 1,$(GPU)),requirements-gpu.lock,requirements.lock)
 STAMP := .venv/.installed
 INSTALLED := $(shell cat $(STAMP) 2>/dev/null)
 TEST_STAMP := .venv/.installed-for-tests
+BOOK_STAMP := .venv-book/.installed
 PROXY := .venv/bin/configurable-http-proxy
 LESSONS := $(sort $(wildcard notebooks/*.ipynb))
 SANITIZE := $(wildcard tests/nbval_sanitize.cfg)
@@ -18,7 +19,7 @@ export UV_PYTHON_DOWNLOADS := never
 VENV_PATH = PATH="$(CURDIR)/.venv/bin:$$PATH"
 FIND_UV = uv=$$(command -v uv) || { .venv/bin/pip install -q uv && uv=.venv/bin/uv; } || uv=
 COMPILE = "$$uv" pip compile -q --universal --python-version 3.10 --no-annotate \
-	--custom-compile-command "make lock" --extra lab $(ARGS)
+	--custom-compile-command "make lock" $(ARGS)
 
 # How an installation that fails ends, chosen by what its commands printed.
 NO_VENV = "Python's venv module is missing: install it (on Debian and Ubuntu," \
@@ -50,11 +51,11 @@ INSTALLER = \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab hub test lint test-code test-notebooks test-colab test-kaggle lessons minutes gpu-check address lock clean FORCE
+.PHONY: help install lab hub test lint test-code test-notebooks test-colab test-kaggle lessons minutes book gpu-check address lock clean FORCE
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo 'Settings: PYTHON=python3.12 (for a new .venv), GPU=0 or GPU=1 (which lock), ARGS=... (lab, lock, gpu-check)'
+	@echo 'Settings: PYTHON=python3.12 (for a new .venv), GPU=0 or GPU=1 (which lock), ARGS=... (lab, book, lock, gpu-check)'
 
 install: $(STAMP)  ## Install the course into .venv, at the locked versions
 
@@ -93,6 +94,9 @@ lessons: $(TEST_STAMP)  ## Run lessons and save them with their outputs (LESSONS
 minutes: $(STAMP)  ## Compute how long the lessons take, for the table in workshop/README.md
 	.venv/bin/python scripts/lesson_minutes.py --write
 
+book: $(BOOK_STAMP)  ## Build the web book from the saved lessons, docs/ and workshop/, in build/book/html
+	@.venv-book/bin/python scripts/book.py $(ARGS)
+
 gpu-check:  ## On a machine with an NVIDIA GPU, try what the course says of GPUs
 	@nvidia-smi -L 2>/dev/null | grep -q '^GPU' || \
 		{ echo "There is no NVIDIA GPU here: nvidia-smi -L lists none."; exit 2; }
@@ -104,16 +108,17 @@ address:  ## Set the project's address in all badges, links and cells (REPO=owne
 
 lock: | .venv/bin/pip  ## Write the locks after a change of pyproject.toml (ARGS=--upgrade for the newest)
 	@$(FIND_UV); set -e; \
-	$(COMPILE) --extra tf -o requirements.lock pyproject.toml; \
-	$(COMPILE) --extra gpu -c requirements.lock -o requirements-gpu.lock pyproject.toml; \
-	$(COMPILE) --extra test -c requirements.lock -o requirements-test.lock pyproject.toml
+	$(COMPILE) --extra lab --extra tf -o requirements.lock pyproject.toml; \
+	$(COMPILE) --extra lab --extra gpu -c requirements.lock -o requirements-gpu.lock pyproject.toml; \
+	$(COMPILE) --extra lab --extra test -c requirements.lock -o requirements-test.lock pyproject.toml; \
+	$(COMPILE) --extra book -o requirements-book.lock pyproject.toml
 
 $(PROXY): | $(STAMP)
 	@command -v npm >/dev/null || { echo "JupyterHub's proxy needs Node.js: install npm, then run this again."; exit 1; }
 	npm install --global --prefix .venv --silent configurable-http-proxy@5
 
 clean:  ## Remove .venv and everything else that make made
-	rm -rf .venv .venv-colab .venv-kaggle .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-book .venv-colab .venv-kaggle .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:
@@ -151,4 +156,10 @@ $(TEST_STAMP): requirements-test.lock $(STAMP)
 	@$(INSTALLER); $(FIND_UV); \
 	if [ -n "$$uv" ] && try "$$uv" pip install -q -p .venv --no-deps -r $<; \
 	then :; else try .venv/bin/pip install $${uv:+--force-reinstall} --no-deps -r $< || stop; fi; \
+	touch $@
+
+# The book needs neither TensorFlow nor the course, so it has a small environment of its own.
+$(BOOK_STAMP): requirements-book.lock
+	@$(INSTALLER); said=$$($(PYTHON) -m venv --clear .venv-book 2>&1) || stop "$$said"; \
+	try .venv-book/bin/pip install -q --disable-pip-version-check --no-deps -r $< || stop; \
 	touch $@

@@ -106,6 +106,15 @@ def test_lock_satisfies_pyproject_with_one_tensorflow(python, machine):
     assert ("tensorflow" in versions) != has_cpu_wheel
 
 
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_books_lock_satisfies_pyproject_without_tensorflow(python):
+    versions = locked("requirements-book.lock", python)
+    for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["book"]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), text
+    assert not [name for name in versions if name.startswith(("tensorflow", "keras"))]
+
+
 @pytest.mark.parametrize("over", [[], ["requirements-kaggle.lock"]], ids=["colab", "kaggle"])
 def test_colab_and_kaggle_have_what_labkit_needs(over):
     """So that their set-up cells can install it alone; make test-colab asks pip."""
@@ -202,7 +211,18 @@ def checkout(tmp_path):
 
 def test_make_alone_lists_the_targets():
     listed = make().stdout
-    for target in ("install", "lab", "test", "lint", "gpu-check", "lock", "clean", "test-colab", "address"):
+    for target in (
+        "install",
+        "lab",
+        "test",
+        "lint",
+        "gpu-check",
+        "lock",
+        "clean",
+        "test-colab",
+        "address",
+        "book",
+    ):
         assert f"make {target} " in listed
 
 
@@ -271,7 +291,9 @@ def test_no_tracked_file_names_a_registry():
     assert found.returncode == 1, found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, "requirements-colab.lock", "requirements-kaggle.lock"])
+@pytest.mark.parametrize(
+    "lock", [*LOCKS, "requirements-book.lock", "requirements-colab.lock", "requirements-kaggle.lock"]
+)
 def test_lock_names_no_place_of_its_own(lock):
     text = (ROOT / lock).read_text()
     assert not re.search(r"^\s*-|://| @ ", text, re.MULTILINE)
