@@ -422,7 +422,7 @@ CAUSES = (  # in the order in which they are tried
     ),
     Cause(
         "array_copied_to_device",
-        "A whole data set, or array, was copied to the device at once.",
+        "A whole data set, array or buffer of samples lies on the device.",
         _array_copied_to_device,
     ),
     Cause("predict_output", "The outputs of predict() were collected on the device.", _predict_output),
