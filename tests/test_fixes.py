@@ -102,7 +102,7 @@ def images():
     return labkit.try_fixes(
         trainings.images,
         batch_size=32,
-        memory_limit="64 MiB",
+        memory_limit="128 MiB",
         fixes=[PYDATASET, DATASET, "SGD", "half the batch"],
     )
 
@@ -132,7 +132,7 @@ def test_its_code_put_in_the_place_of_the_call_has_its_effect(name):
 def test_the_largest_batch_is_larger_where_memory_is_saved(images):
     first, stream = images.rows[0], images[PYDATASET]
     assert 0 < first.largest <= stream.largest
-    assert labkit.run(trainings.images, batch_size=first.largest // 2, memory_limit="64 MiB").ok
+    assert labkit.run(trainings.images, batch_size=first.largest // 2, memory_limit="128 MiB").ok
 
 
 def test_the_best_meets_the_limit_and_keeps_the_result():
@@ -163,6 +163,14 @@ def test_no_trial_takes_more_than_the_limit_and_the_peak_of_what_does_not_fit_is
     assert accumulated.same_result is None and bfloat16.same_result and names[0] in tried.notes[-1]
     assert tried["SGD"].peak_bytes is None and "over 64.0 MiB ✗" in repr(tried)
     assert tried.best().name in {row.name for row in tried.rows[1:] if row.peak_bytes}
+
+
+def test_what_runs_out_below_the_limit_does_not_fit():
+    tried = labkit.try_fixes(trainings.images, batch_size=32, memory_limit="64 MiB", fixes=[])
+    first = tried.rows[0]
+    assert labkit.run(trainings.images, batch_size=32).peak_bytes < 64 * 2**20
+    assert first.outcome.status == "oom" and first.peak_bytes < 64 * 2**20 and not tried.fits
+    assert "less than the limit" in tried.notes[0]
 
 
 def test_a_peak_that_cannot_be_predicted_under_the_limit_is_said_to_be_unknown():

@@ -171,6 +171,10 @@ class TryingFixes:
                 f" Its peak is predicted from trials at {self.over} {at}, to lie between {low} and {high}; "
                 "what the others save is relative to that prediction."
             )
+            if limit and first.peak_bytes <= limit:
+                notes[0] += (
+                    " That is less than the limit, and memory ran out all the same: perhaps in fragments."
+                )
             notes += first.estimate.notes
         else:
             notes[0] += f" Its peak is unknown, and so is what the others save. {self._no_estimate or ''}"
