@@ -22,6 +22,7 @@ from test_timeline import train
 
 import labkit
 from labkit import plots
+from labkit.categories import CATEGORIES
 from labkit.show import bars, sweeps
 
 MIB = 2**20
@@ -48,6 +49,19 @@ def swept(limit, *peaks, first=8):
     tried = [(first * 2**n, outcome("ok", peak, limit, 900 + 40 * n)) for n, peak in enumerate(peaks)]
     failed = outcome("oom", 0.9 * limit, limit, asked=limit, layer="block_1_depthwise_convolution")
     return SimpleNamespace(over="batch_size", tried=[*tried, (first * 2 ** len(peaks), failed)])
+
+
+def estimated(largest):
+    """An estimate whose activations take 2 MiB for each row of the batch; one further trial was made."""
+
+    def breakdown(value, limit):
+        return {
+            "category": {**dict.fromkeys(CATEGORIES, 0), "weights": 9 * MIB, "activations": 2 * value * MIB}
+        }
+
+    measured = {4: 17 * MIB, 8: 25 * MIB, 500: 1009 * MIB}
+    return SimpleNamespace(over="batch_size", at=(4, 8), measured=measured, breakdown=breakdown,
+                           largest=lambda limit: largest)  # fmt: skip
 
 
 OUTCOMES = {
@@ -81,6 +95,8 @@ FIGURES = {
     "near limits": lambda: sweeps.sweeps(
         {"run 1: fits 64": swept(512, 40, 60, 100, 180), "run 2: fits 64": swept(440, 41, 62, 110, 190)}
     ),
+    "estimate": lambda: sweeps.prediction(estimated(59), 128 * MIB, "A net", [(60, outcome("oom", 99, 128))]),
+    "nothing fits": lambda: sweeps.prediction(estimated(None), 12 * MIB),
     "frontier": lambda: sweeps.frontier(("batch_size", "length"), {32: 200, 64: 100, 128: 51}, 2**28, "LSTM"),
     "fixes": lambda: bars.bytes_against_speed(FIXES, 128 * MIB, "What each fix saves"),
 }
@@ -209,6 +225,12 @@ def test_a_memory_map_draws_what_its_title_says():
     assert [patch.get_width() * MIB for patch in free] == pytest.approx([found.largest_free_bytes])
     in_use = sum(patch.get_width() for patch in memory if patch.get_facecolor()[3] > 0) * MIB
     assert in_use == pytest.approx(found.memory_map.in_use_bytes)
+
+
+def test_an_estimate_stays_under_its_limit_up_to_what_should_fit():
+    [axes] = FIGURES["estimate"]().axes
+    assert height_at(axes, 59 - 1e-9) == pytest.approx(127) and height_at(axes, 65) > 128
+    assert axes.get_ylim()[1] < 250  # the trial with a batch of 500 is not in the figure
 
 
 def test_a_sweep_draws_each_trial_and_each_failure_at_its_limit():
