@@ -497,7 +497,7 @@ def test_weights_that_grow_in_both_dimensions_are_followed_with_their_optimizer_
 
     estimated = labkit.estimate(wide, over="units", at=(64, 128))
     measured = labkit.run(wide, units=1024).peak_bytes
-    assert estimated.peak_bytes(1024) == pytest.approx(measured, rel=0.05)
+    assert 0.95 * measured < estimated.peak_bytes(1024) < 1.1 * measured  # along a straight line, 0.86 of it
 
 
 def test_a_peak_under_a_limit_that_it_does_not_fit_is_the_peak_without():
