@@ -51,7 +51,7 @@ INSTALLER = \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install lab hub test lint test-code test-notebooks test-colab test-kaggle lessons minutes book gpu-check address lock clean FORCE
+.PHONY: help install lab hub test lint test-code test-notebooks test-colab test-kaggle lessons minutes folklore book gpu-check address lock clean FORCE
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,10 @@ test-kaggle:  ## The same with Kaggle's packages
 
 lessons: $(TEST_STAMP)  ## Run lessons and save them with their outputs (LESSONS=notebooks/03-...ipynb for one)
 	$(VENV_PATH) .venv/bin/python scripts/save_lessons.py $(LESSONS)
+	@$(MAKE) --no-print-directory folklore
+
+folklore: $(TEST_STAMP)  ## Write what the saved lessons show of each claim into lesson 12 and docs/folklore.md
+	.venv/bin/python scripts/folklore.py
 
 minutes: $(STAMP)  ## Compute how long the lessons take, for the table in workshop/README.md
 	.venv/bin/python scripts/lesson_minutes.py --write

@@ -177,6 +177,13 @@ def headings(path) -> set[str]:
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+def cell_anchors(path) -> set[str]:
+    """The anchors by which JupyterLab finds the cells of a notebook."""
+    if path.suffix != ".ipynb":
+        return set()
+    return {f"cell-id={cell.id}" for cell in nbformat.read(path, as_version=4).cells}
+
+
 def dead_links(path) -> list[str]:
     """The links to files and headings of this project that lead nowhere."""
     found = []
@@ -185,7 +192,7 @@ def dead_links(path) -> list[str]:
         target = path.parent / name if name else path
         written = target.suffix in (".md", ".ipynb")
         if "://" not in link and not (
-            target.exists() and (not anchor or written and anchor in headings(target))
+            target.exists() and (not anchor or written and anchor in headings(target) | cell_anchors(target))
         ):
             found.append(link)
     return found
