@@ -1,10 +1,11 @@
 """Runs lessons from top to bottom and saves them with their outputs: make lessons.
 
 Nothing else should run meanwhile: what a lesson measures is saved in it. A lesson that fails keeps its old
-outputs. Times of cells are left out, which differ at every run, and widgets, which are dead in a saved
-notebook: what they say in words is there instead.
+outputs. Times of cells are left out, which differ at every run, the folder of this checkout, and widgets,
+which are dead in a saved notebook: what they say in words is there instead.
 """
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+ROOT = Path(__file__).resolve().parent.parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -21,6 +23,14 @@ def without_widgets(notebook):
     outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
     for output in outputs:
         output.get("data", {}).pop(WIDGET, None)
+
+
+def without_folder(notebook):
+    """Warnings name files of .venv: leave out where it is."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            outputs = json.dumps(cell.outputs).replace(f"{ROOT}/", "")
+            cell.outputs = [nbformat.from_dict(output) for output in json.loads(outputs)]
 
 
 def save(path: Path) -> float:
@@ -37,6 +47,7 @@ def save(path: Path) -> float:
     ).execute()
     seconds = time.monotonic() - start
     without_widgets(notebook)
+    without_folder(notebook)
     nbformat.write(notebook, path)
     return seconds
 

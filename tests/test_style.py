@@ -12,21 +12,28 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+import save_lessons  # noqa: E402
+
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]-*.ipynb"))
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *(path for room in ("benchmarks", "docs", "workshop") for path in sorted((ROOT / room).rglob("*.md"))),
     *sorted((ROOT / "notebooks").glob("*.ipynb")),
 ]
-TAGS = {"nbval-check-output", "nbval-ignore-output", "raises-exception"}
-TRIAL = re.compile(r"%%trial|labkit\.(run|sweep|estimate|find_batch_size)\(|\blab\.run\(|\.resume\(")
+TAGS = {"nbval-check-output", "nbval-ignore-output", "raises-exception", "extra"}
+TRIAL = re.compile(
+    r"%%trial|labkit\.(run|sweep|estimate|find_batch_size|try_fixes)\(|\blab\.run\(|\.resume\("
+)
+MACHINE_FOLDER = re.compile(r"(?<![\w.])/\S+/site-packages/")
 WIDGET = "application/vnd.jupyter.widget-view+json"
-SECTIONS = ["## Predict", "## Exercise", "## Take home"]
+SECTIONS = ["## Predict", "## Exercise", "## Take home", "## With your own model", "## Next lesson"]
 
 
 def problems(notebook) -> list[str]:
     """What a lesson lacks, a sentence each."""
     found = [*metadata_problems(notebook), *opening_problems(notebook), *flow_problems(notebook)]
+    found += extra_problems(notebook)
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             found += [f"cell {number}: {problem}" for problem in code_problems(cell)]
@@ -84,12 +91,30 @@ def flow_problems(notebook):
     trial = first_cell(notebook, "code", "^%%trial")
     if trial is not None and places[0] is not None and trial < places[0]:
         yield "a trial runs before the prediction"
+    measured = first_cell(notebook, "code", TRIAL.pattern)
+    if measured is None or measured >= 9:
+        yield "nothing is measured before the tenth cell"
     for call in ("check", "hint", "solution"):
         if first_cell(notebook, "code", rf"\.{call}\(") is None:
             yield f"there is no .{call}()"
     last = notebook.cells[-1].source.lower()
     if "next lesson" not in last or "shut" not in last:
         yield "the last cell does not name the next lesson and shut the kernel down"
+
+
+def extra_problems(notebook):
+    """The core ends with "With your own model"; then come sections "Extra: ...", which have that tag."""
+    titles = []
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            titles += re.findall("^## (.+)", cell.source, re.MULTILINE)
+        extra = bool(titles) and titles[-1].startswith("Extra: ")
+        if extra != ("extra" in cell.metadata.get("tags", [])):
+            yield f"cell {number}: the tag extra and the heading 'Extra: ...' do not go together"
+    core = [title for title in titles if not title.startswith("Extra: ")]
+    extras = [title for title in titles if title.startswith("Extra: ")]
+    if titles != [*core[:-1], *extras, *core[-1:]] or core[-2:] != ["With your own model", "Next lesson"]:
+        yield "the extras do not stand between 'With your own model' and 'Next lesson'"
 
 
 def code_problems(cell):
@@ -104,6 +129,12 @@ def code_problems(cell):
         yield "nbval-check-output, but no output to check"
     if "nbval-check-output" in tags and TRIAL.search(cell.source):
         yield "checked, but it runs a trial, whose progress may stay in the output"
+    printed = [line for output in cell.outputs for line in output.get("text", "").splitlines()]
+    folded = cell.metadata.get("jupyter", {}).get("source_hidden")
+    if printed and all(line.endswith(": True") for line in printed) and not folded:
+        yield "it only prints that claims are true: fold it (jupyter.source_hidden)"
+    if MACHINE_FOLDER.search("\n".join(printed)):
+        yield "a folder of the machine is in its output"
     if any(WIDGET in output.get("data", {}) for output in cell.outputs):
         yield "a widget is saved, which shows as an error when the notebook is opened again"
     failed = any(output.output_type == "error" for output in cell.outputs)
@@ -221,11 +252,15 @@ def good_lesson():
             new_code_cell("import labkit"),
             new_markdown_cell("## Predict first\n\nWill it fit?"),
             checked,
+            new_code_cell("labkit.run(train)"),
             new_markdown_cell("## Exercise 1\n\nMake it fit."),
             new_code_cell("q1.check()"),
             new_code_cell("# q1.hint()\n# q1.solution()"),
             new_markdown_cell("## Take home\n\nOne thing."),
-            new_markdown_cell("Next lesson: another. First shut down this kernel."),
+            new_markdown_cell("## With your own model\n\nRun it."),
+            new_markdown_cell("## Extra: more\n\nFor another day.", metadata={"tags": ["extra"]}),
+            new_code_cell("x = 1", metadata={"tags": ["extra"]}),
+            new_markdown_cell("## Next lesson\n\nAnother. First shut down this kernel."),
         ],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
     )
@@ -274,18 +309,26 @@ WAYS_TO_SPOIL = [
     ("objectives", replace(1, "Objectives", "Aims")),
     ("prerequisites", replace(1, "Prerequisites", "Before")),
     ("no section ## Predict", replace(3, "## Predict", "## Guess")),
-    ("no section ## Exercise", replace(5, "## Exercise", "## Task")),
-    ("no section ## Take home", replace(8, "## Take home", "## End")),
-    ("out of order", lambda lesson: lesson.cells.insert(1, lesson.cells.pop(8))),
+    ("no section ## Exercise", replace(6, "## Exercise", "## Task")),
+    ("no section ## Take home", replace(9, "## Take home", "## End")),
+    ("no section ## With your own", replace(10, "## With your", "## Your")),
+    ("no section ## Next lesson", replace(-1, "## Next", "**Next**")),
+    ("out of order", lambda lesson: lesson.cells.insert(1, lesson.cells.pop(9))),
+    ("before the tenth", replace(5, "labkit.run(train)", "x = 1")),
+    ("before the tenth", lambda lesson: lesson.cells.insert(9, lesson.cells.pop(5))),
+    ("go together", tag(9, "extra")),
+    ("go together", lambda lesson: lesson.cells[12].metadata.tags.remove("extra")),
+    ("between", lambda lesson: lesson.cells.insert(9, lesson.cells.pop(11))),
+    ("between", replace(10, "## With your own model", "## With your own model\n\n## And more")),
     ("before the prediction", replace(2, "import labkit", "%%trial\nimport labkit")),
-    ("no .check()", replace(6, "check", "look")),
-    ("no .hint()", replace(7, "hint", "help")),
-    ("no .solution()", replace(7, "solution", "answer")),
-    ("not commented out", replace(7, "# q1.solution", "q1.solution")),
-    ("next lesson", replace(9, "Next lesson", "Later")),
-    ("next lesson", replace(9, "shut down", "leave")),
+    ("no .check()", replace(7, "check", "look")),
+    ("no .hint()", replace(8, "hint", "help")),
+    ("no .solution()", replace(8, "solution", "answer")),
+    ("not commented out", replace(8, "# q1.solution", "q1.solution")),
+    ("next lesson", replace(-1, "Next lesson", "Later")),
+    ("next lesson", replace(-1, "shut down", "leave")),
     ("more than 15", replace(2, "import labkit", "x = 1\n\n" * 16)),
-    ("median", lambda lesson: [in_cell(n, source="x = 1\n" * 6)(lesson) for n in (2, 6, 7)]),
+    ("median", lambda lesson: [in_cell(n, source="x = 1\n" * 6)(lesson) for n in (2, 4, 7, 8)]),
     ("no execution count", in_cell(2, execution_count=None)),
     ("not run in order", in_cell(2, execution_count=9)),
     ("metadata.execution", in_cell(2, metadata={"execution": {"iopub.execute_input": "2025-01-01"}})),
@@ -294,6 +337,8 @@ WAYS_TO_SPOIL = [
     ("runs a trial", replace(4, "print(1 + 1)", "labkit.run(train)")),
     ("runs a trial", replace(4, "print", "%%trial\nprint")),
     ("saved with an error", in_cell(4, outputs=[ERROR])),
+    ("only prints", in_cell(5, outputs=[new_output("stream", text="it fits: True\nit is true: True\n")])),
+    ("a folder", in_cell(5, outputs=[new_output("stream", text="/a/site-packages/b.py:1: Warning\n")])),
     ("unknown tag", tag(2, "nbval-check-outputs")),
     ("unknown tag", tag(3, "raise-exception")),
     ("not a comment", replace(2, "import", "# NBVAL_SKIP\nimport")),
@@ -312,3 +357,13 @@ def test_lint_allows_an_error_that_is_meant():
     lesson.cells[4].outputs = [ERROR]
     tag(4, "raises-exception")(lesson)
     assert problems(lesson) == []
+
+
+def test_a_lesson_is_saved_without_the_folder_of_the_checkout():
+    warning = new_output("stream", name="stderr", text=f"{ROOT}/.venv/lib/a.py:1: UserWarning\n")
+    card = new_output("display_data", {"text/html": f"<pre>{ROOT}/labkit/b.py</pre>"})
+    lesson = new_notebook(cells=[new_markdown_cell("# One"), new_code_cell("x", outputs=[warning, card])])
+    save_lessons.without_folder(lesson)
+    nbformat.validate(lesson)
+    assert lesson.cells[1].outputs[0].text == ".venv/lib/a.py:1: UserWarning\n"
+    assert lesson.cells[1].outputs[1].data["text/html"] == "<pre>labkit/b.py</pre>"

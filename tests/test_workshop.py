@@ -67,18 +67,32 @@ def test_sections_together_are_the_lesson(lesson):
     assert sum(part.total for part in parts) == pytest.approx(whole.total, abs=0.01)
 
 
-def test_minutes_that_a_lesson_states_are_compared_with_those_of_its_core(tmp_path):
+@pytest.mark.parametrize("lesson", lesson_minutes.LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_has_a_core_of_twenty_minutes_and_states_its_minutes(lesson):
+    assert lesson_minutes.wrong_statements([lesson]) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "core", "extras", "wrong"),
+    [
+        ("Core 20 minutes, extras 10.", 4, 2, False),
+        ("Core 24 minutes, extras 12.", 4, 2, False),
+        ("Core 26 minutes, extras 10.", 4, 2, True),
+        ("Core 14 minutes, extras 10.", 4, 2, True),
+        ("Core 20 minutes, extras 13.", 4, 2, True),
+        ("Core 20 minutes.", 4, 2, True),
+        ("Core 20 minutes.", 4, 0, False),
+        ("20 minutes", 4, 0, True),
+        ("Core 30 minutes.", 6, 0, True),
+        ("Core 10 minutes.", 2, 0, True),
+    ],
+)
+def test_minutes_that_a_lesson_states_are_compared_with_those_it_takes(tmp_path, said, core, extras, wrong):
+    checks = [new_code_cell("q1.check(1)") for _ in range(core)]
+    checks += [new_code_cell("q2.check(1)", metadata=EXTRA) for _ in range(extras)]
     lesson = tmp_path / "42-answers.ipynb"
-    for said, wrong in ((10, False), (13, True), (7, True)):
-        opening = new_markdown_cell(f"**Time.** {said} minutes")
-        cells = [
-            opening,
-            new_code_cell("q1.check(1)"),
-            new_code_cell("q2.check(1)"),
-            new_code_cell("q3.check(1)", metadata=EXTRA),
-        ]
-        nbformat.write(new_notebook(cells=cells), lesson)
-        assert lesson_minutes.main(["--check", str(lesson)]) == wrong
+    nbformat.write(new_notebook(cells=[new_markdown_cell(said), *checks]), lesson)
+    assert lesson_minutes.main(["--check", str(lesson)]) == wrong
 
 
 def rows(table: str) -> list[list[str]]:
