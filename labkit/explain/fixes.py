@@ -18,6 +18,7 @@ LESSONS = {
     "08": "08-mixed-precision.ipynb",
     "09": "09-smaller-steps.ipynb",
     "10": "10-sharing-and-growing.ipynb",
+    "13": "13-capstone.ipynb",
 }
 
 
