@@ -47,7 +47,8 @@ class Text(str):
 class Exercise:
     """One exercise.
 
-    judge     called with the reader's answers; returns what is wrong with them, or None if they are right
+    judge     called with the reader's answers; returns what is wrong with them, None if they are right, or a
+              Verdict of its own
     praise    shown after a right answer
     clue, code   what hint() and solution() show
 
@@ -67,6 +68,8 @@ class Exercise:
         if asked and not callable(answers[0]):
             return Verdict(False, f"Pass the function itself, {asked[1]}, not {answers[0]!r}.")
         wrong = self._judge(*answers)
+        if isinstance(wrong, Verdict):
+            return wrong
         return Verdict(False, wrong) if wrong else Verdict(True, self.praise)
 
     def hint(self):

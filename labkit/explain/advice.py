@@ -176,7 +176,7 @@ TABLE_WITHOUT_STATE = Advice(
 SHORTER = Advice(
     "Use shorter sequences: half the length takes a quarter of the scores.",
     "X = X[:, :length]",
-    "03",
+    "13",
     of_request(0.75),
 )
 FLASH = Advice(

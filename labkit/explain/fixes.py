@@ -19,6 +19,7 @@ LESSONS = {
     "09": "09-smaller-steps.ipynb",
     "10": "10-loops-that-grow.ipynb",
     "11": "11-sharing-one-gpu.ipynb",
+    "13": "13-capstone.ipynb",
 }
 
 

@@ -1,0 +1,119 @@
+"""Lesson 13: three routes pass; wrong ones are told why; a blank is not a failure."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from answers import answer
+
+import labkit
+from labkit.exercises import ____
+from labkit.exercises.lesson13 import q1, q2, score
+
+LESSON = Path(__file__).parent.parent / "notebooks" / "13-capstone.ipynb"
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    """The cells of the lesson that define functions, as one source."""
+    cells = nbformat.read(LESSON, as_version=4).cells
+    return "\n\n".join(c.source for c in cells if c.source.startswith("def ") and "____" not in c.source)
+
+
+@pytest.fixture(scope="module")
+def base(lesson):
+    return labkit.run(score, route=answer(lesson, "train"))
+
+
+def route(lesson, code):
+    return answer(f"{lesson}\n\n{code}", "fixed")
+
+
+def test_the_original_does_not_fit_and_learns(base):
+    assert base.ok, base
+    assert base.peak_bytes > 1.5 * labkit.parse_size("256 MiB")
+    assert base.result["updates"] == 24
+    assert base.result["accuracy"] > 0.7
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "train(batch_size=8, accumulate=4)",
+        "train(batch_size=16, accumulate=2, wrap=again)",
+        "train(batch_size=128, parts=4, wrap=again)",
+    ],
+)
+def test_three_routes_pass(lesson, base, call):
+    verdict = q2.check(route(lesson, f"def fixed():\n    return {call}"), base)
+    assert verdict.right, verdict
+    assert "It fits 256 MiB" in str(verdict)
+
+
+LATE = """\
+def fixed():
+    import keras
+
+    X, y = load_pages()
+    model = build()
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(X, y, epochs=2, verbose=0)
+    return model"""
+CUT = """\
+def fixed():
+    import keras
+
+    X, y = load_pages()
+    model = keras.Sequential([keras.Input((256, 64)), keras.layers.Cropping1D((0, 192))])
+    model.add(keras.layers.Dense(10))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(X, y[:, :64], epochs=2, verbose=0)
+    return model"""
+UNTAUGHT = CUT.replace("(0, 192)", "0").replace("y[:, :64]", "y")
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        (LATE, "The policy was set after the model was built"),
+        ("def fixed():\n    return train(batch_size=8)", "each came from 8 pages"),
+        ("def fixed():\n    return train(batch_size=8, accumulate=2)", "each came from 16 pages"),
+        (CUT, "does not transcribe a whole page"),
+        (UNTAUGHT, "more than a point less"),
+        ("def fixed():\n    train(batch_size=8, accumulate=4)", "yours returned a NoneType"),
+        ("def fixed():\n    return 1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_wrong_routes(lesson, base, code, complaint):
+    verdict = q2.check(route(lesson, code), base)
+    assert verdict.right is False
+    assert complaint in str(verdict)
+
+
+def test_the_solution_of_the_scores_passes():
+    verdict = q1.check(answer(q1.solution(), "scores"))
+    assert verdict.right, verdict
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({256: 4, 512: 8}, "512 digits: you say 8 MiB."),
+        ({256: 1}, "256 digits: you say 1 MiB."),
+        (4, "Keep the"),
+    ],
+)
+def test_wrong_scores(given, complaint):
+    verdict = q1.check(given)
+    assert verdict.right is False
+    assert complaint in str(verdict)
+
+
+def test_blanks_are_not_attempted():
+    def fixed():
+        return ____
+
+    for verdict in (q1.check({256: ____, 512: 16}), q2.check(fixed, None)):
+        assert verdict.right is None
+        assert "Not attempted yet" in str(verdict)
