@@ -92,7 +92,7 @@ def test_links_lead_somewhere_when_only_the_notebook_is_there(path):
     text = "\n".join(cells(path, "markdown"))
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
     beside = [target for target in targets if not re.match(r"https://|#", target)]
-    assert [target for target in beside if not re.fullmatch(r"[\w-]+\.ipynb", target)] == []
+    assert [target for target in beside if not re.fullmatch(r"[\w-]+\.ipynb(#cell-id=[\w-]+)?", target)] == []
     ours = [
         match[1] for match in map(re.compile(rf".*/{REPO}/(?:blob/)?HEAD/([^#]+)").match, targets) if match
     ]
