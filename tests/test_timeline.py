@@ -352,6 +352,27 @@ def summed(batch_size):
     model.train_on_batch(np.ones((batch_size, 32, 32, 8), "float32"), np.zeros(batch_size))
 
 
+def attend(length):
+    import keras
+    import numpy as np
+
+    inputs = keras.Input((length, 16))
+    x = keras.layers.MultiHeadAttention(2, 8)(inputs, inputs)
+    x = keras.layers.MultiHeadAttention(2, 8)(x, x)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    model.compile("sgd", "mse")
+    for _ in range(2):
+        model.train_on_batch(np.ones((4, length, 16)), np.ones((4, length, 1)))
+
+
+def test_scores_that_einsum_makes_in_its_scratch_memory_are_kept_for_the_backward_pass():
+    step = labkit.run(attend, length=128, profile=True).timeline.during(2)
+    rows = [row for row in step.at_peak() if row.shape == "[4,2,128,128]"]
+    assert {row.layer for row in rows} == {"multi_head_attention", "multi_head_attention_1"}
+    assert not [row for row in rows if row.category == "workspace"]
+    assert {row.category for row in rows if "gradient_tape" not in row.op} == {"activations"}
+
+
 def test_sums_that_tensorflow_rewrites_have_a_category_and_a_shape():
     timeline = labkit.run(summed, profile=True, batch_size=96).timeline
     rows = [timeline.row(i) for i in range(len(timeline.record.allocations["begin"]))]

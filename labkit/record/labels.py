@@ -67,7 +67,7 @@ class Labels:
             np.array([op.endswith(end) for op in ops])[columns["op"]]
             for end in ("/tmp_var", "/tmp_var_zeros")
         )
-        temp = columns["temp"].astype(bool) & ~rewritten
+        temp = columns["temp"].astype(bool) & ~rewritten & ~self._outlives_op()
         from_python = made_by("python", self._record)
         unscoped = np.array(["/" not in op or sums_gradients(op) for op in ops])[columns["op"]]
         backward = self._backward(np.sort(self._begin[(kinds == "backward") & recorded]))
@@ -160,6 +160,21 @@ class Labels:
         first = np.searchsorted(backward, start)
         padded = np.append(backward, self._events + 1)
         return padded[first] < self._begin
+
+    def _outlives_op(self):
+        """Which are still alive when the next op of their thread allocates: a boolean array.
+
+        Scratch memory that outlives its op is its output: Einsum's are made so.
+        """
+        op, thread = (self._record.allocations[name] for name in ("op", "thread"))
+        following = np.full(len(self._begin), np.inf)
+        for one in np.unique(thread):
+            rows = np.flatnonzero(thread == one)
+            rows = rows[np.argsort(self._begin[rows], kind="stable")]
+            changes = np.flatnonzero(np.diff(op[rows])) + 1
+            run = np.searchsorted(changes, np.arange(len(rows)), side="right")
+            following[rows] = np.append(self._begin[rows][changes], np.inf)[run]
+        return self._end > following
 
     def _outlives_forward(self, backward):
         """Which are still alive when the next backward pass begins, or have none to come: a boolean array."""
