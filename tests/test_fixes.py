@@ -230,6 +230,7 @@ def test_a_policy_that_is_set_too_late_is_told():
         (lambda: labkit.try_fixes(None, batch_size=64), "takes a function"),
         (lambda: labkit.try_fixes(trainings.arrays, batch_size=64, colour="red"), "colour"),
         (lambda: labkit.try_fixes("raise ValueError('my mistake')", batch_size=1), "my mistake"),
+        (lambda: labkit.try_fixes("total = batch_size + 1", batch_size=8), "No training step was seen"),
     ],
 )
 def test_bad_input_has_its_sentence(call, words):

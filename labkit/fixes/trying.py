@@ -114,6 +114,12 @@ class TryingFixes:
 
     def _check(self, first):
         """Raise LabkitError for code of which nothing is known that a fix could be compared with."""
+        outcome = first.outcome
+        if outcome.ok and first.program.fit is None and not outcome.step_seconds:
+            raise LabkitError(
+                f"No training step was seen at {self.over}={self.value}: for try_fixes(), `train` must train, "
+                "with fit, train_on_batch or a tf.function that applies an optimizer."
+            )
         if first.program.fit is None and not first.outcome.step_seconds and first.peak_bytes is None:
             raise LabkitError(f"Nothing could be tried, for the code as it is failed:\n{first.outcome}")
 
