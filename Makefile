@@ -65,8 +65,12 @@ lab: $(STAMP)  ## Open JupyterLab on the first lesson (ARGS=--no-browser only st
 hub: $(TEST_STAMP) $(PROXY)  ## Try a class on this machine: JupyterHub, on the loopback address only
 	@$(VENV_PATH) .venv/bin/python scripts/hub.py
 
+# The lessons wait a lot, for TensorFlow at each out of memory: they run beside the tests, and are shown after them.
 test: $(TEST_STAMP)  ## Run every check; one that fails does not hide the others
-	@$(MAKE) --no-print-directory -k lint test-code test-notebooks
+	@lessons=$$(mktemp); $(MAKE) --no-print-directory test-notebooks >$$lessons 2>&1 & \
+	trap "kill $$! 2>/dev/null" EXIT; \
+	$(MAKE) --no-print-directory -k lint test-code; code=$$?; \
+	wait $$! || code=1; cat $$lessons; rm $$lessons; exit $$code
 
 lint: $(TEST_STAMP)  ## Check style and format of code and notebooks, and that rooms import only from below
 	.venv/bin/ruff check .
