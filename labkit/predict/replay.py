@@ -236,11 +236,14 @@ class Schedule:
         return np.maximum(1, np.rint(sizes)).astype(np.int64)
 
     def _rows_in_queue(self):
-        """For what tf.data's threads allocate: how many batches there are at once, at most; otherwise 0."""
+        """For what tf.data's threads allocate for training: how many batches there are at once, at most.
+
+        Otherwise 0: what is evaluated and predicted has other rows.
+        """
         columns, last = self.timeline.record.allocations, self.timeline.record.events
         in_queue, steps = np.zeros(len(self._kind_of)), self.timeline.record.steps
         grows = np.array([any(map(growth.depends_on, self.rows)) for growth in self._growths])
-        chosen = np.flatnonzero(self.timeline.in_pipeline & grows[self._kind_of])
+        chosen = np.flatnonzero(self.timeline.in_pipeline & grows[self._kind_of] & self._for_training())
         makers = list(zip(columns["op"][chosen].tolist(), self._kind_of[chosen].tolist(), strict=True))
         for maker in set(makers):
             places = chosen[[one == maker for one in makers]]
@@ -250,6 +253,15 @@ class Schedule:
             later = ((begin > steps[0]) & (begin <= steps[-1])).sum() if len(steps) > 1 else 0
             in_queue[places] = most / max(1, round(later / max(1, len(steps) - 1)))
         return in_queue
+
+    def _for_training(self):
+        """Which allocations are made neither in an evaluation nor in a prediction."""
+        marks = [(at, kind) for at, kind in self.timeline.record.moments if kind != "part"]
+        kinds = np.array(["other"] + [kind for _, kind in marks])
+        begun_in = kinds[
+            np.searchsorted([at for at, _ in marks], self.timeline.record.allocations["begin"], "right")
+        ]
+        return ~np.isin(begun_in, ("evaluation", "prediction"))
 
     def peaks_by_moment(self, point):
         """{moment: peak in bytes}: of "training", "evaluation", "prediction" and "other"."""
