@@ -408,7 +408,7 @@ def _piles(tokens, number, formulas):
     """
     own, piles = tokens[number], []
     for key, places in own.groups.items():
-        if len(places) < PILE or own.timeline.in_pipeline[places[0]]:
+        if key[0] in ("", "XLA") or len(places) < PILE or own.timeline.in_pipeline[places[0]]:
             continue
         having = [one if key in one.groups else None for one in tokens]
         made = tuple(one and len(one.groups[key]) for one in having)
