@@ -205,10 +205,11 @@ def rows(net, over, at, points):
         }
 
 
-def main(names):
-    report, found = Report("estimate_kinds"), []
+def table(report, cases, names):
+    """Report all rows of the cases named, or of all; returns them."""
+    found = []
     report(f"{'training':16}{'at':28}{'measured':>10}{'off':>9}{'interval':>10}{'holds':>7}  peak in")
-    for net, over, at, points in CASES:
+    for net, over, at, points in cases:
         if names and net.__name__ not in names:
             continue
         for row in rows(net, over, at, points):
@@ -221,8 +222,10 @@ def main(names):
         for note in found[-1]["notes"]:
             report(f"    {note}")
         report.save()
-    report("")
-    report(f"mended for: {', '.join(sorted(MENDED_FOR))}; the others are unseen")
+    return found
+
+
+def summary(report, found):
     errors = sorted(abs(row["off"]) for row in found)
     widths = [row["width"] for row in found]
     report("")
@@ -235,6 +238,14 @@ def main(names):
         f"{statistics.median(widths):.0f} % (median), {max(widths):.0f} % at most"
     )
     report.save()
+
+
+def main(names):
+    report = Report("estimate_kinds")
+    found = table(report, CASES, names)
+    report("")
+    report(f"mended for: {', '.join(sorted(MENDED_FOR))}; the others are unseen")
+    summary(report, found)
 
 
 if __name__ == "__main__":

@@ -339,6 +339,8 @@ def test_where_a_proof_leaves_much_free_a_larger_value_is_tried_whatever_its_gap
     searching._multiple_of = 1
     searching.history = [(15, proof(20, 22, 22, 22))]
     assert 55 < searching._next() <= 62
+    searching.history.append((60, labkit.Outcome("oom")))
+    assert searching._next() is None  # as was predicted
     searching.history = [(15, proof(70, 85, 86, 86))]
     assert searching._next() is None
 
@@ -530,11 +532,96 @@ def test_what_follows_training_is_in_the_estimate_and_named(how):
     assert estimated.moment == ("prediction" if how == "prediction" else "evaluation")
     assert f"{estimated.moment.capitalize()} needs more memory than training" in repr(estimated)
     measured = labkit.run(evaluating, times=4, how=how, batch_size=96).peak_bytes
-    assert estimated.peak_bytes(96) == pytest.approx(measured, rel=0.05)
+    low, high = estimated.interval(96)
+    assert low <= measured <= high  # few large blocks: which holes they fill decides
+    assert estimated.peak_bytes(96) == pytest.approx(measured, rel=0.15)
 
 
 def test_where_training_is_the_peak_nothing_is_said_of_the_rest(estimated):
     assert estimated.moment == "training" and "needs more" not in repr(estimated)
+
+
+def looping(batch_size, counts):
+    import keras
+    import tensorflow as tf
+
+    made = []
+
+    def rows():
+        for number in range(1500):
+            made.append(number)
+            yield tf.zeros(64), tf.zeros(4)
+
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(256), keras.layers.Dense(4)])
+    optimizer = keras.optimizers.SGD()
+    signature = (tf.TensorSpec((64,)), tf.TensorSpec((4,)))
+    data = tf.data.Dataset.from_generator(rows, output_signature=signature)
+    data = data.apply(tf.data.experimental.assert_cardinality(1500)).batch(batch_size)
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((y - model(x, training=True)) ** 2)
+        optimizer.apply(tape.gradient(loss, model.trainable_weights), model.trainable_weights)
+
+    taken = 0
+    for x, y in data:
+        step(x, y)
+        taken += 1
+    with open(counts, "a") as file:
+        file.write(f"{batch_size} {taken} {len(made)}\n")
+
+
+def test_a_loop_over_tf_data_is_seen_with_its_rows_and_does_not_drain_it(tmp_path):
+    counts = tmp_path / "counts"
+    assert labkit.estimate(looping, counts=str(counts)).rows == 1500
+    for line in counts.read_text().splitlines():
+        batch_size, taken, made = map(int, line.split())
+        assert taken == 1500 // batch_size + bool(1500 % batch_size)  # the loop goes on to its end
+        assert made < 1500
+
+
+def test_what_waits_for_a_loop_cut_short_does_not_wait_through_the_next():
+    def validating(batch_size):
+        import keras
+        import numpy as np
+
+        model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(32)])
+        model.compile("sgd", "mse")
+        x = np.ones((1000, 32), "float32")
+        model.fit(x, x, batch_size=batch_size, validation_split=0.4, epochs=2, verbose=0)
+
+    estimated = labkit.estimate(validating)
+    assert estimated.rows == 600
+    record = estimated._probes[-1][1].timeline.record
+    batches = [record.ops[op].startswith("GatherV2") for op in record.allocations["op"]]
+    begin, end = record.allocations["begin"], record.allocations["end"]
+    phases = [at for at, kind in record.moments if kind in ("training", "evaluation")]
+    assert len(phases) >= 4 and any(batches)
+    for at in phases[1:]:
+        assert not (batches & (begin < at) & ((end < 0) | (end > at))).any()
+
+
+def test_the_number_of_tensors_that_a_loop_leaves_behind_is_followed():
+    def recurrent(length):
+        import keras
+        import numpy as np
+
+        layers = [keras.layers.Embedding(500, 32), keras.layers.GRU(32), keras.layers.Dense(1)]
+        model = keras.Sequential([keras.Input((length,)), *layers])
+        model.compile("adam", "mse")
+        model.fit(np.ones((32, length)), np.ones(32), batch_size=16, verbose=0)
+
+    estimated = labkit.estimate(recurrent, over="length", at=(16, 32))
+    measured = labkit.run(recurrent, length=256).peak_bytes
+    assert estimated.interval(256)[0] <= measured <= estimated.interval(256)[1]
+    assert estimated.peak_bytes(256) == pytest.approx(measured, rel=0.12)
+
+
+def test_evaluation_is_not_cut_to_the_rows_of_training():
+    estimated = labkit.estimate(evaluating, times=4, how="evaluation")
+    schedule = estimated._schedules[-1]
+    assert not schedule._in_queue[~schedule._for_training()].any()
 
 
 def test_training_again_and_again_is_told():
@@ -566,10 +653,34 @@ def test_memory_that_does_not_depend_on_the_parameter_is_said_to():
 
     train_small = train
     estimated = labkit.estimate(fixed)
-    assert "Nothing in memory grows" in estimated.notes[0]
-    for answer in (estimated.largest, lambda limit: labkit.find_batch_size(fixed, memory_limit=limit)):
+    assert repr(estimated) == "\n".join(estimated.notes) and estimated.notes[0].startswith(
+        "Nothing in memory"
+    )
+    answers = [
+        lambda: estimated.peak_bytes(64),
+        lambda: estimated.interval(64),
+        lambda: estimated.layers(64),
+        estimated.plot,
+        lambda: estimated.largest("64 MiB"),
+        lambda: labkit.find_batch_size(fixed, memory_limit="64 MiB"),
+    ]
+    for answer in answers:
         with pytest.raises(labkit.LabkitError, match="Nothing in memory grows with batch_size"):
-            answer("64 MiB")
+            answer()
+
+
+def test_a_dropout_rate_is_not_answered_with_a_number():
+    def dropping(rate):
+        import keras
+        import numpy as np
+
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(64), keras.layers.Dropout(rate)])
+        model.compile("adam", "mse")
+        model.fit(np.ones((64, 8)), np.ones((64, 64)), verbose=0)
+
+    estimated = labkit.estimate(dropping, over="rate", at=(0.2, 0.4))
+    with pytest.raises(labkit.LabkitError, match="Nothing in memory grows with rate"):
+        estimated.peak_bytes(0.5)
 
 
 @pytest.mark.parametrize(

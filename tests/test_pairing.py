@@ -191,7 +191,7 @@ def over_two():
 
 
 def test_an_estimate_over_two_parameters_answers_by_name(over_two):
-    assert over_two.notes == []
+    assert all("tf.data makes its batches" in note for note in over_two.notes)
     assert over_two.peak_bytes(batch_size=8, width=128) == pytest.approx(over_two.measured[8, 128], rel=0.05)
     far = trial(64, 4000, 1024, (7 * 1024, 11 * 1024), True, 1).peak_bytes
     assert over_two.peak_bytes(batch_size=64, width=1024) == pytest.approx(far, rel=0.05)

@@ -83,8 +83,8 @@ class Row:
 
     def predict(self, estimate, value):
         """Take the peak from an Estimate."""
-        self.estimate, self.predicted = estimate, True
         self.peak_bytes = estimate.peak_bytes(value)
+        self.estimate, self.predicted = estimate, True
 
     def compare_with(self, first, reference):
         """Fill in what is relative to the code as it is, and the loss relative to that of a Row, if any."""

@@ -4,12 +4,16 @@ reader's code."""
 import contextlib
 import functools
 import gc
+import math
 import statistics
 import threading
 import time
+import weakref
 
 import keras
 import tensorflow as tf
+from keras.src.trainers.epoch_iterator import EpochIterator
+from tensorflow.python.data.ops.iterator_ops import OwnedIterator
 
 MOST_TRAININGS = 3  # calls of fit in a shortened trial
 MOST_REPEATED = 20_000  # results given again in a shortened trial: a loop that waits for more would not end
@@ -148,11 +152,14 @@ class Shortening:
     Whatever else these do is done: arrays are copied, validation runs after the steps of an epoch, callbacks
     are called. With validation, a second epoch follows the first, for which its data is then kept. What
     `predict` has not predicted is made up for by a tensor of the same size. A loop of the reader's own is not
-    ended: after a few steps, its calls of the training function are given the last result again.
+    ended: after a few steps, its calls of the training function are given the last result again, and it is
+    given the same batch of tf.data again, as often as there are batches: a queue from which batches are taken
+    without training on them would become longer than it is in training.
 
     round      how many steps one round of the optimizer takes: more than one if it accumulates gradients
     trainings  how often `fit` was called
-    batches    for each of these, the number of batches in an epoch; None if unknown
+    batches    for each of these, and for each iterator of tf.data that the reader's own loop trains on, the
+               number of batches in an epoch; None if unknown
     """
 
     def __init__(self, steps, recorder, finish):
@@ -161,6 +168,7 @@ class Shortening:
         self.round, self.trainings, self.batches = 1, 0, []
         self._loops, self._kept, self._repeated = [], {}, 0
         self._updates = {}
+        self._sources, self._taken_from = weakref.WeakKeyDictionary(), weakref.WeakSet()
         self._latest, self._has_stepped = time.monotonic(), False
 
     def install(self):
@@ -172,6 +180,8 @@ class Shortening:
         for name, stop in zip(("train", "test", "predict"), STOPS.values(), strict=True):
             make = functools.partial(self._around_make, f"{name}_function", stop)
             _wrap(keras.Model, f"make_{name}_function", make)
+        _wrap(OwnedIterator, "__next__", self._around_next)
+        _wrap(EpochIterator, "_enumerate_iterator", self._around_epoch)
 
     @property
     def wanted(self):
@@ -192,6 +202,9 @@ class Shortening:
         self._repeated += 1
         if self._repeated > MOST_REPEATED:
             self._finish("time")
+        for iterator in self._taken_from:
+            self._sources[iterator].is_idle = True
+        self._taken_from.clear()
         return self._kept[id(function)][1]
 
     def keep(self, function, result):
@@ -200,12 +213,32 @@ class Shortening:
         if not self._loops:
             count, _ = self._kept.get(id(function), (0, None))
             self._kept[id(function)] = count + 1, result
+            sources = [self._sources[iterator] for iterator in self._taken_from]
+            self.batches += [source.counted() for source in sources if not source.is_counted]
+        self._taken_from.clear()
 
     def eager_update(self, optimizer):
         """An optimizer has updated weights eagerly: a loop that does it itself cannot be shortened."""
         self._updates[id(optimizer)] = self._updates.get(id(optimizer), 0) + 1
         if not self._loops and min(self._updates.values()) > self.wanted:
             self._finish("")
+
+    def _around_next(self, call, iterator):
+        """The next batch of tf.data, for a loop of the reader's own."""
+        if self._loops or not tf.executing_eagerly():
+            return call(iterator)
+        if iterator not in self._sources:
+            self._sources[iterator] = _Source(iterator)
+        self._taken_from.add(iterator)
+        return self._sources[iterator].next(functools.partial(call, iterator))
+
+    def _around_epoch(self, call, epochs):
+        """An epoch of a loop of Keras's: note from which iterator it takes its batches."""
+        loop = self._loops[-1] if self._loops else None
+        for begin, end, iterator in call(epochs):
+            if loop:
+                loop.takes_from(iterator, for_good=bool(epochs.steps_per_epoch))
+            yield begin, end, iterator
 
     def _around_loop(self, phase, call, model, *args, **kwargs):
         loop = _Loop(phase, model, *_amount(*args, **kwargs))
@@ -217,8 +250,11 @@ class Shortening:
             self.batches.append(loop.batches)
             if "validation_freq" in kwargs:
                 kwargs["validation_freq"] = 1
+        if outer:
+            outer.empty_queue()
         with self._during(loop):
             result = call(model, *args, **kwargs)
+            loop.empty_queue()
         if phase == "evaluation" and outer and outer.phase == "training" and outer.model is model:
             outer.epochs += 1
             if outer.epochs < 2:  # validation of a further epoch, if there is one, finds its data kept
@@ -275,12 +311,51 @@ class Shortening:
         return self.wanted if loop.phase == "training" else self._steps
 
 
+class _Source:
+    """What a loop of the reader's own takes from an iterator of tf.data.
+
+    is_idle   whether nothing trains on its batches any more: then one of them is given again and again
+    """
+
+    def __init__(self, iterator):
+        dataset = getattr(iterator, "_dataset", None)
+        self._batches = int(dataset.cardinality()) if dataset else tf.data.UNKNOWN_CARDINALITY
+        self._taken, self._again = 0, None
+        self.is_idle = self.is_counted = False
+
+    def counted(self):
+        """How many batches it has; None if unknown."""
+        self.is_counted = True
+        return self._batches if self._batches > 0 else None
+
+    def next(self, make):
+        if self._taken == self._batches:
+            raise StopIteration
+        self._taken += 1
+        if not self.is_idle or self._batches == tf.data.UNKNOWN_CARDINALITY:
+            return make()
+        if self._again is None:
+            self._again = make()
+        return self._again
+
+
 class _Loop:
     """A running `fit`, `evaluate` or `predict`: how many steps it has made, of how many batches and rows."""
 
     def __init__(self, phase, model, rows=None, batches=None):
         self.phase, self.model, self.rows, self.batches = phase, model, rows, batches
         self.taken = self.epochs = 0
+        self._iterator = None
+
+    def takes_from(self, iterator, for_good):
+        """Note the iterator of tf.data of an epoch; for good, if the next epoch goes on with it."""
+        self._iterator = None if for_good else weakref.ref(iterator)
+
+    def empty_queue(self):
+        """Free the batches that wait for an epoch cut short: one that ran to its end has none left."""
+        iterator = self._iterator and self._iterator()
+        if isinstance(iterator, OwnedIterator):
+            iterator._iterator_resource = None
 
     def completed(self, result):
         """The last prediction that is made, extended by as many rows as the rest would have."""
@@ -305,6 +380,7 @@ def _amount(x=None, y=None, batch_size=None, *args, **kwargs):
     if isinstance(x, tf.data.Dataset):
         batches = int(x.cardinality())
     elif rows is not None:
+        rows = math.floor(rows * (1 - (kwargs.get("validation_split") or 0)))
         batches = -(-rows // (batch_size or 32))
     else:
         batches = getattr(x, "num_batches", None)

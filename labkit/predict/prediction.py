@@ -13,8 +13,10 @@ MAXIMUM = 2**24  # the largest value considered
 FAR = 16  # times the larger value: where it is asked what matters in a prediction
 DIP_PERCENT = 15  # how far below a value that fits a smaller one may not fit
 SPREAD = 0.02  # by which the peaks of repeated trials differ, beyond what the recorded sequences show
+HOLES_OFF = 0.25  # of what blocks are larger than requested: it may be more or less, as the holes are others
 GUESS_OFF = 0.3  # of growth whose formula nothing confirms: by so much it may be off, in either direction
-DISAGREE = 1.1  # times: by so much the predictions from two trials may differ without a note
+DISAGREE = 1.1  # times: by so much predictions from two trials, or orders, may differ without a note
+ORDERS_COMPARED = 4
 QUEUE_OFF = 0.5  # of what waits in a queue that is large enough for all rows: it may not be full
 GAPS = 2  # times the largest gradient of a weight: what the gaps that updates leave may add from step to step
 RECURRENT_OFF = (
@@ -46,7 +48,8 @@ class Estimate:
     moment     when the peak is: in "training", "evaluation", "prediction" or "other"
     further    a larger value at which another trial would show what small ones cannot; or None
 
-    Methods that take values of the parameters take them by name, or a bare number if there is only one.
+    Methods that take values of the parameters take them by name, or a bare number if there is only one. They
+    raise LabkitError if nothing in memory depends on a parameter, for then `train` seems to ignore it.
 
     >>> estimate.peak_bytes(64)
     >>> estimate.peak_bytes(batch_size=64, length=512)
@@ -93,10 +96,11 @@ class Estimate:
 
         They are the smallest and the largest peak of all recorded sequences there, plus 2 % on either side:
         the order of ops varies a little from run to run, and the peak with it; so do the points in time at
-        which tf.data makes its batches, and how many wait in a queue that holds all rows. The upper end has
-        room for two more gradients of the largest weight, for the gaps that updates leave wander from step to
-        step. Where growth is in doubt, as `notes` then say, the ends are further apart: by what cannot be
-        explained, and by a part of what is guessed.
+        which tf.data makes its batches, how many wait in a queue that holds all rows, and the holes that the
+        allocator fills with blocks larger than requested: a quarter of what they are larger is added.
+        The upper end has room for two more gradients of the largest weight, for the gaps that updates leave
+        wander from step to step. Where growth is in doubt, as `notes` then say, the ends are further apart:
+        by what cannot be explained, and by a part of what is guessed.
         """
         point = self._point(value, values)
         near = self._schedules_near(point)
@@ -104,7 +108,8 @@ class Estimate:
             schedule.replay(point, order=k).peak for schedule in near for k in range(len(schedule.orders))
         ]
         growth = max(0, max(peaks) - max(self.measured.values()))
-        below, above = self._off * growth, self._off * growth + self._unknown_growth(point)
+        below = self._off * growth + HOLES_OFF * self._schedule(point).bytes_not_requested(point)
+        above = below + self._unknown_growth(point)
         below += QUEUE_OFF * self._schedule(point).bytes_in_full_queue(point)
         above += GAPS * self._schedule(point).largest_fixed_gradient(point)
         above += RECURRENT_OFF * max(peaks) * self._schedules[-1].is_recurrent
@@ -221,15 +226,15 @@ class Estimate:
     @property
     def moment(self):
         """When the peak is, at 16 times the values tried."""
-        return self.moment_at(**self._far)
+        peaks = self._peaks_by_moment(self._far)
+        return max(peaks, key=peaks.get)
 
     def moment_at(self, value=None, **values):
         """When the peak is at a value: "training", "evaluation", "prediction", or "other"."""
-        peaks = self._peaks_by_moment(value, values)
+        peaks = self._peaks_by_moment(self._point(value, values))
         return max(peaks, key=peaks.get)
 
-    def _peaks_by_moment(self, value, values):
-        point = self._point(value, values)
+    def _peaks_by_moment(self, point):
         return self._schedule(point).peaks_by_moment(point)
 
     def breakdown(self, value=None, memory_limit=None, **values):
@@ -275,6 +280,8 @@ class Estimate:
         return sweeps.frontier(self.names, self.frontier(limit), limit, title)
 
     def __repr__(self):
+        if self._fixed:
+            return "\n".join(self.notes)
         shown = [
             f"{', '.join(map(str, point.values()))}: {format_size(self.peak_bytes(**point))}"
             for point in self.points((1, 4, FAR))
@@ -306,7 +313,7 @@ class Estimate:
 
     def moment_text(self):
         """A list: one sentence if something else needs more than training, otherwise none."""
-        peaks = self._peaks_by_moment(None, self._far)
+        peaks = self._peaks_by_moment(self._far)
         moment = max(peaks, key=peaks.get)
         if moment == "training":
             return []
@@ -370,6 +377,8 @@ class Estimate:
             is_number = isinstance(number, numbers.Real) and not isinstance(number, bool)
             if not is_number or not 0 < number < math.inf:
                 raise LabkitError(f"{number!r} is not a value of {name}: give a positive number.")
+        if self._fixed:
+            raise LabkitError(self._fixed)
         return {name: values[name] for name in self.names}
 
     def _call(self):
@@ -433,6 +442,15 @@ class Estimate:
                     f"{_named(far)}. The interval has both."
                 )
                 break
+        by_order = [
+            schedule.replay(self._far, order=k).peak for k in range(len(schedule.orders))[:ORDERS_COMPARED]
+        ]
+        if not self._fixed and max(by_order) > DISAGREE * min(by_order):
+            least, most = map(format_size, (min(by_order), max(by_order)))
+            yield (
+                f"At {_named(self._far)} the peak is {least} or {most}, depending on when tf.data makes its "
+                "batches: blocks that are handed out whole then have other sizes. The interval has both."
+            )
         share = schedule.unknown_share()
         if share > MATTERS:
             yield (

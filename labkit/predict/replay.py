@@ -2,6 +2,7 @@
 
 import bisect
 import collections
+import functools
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from .growth import Formulas, Growth, Plan, borrow
 from .matching import Results, Tokens, match, match_results
 
 UNLIMITED = 2**46  # bytes
+LARGER = 16  # times: what is rounded away even then does not grow
+PILE = 4  # allocations of one op that are in use at once: of fewer, the number tells nothing
 MOST_OVERHEAD = 25  # times the elements of its tensors that a 3-D convolution's gradient takes
 REPEATS = 5  # times that the last steps are repeated
 SHIFTS = 8  # further orders, in which tf.data's threads run earlier or later
@@ -65,6 +68,7 @@ class Schedule:
         borrow(self._growths)
         self.rows, self._layers = _rows(tokens), [one.record.layers for one in tokens]
         self._in_queue = self._rows_in_queue()
+        self._piles = _piles(tokens, number, formulas)
         self.orders = self._orders()
         self._scratch, self._samples = self._find_scratch()
 
@@ -231,16 +235,22 @@ class Schedule:
         """
         capped = {name: min(value, self.rows.get(name, value)) for name, value in point.items()}
         sizes = np.array([growth.bytes(capped) for growth in self._growths], dtype=float)[self._kind_of]
+        for places, own, counts in self._piles:
+            handed_out = np.ceil(np.maximum(1.0, sizes[places]) / bfc.ROUND) * bfc.ROUND
+            sizes[places] = handed_out * self._formulas.values(counts, capped) / own
         for name, rows in self.rows.items():
             sizes *= np.minimum(1.0, rows / np.maximum(1.0, self._in_queue * capped[name]))
         return np.maximum(1, np.rint(sizes)).astype(np.int64)
 
     def _rows_in_queue(self):
-        """For what tf.data's threads allocate: how many batches there are at once, at most; otherwise 0."""
+        """For what tf.data's threads allocate for training: how many batches there are at once, at most.
+
+        Otherwise 0: what is evaluated and predicted has other rows.
+        """
         columns, last = self.timeline.record.allocations, self.timeline.record.events
         in_queue, steps = np.zeros(len(self._kind_of)), self.timeline.record.steps
         grows = np.array([any(map(growth.depends_on, self.rows)) for growth in self._growths])
-        chosen = np.flatnonzero(self.timeline.in_pipeline & grows[self._kind_of])
+        chosen = np.flatnonzero(self.timeline.in_pipeline & grows[self._kind_of] & self._for_training())
         makers = list(zip(columns["op"][chosen].tolist(), self._kind_of[chosen].tolist(), strict=True))
         for maker in set(makers):
             places = chosen[[one == maker for one in makers]]
@@ -250,6 +260,15 @@ class Schedule:
             later = ((begin > steps[0]) & (begin <= steps[-1])).sum() if len(steps) > 1 else 0
             in_queue[places] = most / max(1, round(later / max(1, len(steps) - 1)))
         return in_queue
+
+    def _for_training(self):
+        """Which allocations are made neither in an evaluation nor in a prediction."""
+        marks = [(at, kind) for at, kind in self.timeline.record.moments if kind != "part"]
+        kinds = np.array(["other"] + [kind for _, kind in marks])
+        begun_in = kinds[
+            np.searchsorted([at for at, _ in marks], self.timeline.record.allocations["begin"], "right")
+        ]
+        return ~np.isin(begun_in, ("evaluation", "prediction"))
 
     def peaks_by_moment(self, point):
         """{moment: peak in bytes}: of "training", "evaluation", "prediction" and "other"."""
@@ -283,8 +302,16 @@ class Schedule:
         return any("/while/" in op and "gradient_tape/" in op for op in self.timeline.record.ops)
 
     def grows_with(self, name):
-        """Whether any allocation depends on a parameter."""
-        return any(growth.depends_on(name) for growth in self._growths)
+        """Whether any allocation depends on a parameter, by more than the allocator rounds away."""
+        return name in self._followed
+
+    @functools.cached_property
+    def _followed(self):
+        return {name for name in self.point if self._piles or any(map(self._grows(name), self._growths))}
+
+    def _grows(self, name):
+        larger = self.point | {name: LARGER * self.point[name]}
+        return lambda one: one.depends_on(name) and abs(one.bytes(larger) - one.own[1]) > bfc.ROUND
 
     def layers_at(self, point):
         """(path, class, output shape as text) of each layer there, in order."""
@@ -327,6 +354,11 @@ class Schedule:
             full |= self._in_queue * min(point[name], rows) > rows
         return sum(size for i, size in self.at_peak(point) if full[i]) if full.any() else 0
 
+    def bytes_not_requested(self, point):
+        """Bytes at the peak by which blocks are larger than what was requested."""
+        sizes = self.sizes(point)
+        return sum(max(0, size - int(sizes[i])) for i, size in self.at_peak(point) if size > bfc.ROUND)
+
     def share_at_peak(self, point, sorts, doubtful=False):
         """The share of the predicted peak whose growth is of one of the sorts, or was matched in doubt."""
         chosen = np.array([growth.sort in sorts for growth in self._growths])[self._kind_of]
@@ -366,6 +398,32 @@ def _rows(tokens):
         if found and None not in found:
             rows[name] = max(found)
     return rows
+
+
+def _piles(tokens, number, formulas):
+    """[(indices, how many, how many in each trial)] of what an op leaves behind in each turn of a loop.
+
+    A recurrent layer keeps tensors of every time step: over its length, it is their number that grows. At
+    other values each of those seen stands for as many as there are more.
+    """
+    own, piles = tokens[number], []
+    for key, places in own.groups.items():
+        if key[0] in ("", "XLA") or len(places) < PILE or own.timeline.in_pipeline[places[0]]:
+            continue
+        having = [one if key in one.groups else None for one in tokens]
+        made = tuple(one and len(one.groups[key]) for one in having)
+        in_use = [_at_once(one, one.groups[key]) for one in having if one]
+        if min(in_use) >= PILE and len(set(in_use)) > 1 and formulas.of(made)[2]:
+            piles.append((places, made[number], made))
+    return piles
+
+
+def _at_once(tokens, places):
+    """How many of some allocations are in use at once, at most."""
+    columns = tokens.record.allocations
+    begin, end = columns["begin"][places], columns["end"][places]
+    times, changes = _order(begin, end)
+    return int(np.cumsum(np.where(changes >= 0, 1, -1)).max(initial=0))
 
 
 def _kinds_seen(tokens, number):

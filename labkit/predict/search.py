@@ -190,9 +190,13 @@ class Searching:
         return self._between(refused)
 
     def _between(self, refused):
-        """A value between the largest that lasts and the smallest that does not, if they are far apart."""
+        """A value between the largest that lasts and the smallest that does not, if they are far apart.
+
+        None if no larger one was predicted to fit either.
+        """
         lasting = self._lasting
-        if refused <= APART * lasting:
+        predicted = self.estimate.largest(self._tight) or 0
+        if refused <= APART * lasting or predicted <= WORTHWHILE * lasting < refused:
             return None
         peak = dict(self.history)[lasting].peak_bytes
         promised = lasting * self._tight / peak if peak else lasting
