@@ -3,6 +3,12 @@
 const CIRCLE = MARKS[0];
 const ASIDE = 9; // pixels: trials that fit stand so far to the left of their value, those that do not to the right
 
+// A function from a value to its place, 0 to 1.
+function logarithmic(values) {
+  const [low, high] = [values[0], values[values.length - 1]];
+  return low === high ? () => 0.5 : (value) => Math.log(value / low) / Math.log(high / low);
+}
+
 // Borders of the cells around places in ascending order, 0 to 1, which they stretch beyond at both ends.
 function bordersOf(places) {
   if (places.length < 2) return [0, 1];
@@ -22,7 +28,7 @@ class MapPanel extends TrialsPanel {
     const [firsts, seconds] = data.ticks;
     const left = Math.max(...firsts.map((value) => this.labels.width(formatNumber(value)))) + 10;
     this.area = { left, right: width - 6, top: 1.8 * size, bottom: height - 2.9 * size };
-    this.places = [placeOf(firsts), placeOf(seconds)];
+    this.places = [logarithmic(firsts), logarithmic(seconds)];
     this.borders = data.ticks.map((values, n) => bordersOf(values.map(this.places[n])));
     this.frame();
     this.points = data.runs.flatMap((run, number) => run.trials.map((trial) => (
