@@ -341,6 +341,7 @@ def test_a_map_is_drawn_and_its_points_arrive(browser, server):
     expect(page.get_by_label("show trial")).to_have_value(re.compile("batch_size .*, side .*out of memory"))
     page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
     expect(page.locator("body[data-jp-theme-name='JupyterLab Dark']")).to_have_count(1)
+    expect(page.locator("#jupyterlab-splash")).to_have_count(0)
     page.set_viewport_size({"width": 1280, "height": 720})
     page.locator(".labkit-plot").scroll_into_view_if_needed()
     shoot(page, "map-dark")
