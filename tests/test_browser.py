@@ -42,6 +42,11 @@ CELLS = [
     "TimelineView(labkit.run(train, batch_size=8, profile=True).timeline)",
     "LogDoctor()",
 ]
+MAP_CELLS = [
+    CELLS[0].replace("64, 64, 3", "side, 64, 3").replace("batch_size=32", "batch_size=32, side=64"),
+    "BatchSizeLab(train, over=('batch_size', 'side'), smallest=(4, 16), largest=(512, 64),\n"
+    "             memory_limit='100 MiB')",
+]
 LOG = Path(__file__).parent / "corpus" / "real" / "activations_a.txt"
 
 
@@ -52,6 +57,8 @@ def server(tmp_path_factory):
     cells = [new_markdown_cell("# A lab"), *map(new_code_cell, CELLS)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "lab.ipynb")
+    cells = [new_markdown_cell("# A map"), *map(new_code_cell, MAP_CELLS)]
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "map.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -88,10 +95,16 @@ def wait_for(true, seconds):
 
 @pytest.fixture(scope="module")
 def page(browser, server):
-    """The notebook with its first two cells run, so that the lab is there."""
     page = browser.new_page(viewport={"width": 1024, "height": 1100})
-    page.goto(f"{server[0]}/lab/tree/lab.ipynb")
-    expect(page.locator(".jp-CodeCell")).to_have_count(len(CELLS), timeout=LONG)
+    open_notebook(page, server, "lab.ipynb", CELLS)
+    shoot(page, "begun")
+    yield page
+
+
+def open_notebook(page, server, name, cells):
+    """Open a notebook and run its first two cells, so that its lab is there."""
+    page.goto(f"{server[0]}/lab/tree/{name}")
+    expect(page.locator(".jp-CodeCell")).to_have_count(len(cells), timeout=LONG)
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=LONG)
     for patience in (25_000, 60_000):  # a kernel that is still connecting loses the keys
         page.locator(".jp-Cell").nth(1).click(position={"x": 300, "y": 10})
@@ -100,9 +113,7 @@ def page(browser, server):
         with contextlib.suppress(TimeoutError):
             button(page, "Run").wait_for(timeout=patience)
             break
-    shoot(page, "begun")
     expect(button(page, "Run")).to_be_visible()
-    yield page
 
 
 def button(page, name):
@@ -309,3 +320,29 @@ def test_a_notebook_that_is_opened_again_shows_its_labs_with_a_kernel_and_their_
 
 def saved_text(page):
     return page.locator(".labkit-saved").first.text_content()
+
+
+def test_a_map_is_drawn_and_its_points_arrive(browser, server):
+    page = browser.new_page(viewport={"width": 1024, "height": 1100})
+    open_notebook(page, server, "map.ipynb", MAP_CELLS)
+    button(page, "Run").click()
+    expect(gauge(page)).to_contain_text("estimating", timeout=LONG)
+    expect(page.locator(".labkit-plot .labkit-waiting").first).to_be_visible(timeout=LONG)
+    expect(button(page, "Run")).to_be_enabled(timeout=LONG)
+    assert points(page).count() == 6 and page.locator(".labkit-cell").count() == 24
+    expect(legend(page)).to_contain_text("6 of 6 trials as predicted")
+    chart = page.locator(".labkit-plot > svg")
+    expect(chart).to_have_attribute("aria-label", re.compile("side 64: up to batch_size .*out of memory"))
+    page.locator(".labkit-plot").scroll_into_view_if_needed()  # the chart in it is drawn anew
+    points(page).first.hover()
+    expect(page.locator(".labkit-tip")).to_contain_text("it fits")
+    shoot(page, "map")
+    points(page).nth(1).click()
+    expect(page.get_by_label("show trial")).to_have_value(re.compile("batch_size .*, side .*out of memory"))
+    page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    expect(page.locator("body[data-jp-theme-name='JupyterLab Dark']")).to_have_count(1)
+    expect(page.locator("#jupyterlab-splash")).to_have_count(0)
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.locator(".labkit-plot").scroll_into_view_if_needed()
+    shoot(page, "map-dark")
+    page.close()

@@ -13,7 +13,7 @@ from records import HOSTILE, MIB
 import labkit
 from labkit.show import pages
 from labkit.widgets.parts import runs
-from labkit.widgets.parts.chart import trials_data
+from labkit.widgets.parts.chart import map_data, trials_data
 
 SIZES = [((1024, 768), "light"), ((1280, 720), "dark"), ((1440, 900), "light")]
 SMALLEST_TEXT = 40 / 3  # CSS pixels: 10 pt
@@ -413,6 +413,67 @@ def test_points_on_top_of_each_other_can_all_be_reached(show, lab_runs):
     page.wait_for_timeout(60)
     assert page.evaluate("window.chosen").pop() == 8
     assert page.locator(".labkit-ring").count() == 1
+
+
+@pytest.fixture
+def map_page():
+    """A map of three by two values under 100 MiB: one place of the frontier run, one not yet."""
+    grid, over = [[8, 16, 32], [64, 128]], ("batch_size", "length")
+    predicted = {(first, second): first * second * MIB // 21 for first in grid[0] for second in grid[1]}
+    points = [(16, 128), (17, 128), (32, 64), (34, 64)]
+    predicted |= {(first, second): first * second * MIB // 21 for first, second in points}
+    tried = [((16, 128), outcome(97, 100)), ((17, 128), outcome(99, 100, ok=False))]
+    run = runs.MapRun(
+        {"memory limit": "100 MiB"}, Tried(tried), 100 * MIB, predicted, {64: 32, 128: 16}, grid, points
+    )
+    run.sweep.over = over
+    data = json.dumps(map_data([run], over, grid, 100 * MIB))
+    return (LAB % (pages.css(), pages.script(), data)).replace('kind: "trials"', 'kind: "map"')
+
+
+@pytest.mark.parametrize(("size", "scheme"), [((560, 720), "dark"), *SIZES])
+def test_a_map_can_be_read(show, map_page, size, scheme):
+    page = show(map_page, size, scheme)
+    looked = page.evaluate(LOOK)
+    assert looked["faults"] == [] and looked["smallest"] >= SMALLEST_TEXT
+    assert page.evaluate(CONTRAST) >= 4.5
+    texts = set(page.locator(".labkit-plot text").all_text_contents())
+    assert {"8", "16", "32", "64", "128", "length", "24.4 MiB", "195 MiB ✗"} <= texts
+    assert any("batch_size · limit 100 MiB" in text for text in texts)
+    said = "length 64: up to batch_size 32; length 128: up to batch_size 16 (measured: 16 it fits, 17 out of"
+    assert said in page.locator(".labkit-plot > svg").get_attribute("aria-label")
+
+
+def test_a_maps_marks_differ_in_shape_and_say_what_they_are(show, map_page):
+    page = show(map_page)
+    marks = page.locator("[role=button][data-trial]")
+    assert marks.count() == 2 and page.locator(".labkit-plot .labkit-waiting").count() == 2
+    fits, fails = (marks.nth(n).locator("path").first.get_attribute("d") for n in (0, 1))
+    assert "a5,5" in fits and "a5,5" not in fails
+    page.locator(".labkit-cell").first.hover()
+    expect(page.locator(".labkit-tip")).to_contain_text("batch_size 8, length 64")
+    expect(page.locator(".labkit-tip")).to_contain_text("estimate24.4 MiB")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    said = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert said.startswith("run 1, batch_size 17, length 128: outcome ✗ out of memory") and "estimate" in said
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(60)
+    assert page.evaluate("window.chosen") == [2]
+
+
+def test_a_frontier_goes_through_what_fits(show, map_page):
+    page = show(map_page)
+    line = page.locator(".labkit-plot .labkit-frontier").evaluate(
+        "path => [path.getPointAtLength(0), path.getPointAtLength(1e6)].map((p) => [p.x, p.y])"
+    )
+    (left, top), (right, bottom) = (
+        (float(cell.get_attribute("x")) + float(cell.get_attribute("width")) / 2, cell.get_attribute("y"))
+        for cell in (page.locator(".labkit-cell").nth(4), page.locator(".labkit-cell").nth(3))
+    )
+    inside = float(page.locator(".labkit-inside").get_attribute("x"))
+    assert [x + inside for x, _ in line] == pytest.approx([left, right], abs=1)
+    assert line[0][1] < line[1][1]
 
 
 CHANGING = """<!doctype html><html lang="en"><head><meta charset="utf-8">

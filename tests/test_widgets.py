@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 import threading
 import time
@@ -19,6 +20,8 @@ from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView
 from labkit.widgets.memory_gauge import _held
 from labkit.widgets.parts import runs
 from labkit.widgets.parts.controls import spaced
+
+PLANE = {"over": ("batch_size", "width"), "smallest": (8, 64), "largest": (64, 128)}
 
 
 def train(batch_size=32, width: int = 64, activation: Literal["relu", "gelu"] = "relu", steps=2, also=None):
@@ -50,7 +53,7 @@ def lab():
     """Two runs: one that ends out of memory, one under another activation."""
     lab = BatchSizeLab(train, memory_limit="24 MiB", smallest=256, largest=8192)
     lab.run()
-    lab._range.value = (256, 512)
+    lab._swept.range.value = (256, 512)
     return lab.run(activation="gelu")
 
 
@@ -209,6 +212,66 @@ def test_it_draws_at_most_five_times_a_second():
     assert 2 <= count <= 5 * seconds + 1
 
 
+@pytest.fixture(scope="module")
+def plane():
+    return BatchSizeLab(
+        train, over=("batch_size", "width"), smallest=(256, 64), largest=(8192, 128), memory_limit="24 MiB"
+    ).run()
+
+
+def test_a_map_is_predicted_and_points_of_its_frontier_are_run(plane):
+    [run] = plane.series
+    assert run.grid == [[256, 512, 1024, 2048, 4096, 8192], [64, 128]]
+    assert {(first, second) for first in run.grid[0] for second in run.grid[1]} <= set(run.predicted)
+    expected = [
+        (first, second)
+        for second, largest in run.frontier.items()
+        for first in (largest, math.ceil(1.05 * largest))
+    ]
+    assert [value for value, _ in run.tried] == run.points == expected
+    assert [outcome.status for _, outcome in run.tried] == ["ok", "oom", "ok", "oom"]
+    for value, outcome in run.tried:
+        assert (outcome.params["batch_size"], outcome.params["width"]) == value
+        assert not outcome.ok or outcome.peak_bytes == pytest.approx(run.predicted[value], rel=0.05)
+    assert run.result == "4 of 4 trials as predicted"
+
+
+def test_a_map_is_told_in_words_too(plane):
+    run, data = plane.series[0], plane._chart.data
+    said = f"width 64: up to batch_size {run.frontier[64]} (measured: {run.frontier[64]} it fits, "
+    assert data["summary"].startswith(said) and said in plane.table()
+    assert 'largest batch_size</th><th scope="col">batch_size 256</th>' in plane.table()
+    assert {trial["name"] for trial in data["runs"][0]["trials"]} == {
+        f"batch_size {first}, width {second}" for first, second in run.points
+    }
+    assert len(data["cells"]) == 12 and data["waiting"] == []
+    plane.explain()
+    assert "out of memory" in plane._detail.value and "batch_size" in plane._pick.label
+
+
+def test_the_picture_of_a_map_has_its_frontier_and_its_trials(plane):
+    [axes] = plane.plot().axes
+    drawn = {line.get_label(): list(zip(*line.get_data(), strict=True)) for line in axes.lines}
+    run = plane.series[0]
+    assert drawn["predicted frontier: what fits is below"] == list(run.frontier.items())
+    assert drawn["run: it fits"] == [(second, first) for (first, second), o in run.tried if o.ok]
+    assert drawn["run: out of memory"] == [(second, first) for (first, second), o in run.tried if not o.ok]
+
+
+def test_a_map_can_be_stopped_while_it_is_predicted():
+    lab = BatchSizeLab(train, memory_limit="24 MiB", **PLANE)
+    say, said = lab._say, []
+    lab._say = lambda text: (said.append(text), lab.stop(), say(text))[-1]
+    lab.run()
+    assert said == ["predicting what fits at width 64, 1 of 2"] and lab.series == []
+    assert lab.plot() is None and lab._detail.value == ""
+
+
+def test_a_map_without_a_limit_is_refused():
+    lab = BatchSizeLab(train, **PLANE).run()
+    assert "Choose a memory limit" in lab._detail.value and lab.series == []
+
+
 def test_precision_is_set_before_train_runs():
     lab = BatchSizeLab(policy, smallest=1, largest=2)
     lab._precision.value = "mixed_float16"
@@ -298,7 +361,7 @@ def test_clear_takes_everything_off():
 
 
 def test_every_control_has_a_label(lab):
-    controls = [lab._limit, lab._range, lab._spacing, lab._precision, lab._repeats, lab._pick]
+    controls = [lab._limit, *lab._swept.controls, lab._precision, lab._repeats, lab._pick]
     for control in [*controls, *lab._controls.values(), lab._run_button, lab._stop_button]:
         assert control.description
 
@@ -321,6 +384,10 @@ def test_spacing(smallest, largest, spacing, values):
     [
         ({"smallest": 8, "largest": 8}, "smallest first"),
         ({"smallest": 0}, "smallest first"),
+        ({"over": ("batch_size", "batch_size")}, "two different ones"),
+        ({"over": ("batch_size", "width")}, "one for each of batch_size and width"),
+        ({**PLANE, "largest": (64, 8)}, "width: .* smallest first"),
+        ({**PLANE, "over": ("batch_size", "size")}, "takes no parameter 'size'"),
         ({"depth": 3}, "takes no parameter 'depth'; it takes batch_size, width"),
         ({"over": "sequence"}, "takes no parameter 'sequence'"),
         ({"memory_limit": "lots"}, "lots"),

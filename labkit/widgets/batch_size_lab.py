@@ -1,4 +1,4 @@
-"""BatchSizeLab: sweep the batch size and watch the memory."""
+"""BatchSizeLab: sweep the batch size, alone or with a second parameter, and watch the memory."""
 
 import html
 import math
@@ -14,16 +14,16 @@ from ..errors import LabkitError, Stopped
 from ..fixes.applied import Applied
 from ..fixes.kinds import all_fixes
 from ..fixes.program import Program
-from ..predict.estimation import PATIENCE, STEPS, Estimating, trial_limit
+from ..predict.estimation import PATIENCE, STEPS, trial_limit
 from ..sizes import format_size
 from ..trials.series import Series
-from ..trials.sweeps import Sweep
 from .parts import controls, runs
-from .parts.chart import Chart, packed_timeline, trials_data
+from .parts.chart import Chart, packed_timeline
 from .parts.frame import SETTLE_SECONDS, Box, button, figures_html
 from .parts.progress import STYLE as GAUGE_STYLE
 from .parts.progress import TrialProgress
 from .parts.saved import HIDE_SAVED, Saved, replace_earlier
+from .parts.swept import swept
 
 DEFAULT_POLICY = "float32"
 DIVISIBLE = 2**10  # a batch size that every fix can divide: values that it cannot are not run
@@ -42,13 +42,15 @@ class BatchSizeLab:
 
     train          a training function with keyword parameters, or source text, as for labkit.sweep
     memory_limit   initial value of its slider, such as "256 MiB"; None for no limit
-    smallest, largest   the first and the last value of `over` to try
-    over           the parameter to sweep
+    smallest, largest   the first and the last value of `over` to try; of two parameters, a tuple of each
+    over           the parameter to sweep; or two, such as ("batch_size", "length"): then a map of predicted
+                   peaks is drawn, with the frontier of what fits, and a few points of that are run
     params         the other parameters of `train`, as initial values of their controls; a list becomes a
                    dropdown of its elements
 
     Its row "Fixes", which is folded, applies fixes of try_fixes() to `train` from outside: to its input
-    pipeline, its optimizer, XLA, and gradient accumulation, for which `over` must be the batch size.
+    pipeline, its optimizer, XLA, and gradient accumulation, for which `over`, or the first of two parameters,
+    must be the batch size.
 
     Put it on the last line of a cell to show it. `.run()` does what the Run button does and returns when the
     sweep is done; `.stop()` ends it from anywhere. The figure below the lab stays in the saved notebook.
@@ -57,23 +59,20 @@ class BatchSizeLab:
     >>> lab = BatchSizeLab(train, memory_limit="256 MiB", smallest=8, largest=64, width=[128, 256])
     >>> lab.run().series[-1].sweep.frontier
     32
+    >>> BatchSizeLab(train, over=("batch_size", "length"), smallest=(8, 32), largest=(256, 512),
+    ...              memory_limit="256 MiB")
     """
 
     def __init__(self, train, *, memory_limit=None, smallest=1, largest=256, over="batch_size", **params):
-        if not 0 < smallest < largest:
-            raise LabkitError(
-                f"smallest={smallest!r}, largest={largest!r}: give two positive integers, smallest first."
-            )
-        self.train, self.over, self.series = train, over, []
+        self._swept = swept(over, smallest, largest)
+        self.train, self.over, self.series = train, self._swept.over, []
         device = machine.device()
         self._gpu = device.memory_bytes if device.kind == "gpu" else None
         limit = None if memory_limit is None else machine.check_limit(memory_limit, device)
-        self._controls, self._constants = controls.parameters(train, params, over)
+        self._controls, self._constants = controls.parameters(train, params, self._swept.names)
         self._limit = controls.memory_limit(limit, device.memory_bytes)
-        self._range = controls.batch_sizes(over, smallest, largest)
-        self._spacing = controls.spacing()
         self._precision = None if isinstance(train, str) else controls.precision()
-        taken = {*self._controls, *self._constants, over}
+        taken = {*self._controls, *self._constants, *self._swept.names}
         self._fixes = {} if isinstance(train, str) else controls.fixes(taken)
         self._repeats = controls.number_of("repeats", 1, 20)
         self._lock, self._worker, self._doing, self._live = threading.Lock(), None, None, None
@@ -92,7 +91,7 @@ class BatchSizeLab:
         self._timelines = controls.checkbox("record timelines", False)
         self._estimated = controls.checkbox("estimate first", True)
         self._gauge, self._table, self._detail, self._printed = (widgets.HTML() for _ in range(4))
-        self._chart = Chart(kind="trials", data=trials_data([], self.over, self._values()))
+        self._chart = Chart(kind=self._swept.kind, data=self._swept.data([], self._limit.value or None))
         self._timeline = Chart(kind="timelines", data="")
         self._chart.observe(lambda change: self._chose(change["new"]), "chosen")
         self._chart.observe(self._opened, "page")
@@ -102,28 +101,26 @@ class BatchSizeLab:
             description="show trial", options=[NO_TRIAL], layout=controls.SHAPE, style=controls.WIDE
         )
         self._pick.observe(lambda _: (self._draw_trials(), self._draw_detail()), "value")
-        for control in (self._range, self._spacing, self._limit):
+        for control in (*self._swept.controls, self._limit):
             control.observe(lambda _: self._draw(), "value")
-        settings = [self._limit, self._range, self._spacing, *filter(None, [self._precision]),
+        settings = [self._limit, *self._swept.controls, *filter(None, [self._precision]),
                     *self._controls.values(), self._repeats]  # fmt: skip
         self._folded = controls.folded("Fixes", list(self._fixes.values()))
         for control in self._fixes.values():
             control.observe(lambda _: self._folded.set_title(0, self._fixes_title()), "value")
         buttons = [self._run_button, self._stop_button, self._clear_button, self._explain_button]
+        options = [*([] if self._swept.is_predicted else [self._estimated]), self._timelines]
         accordion = widgets.Accordion([widgets.VBox([self._table]), self._printed], selected_index=None)
         for place, title in enumerate(("Table of trials", "Output of trials")):
             accordion.set_title(place, title)  # ipywidgets 7 has no .titles
         self.widget = Box([
             widgets.HTML(HIDE_SAVED + GAUGE_STYLE + STYLE),
             widgets.GridBox(settings, layout=controls.GRID), *([self._folded] if self._fixes else []),
-            widgets.HBox([*buttons, self._estimated, self._timelines], layout={"flex_flow": "row wrap"}),
+            widgets.HBox([*buttons, *options], layout={"flex_flow": "row wrap"}),
             self._gauge, self._chart, self._pick, self._detail, self._timeline, accordion,
         ])  # fmt: skip
         # When the widget is closed, in the page or from code, a running sweep is stopped.
         self.widget.observe(lambda change: change["new"] is None and self.stop(), "comm")
-
-    def _values(self):
-        return controls.spaced(*self._range.value, self._spacing.value)
 
     def _fixes_title(self):
         chosen = self._chosen_fixes()
@@ -148,16 +145,16 @@ class BatchSizeLab:
             self._printed.value = f"<pre>{html.escape(live.printed)}</pre>"
 
     def _draw_trials(self):
-        values, limit, chosen = self._values(), self._limit.value, self._pick.value
+        values, limit, chosen = self._swept.values(), self._limit.value, self._pick.value
         state = (values, limit, chosen, [(len(run.tried), len(run.predicted)) for run in self.series])
         if state == self._before:
             return
         more, self._before = self._before and state[3] != self._before[3], state
         if more and self.running:
             self._save()
-        self._chart.data = trials_data(self.series, self.over, values, limit or None)
+        self._chart.data = self._swept.data(self.series, limit or None)
         self._chart.chosen = self._keys().index(chosen) + 1 if chosen in self._keys() else 0
-        self._table.value = f'<div class="labkit-table">{runs.table(self.series)}</div>'
+        self._table.value = f'<div class="labkit-table">{self._swept.table(self.series)}</div>'
         options = [NO_TRIAL, *((self._name(key), key) for key in self._keys())]
         if options != list(self._pick.options):
             self._pick.options = options
@@ -169,7 +166,7 @@ class BatchSizeLab:
 
     def _name(self, key):
         value, outcome = self._trial(key)
-        return f"run {key[0] + 1} · {self.over} {value} · {outcome.ending}"
+        return f"run {key[0] + 1} · {runs.named(self.over, value)} · {outcome.ending}"
 
     def _chose(self, index):
         """The trial at a place of the list was chosen in the chart."""
@@ -189,7 +186,7 @@ class BatchSizeLab:
             self._detail.value = self._timeline.data = ""
             return
         value, outcome = self._trial(key)
-        self._timeline.data = packed_timeline(outcome, f"{self.over} {value}")
+        self._timeline.data = packed_timeline(outcome, runs.named(self.over, value))
         self._detail.value = f'<div class="labkit-table">{outcome._html()}{figures_html(outcome)}</div>'
         self._chart.revealed += 1
 
@@ -216,7 +213,7 @@ class BatchSizeLab:
         Returns this lab. Raises LabkitError if there is no such control, or if it cannot take the value.
         """
         by_name = {"memory_limit": self._limit, "precision": self._precision, "repeats": self._repeats,
-                 "spacing": self._spacing, "estimate": self._estimated, "timelines": self._timelines,
+                 "estimate": self._estimated, "timelines": self._timelines, **self._swept.options,
                  **self._fixes, **self._controls}  # fmt: skip
         for name, value in settings.items():
             if by_name.get(name) is None:
@@ -275,22 +272,27 @@ class BatchSizeLab:
             self._detail.value = f'<div role="alert">✗ {html.escape(str(e))}</div>'
         finally:
             self._doing = self._worker = None
-            if self.series and not self.series[-1].tried:
+            if self.series and self.series[-1].is_empty:
                 self.series.pop()
             self._draw()
             self._save()
 
     def _run(self, folder):
         """Run what the controls say; under fixes, the trials leave what they saw in the folder."""
+        run = self._swept.run(self._settings(), self._limit.value or None)
         fixes, seen = self._to_apply(folder), folder / "run.jsonl"
-        train = Applied(self.train, fixes, seen, self.over) if fixes else self.train
-        sweep, estimating = self._prepare(train, math.prod(fix.divides for fix in fixes))
-        self.series.append(runs.Run(self._settings(), sweep, self._limit.value or None))
-        self._estimate(estimating)
-        self._doing = sweep
-        if not self._stop_asked.is_set():
-            sweep.resume()
-        program = Program(seen, self.over, None)
+        train = Applied(self.train, fixes, seen, self._swept.names[0]) if fixes else self.train
+        divides = math.prod(fix.divides for fix in fixes)
+        self.series.append(run)
+        self._estimate(run, train, divides)
+        if self._stop_asked.is_set():
+            return
+        run.sweep = self._doing = self._swept.sweep(
+            run, train, divides, self._repeats.value, profile=self._timelines.value, **self._options()
+        )
+        self._draw()
+        run.sweep.resume()
+        program = Program(seen, self._swept.names[0], None)
         for failure in filter(None, (fix.failed(program) for fix in fixes)):
             self._detail.value += f'<div role="alert">{html.escape(failure)}</div>'
 
@@ -310,10 +312,10 @@ class BatchSizeLab:
         """The Program that a small trial of the code as it is sees."""
         options = self._options()
         self._doing = Series(Applied(self.train, [], path), self.over, options.pop("show"), **options)
-        smallest, limit = self._range.value[0], trial_limit(self._limit.value or None)
+        smallest, limit = self._swept.smallest, trial_limit(self._limit.value or None)
         doing = "looking at the code as it is"
         self._doing.run(smallest, 0, None, doing, shorten_to=STEPS, memory_limit=limit, patience=PATIENCE)
-        return Program(path, self.over, DIVISIBLE)
+        return Program(path, self._swept.names[0], DIVISIBLE)
 
     def _options(self):
         """The options of every trial."""
@@ -325,31 +327,14 @@ class BatchSizeLab:
         if self._stop_asked.is_set():
             self._doing.stop()
 
-    def _prepare(self, train, divides):
-        """(Sweep, Estimating) according to the controls, of values that can be divided by `divides`."""
-        values, limit = [v for v in self._values() if v % divides == 0], self._limit.value or None
-        if not values:
-            raise LabkitError(f"No value of {self.over} can be divided by {divides}.")
-        sweep = Sweep(
-            train, self.over, values, self._repeats.value,
-            memory_limit=limit, profile=self._timelines.value, **self._options(),
-        )  # fmt: skip
-        # A batch of 1 may be broadcast, and is not representative.
-        smallest = max(2 * divides, values[0])
-        at = (smallest, 2 * smallest)
-        return sweep, Estimating(train, at, self.over, memory_limit=limit, **self._options())
-
-    def _estimate(self, estimating):
+    def _estimate(self, run, train, divides):
         """Draw the estimate of what the sweep will find."""
-        if not self._estimated.value:
+        if not (self._estimated.value or self._swept.is_predicted):
             return
-        self._doing = estimating
+        self._doing = self._swept.estimating(train, divides, memory_limit=run.limit, **self._options())
         try:
-            estimate = estimating.run()
-            limit = self._limit.value or None
-            self.series[-1].predicted = {
-                v: estimate.peak_bytes(v, limit) for v in self.series[-1].sweep.values
-            }
+            estimate = self._doing.run()
+            self._swept.predict(run, estimate, divides, self._say)
             if estimate.notes:
                 notes = html.escape(" ".join(estimate.notes))
                 self._detail.value = f'<div role="status">About the estimate: {notes}</div>'
@@ -357,6 +342,11 @@ class BatchSizeLab:
             pass
         except LabkitError as e:
             self._detail.value = f'<div role="alert">No estimate. {html.escape(str(e))}</div>'
+
+    def _say(self, text):
+        """Say what is being done between trials; returns whether Stop was pressed."""
+        self._live.status(text)
+        return self._stop_asked.is_set()
 
     def _settings(self):
         """The settings of this run, {name: text}: its limit, precision, and the parameters of `train`."""
@@ -388,24 +378,12 @@ class BatchSizeLab:
             saved.update(self)
 
     def plot(self):
-        """The chart of the runs as a figure; None before the first trial."""
-        from ..show import sweeps
-
-        if not self._keys():
-            return None
-        texts = runs.differences(self.series)
-        labelled = {
-            f"run {number}: {run.result}{' · ' if text else ''}{text}": run
-            for number, (run, text) in enumerate(zip(self.series, texts, strict=True), 1)
-        }
-        return sweeps.sweeps(
-            {label: run.sweep for label, run in labelled.items()},
-            predicted={label: run.predicted for label, run in labelled.items()},
-        )
+        """The chart of the runs as a figure; None before there is anything to draw."""
+        return self._swept.plot(self.series)
 
     def table(self):
         """The trials as an HTML table, and whether there was more to come as it was made."""
-        return runs.table(self.series) + (f"<p>{self._unfinished()}</p>" if self.running else "")
+        return self._swept.table(self.series) + (f"<p>{self._unfinished()}</p>" if self.running else "")
 
     def _unfinished(self):
         done = len(self.series[-1].tried) if self.series else 0

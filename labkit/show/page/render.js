@@ -42,7 +42,8 @@ function sayPage(model) {
 
 async function render({ model, el }) {
   sayPage(model);
-  const chart = await (model.get("kind") === "timelines" ? drawTimelines(model, el) : drawTrials(model, el));
+  const kind = model.get("kind");
+  const chart = await (kind === "timelines" ? drawTimelines(model, el) : drawTrials(kind === "map" ? MapChart : TrialsChart, model, el));
   return () => chart.close();
 }
 

@@ -56,6 +56,7 @@ class TrialsPanel {
   }
 
   scale() {
+    this.place = placeOf(this.chart.data.ticks);
     const { runs, limits } = this.chart.data;
     const heights = runs.flatMap((run) => run.trials.map((trial) => this.heightOf(trial) || 0));
     if (this.name === "peak") heights.push(...(limits.length ? limits : runs.flatMap((run) => run.predicted.map(([, size]) => size))));
@@ -67,7 +68,7 @@ class TrialsPanel {
 
   x(value) {
     const { left, right } = this.area;
-    return left + (right - left) * (0.06 + 0.88 * this.chart.place(value));
+    return left + (right - left) * (0.06 + 0.88 * this.place(value));
   }
 
   y(size) {
@@ -200,14 +201,19 @@ class TrialsChart {
     this.el = el;
     const { root, redraw, close } = frame(el, "trials", () => this.draw());
     Object.assign(this, { root, redraw, close });
-    this.panels = [
-      new TrialsPanel(this, "peak", (trial) => trial.peak),
-      new TrialsPanel(this, "samples per second", (trial) => trial.speed),
-    ];
+    this.panels = this.panelsOf();
+    this.root.classList.toggle("labkit-single", this.panels.length === 1);
     this.runs = element("ul", { class: "labkit-runs", "aria-label": "runs" });
     this.common = element("p", { class: "labkit-common" });
     this.root.append(element("div", { class: "labkit-panels" }, ...this.panels.map((panel) => panel.box)), this.runs, this.common);
     this.tip = new Tip(this.root);
+  }
+
+  panelsOf() {
+    return [
+      new TrialsPanel(this, "peak", (trial) => trial.peak),
+      new TrialsPanel(this, "samples per second", (trial) => trial.speed),
+    ];
   }
 
   update(data, chosen) {
@@ -217,13 +223,16 @@ class TrialsChart {
 
   draw() {
     const focused = this.root.contains(document.activeElement) && document.activeElement.dataset.trial;
-    this.place = placeOf(this.data.ticks);
     const width = this.root.clientWidth;
-    this.height = Math.round(Math.max(210, Math.min(310, 0.36 * width)));
+    this.height = this.heightFor(width);
     this.root.classList.toggle("labkit-narrow", width < 600);
     this.panels.forEach((panel) => panel.draw());
     this.legend();
     if (focused) this.focus(Number(focused));
+  }
+
+  heightFor(width) {
+    return Math.round(Math.max(210, Math.min(310, 0.36 * width)));
   }
 
   legend() {
@@ -240,8 +249,8 @@ class TrialsChart {
 
   // The trial that the Tab key comes to.
   entry() {
-    const [first] = this.all();
-    return this.chosen > 0 ? this.chosen : first && first[1].index;
+    const drawn = this.all().map(([, trial]) => trial.index);
+    return drawn.includes(this.chosen) ? this.chosen : drawn[0];
   }
 
   nameOf(run, trial) {
@@ -286,9 +295,9 @@ async function reveal(el) {
   part.scrollIntoView({ block: part.offsetHeight > window.innerHeight * 0.7 ? "start" : "nearest" });
 }
 
-function drawTrials(model, el) {
+function drawTrials(Kind, model, el) {
   const now = () => [model.get("data"), model.get("chosen")];
-  const chart = new TrialsChart(el, ...now(), (index) => {
+  const chart = new Kind(el, ...now(), (index) => {
     model.set("chosen", index);
     model.save_changes();
   });

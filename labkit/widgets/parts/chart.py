@@ -5,7 +5,7 @@ import traitlets
 
 from ...outcome import STATUS_TEXT
 from ...show import pages
-from ...show.palette import RUN_COLOURS, VERMILION
+from ...show.palette import BLUE, RUN_COLOURS, VERMILION
 from ...sizes import format_size
 from . import runs as measurements
 
@@ -13,10 +13,11 @@ from . import runs as measurements
 class Chart(anywidget.AnyWidget):
     """A chart that the page draws from `data`.
 
-    kind       "timelines" or "trials": what `data` is, packed timelines_data(), "" for none, or trials_data()
+    kind       "timelines", "trials" or "map": what `data` is, packed timelines_data(), "" for none,
+               trials_data() or map_data()
     by         of timelines: "category" or "layer"
-    chosen     of trials: which one is circled, counted from 1 over all runs; 0 for none
-    revealed   of trials: counts how often the page was told to bring the details into view
+    chosen     of trials and maps: which one is circled, counted from 1 over all runs; 0 for none
+    revealed   of trials and maps: counts how often the page was told to bring the details into view
     page       which page shows it: another each time that the notebook is opened
     alone      whether it has a page of its own, not here
     """
@@ -61,6 +62,53 @@ def trials_data(runs, over, values, limit=None):
         "runs": [_run(run, number, text, index) for number, (run, text) in
                  enumerate(zip(runs, measurements.differences(runs), strict=True))],
     }  # fmt: skip
+
+
+def map_data(runs, over, values, limit=None):
+    """What the page draws of runs over two parameters: a map of the latest, and its trials.
+
+    runs     labkit.widgets.parts.runs.MapRun objects
+    values   the grid of the next run, [values of the first, values of the second]
+    limit    of the next run
+    """
+    data = trials_data(runs, over, [], limit)
+    for drawn, run, text in zip(data["runs"], runs, measurements.differences(runs), strict=True):
+        drawn["text"] = f" · {text}" if text else ""
+        drawn["trials"] = drawn["trials"] if run is runs[-1] else []
+        for trial in drawn["trials"]:
+            trial["name"] = measurements.named(over, trial["value"])
+    data |= {"over": list(over), "ticks": values, "limit": limit, "colour": BLUE}
+    data |= {"cells": [], "frontier": [], "waiting": []}
+    return data | (_map(runs[-1], over) if runs and runs[-1].predicted else {})
+
+
+def _map(run, over):
+    tried = {value for value, _ in run.tried}
+    cells = [(first, second) for first in run.grid[0] for second in run.grid[1]]
+    return {
+        "summary": run.told(over),
+        "ticks": run.grid,
+        "limit": run.limit,
+        "cells": [_point(run, over, value) for value in cells],
+        "frontier": [[largest, second] for second, largest in run.frontier.items()],
+        "waiting": [_point(run, over, value) for value in run.points if value not in tried],
+    }
+
+
+def _point(run, over, value):
+    said = "it fits" if run.fits(value) else "it does not fit"
+    facts = {
+        "estimate": format_size(run.predicted[value]),
+        "limit": format_size(run.limit),
+        "predicted": said,
+    }
+    return {
+        "value": value,
+        "name": measurements.named(over, value),
+        "peak": run.predicted[value],
+        "fits": run.fits(value),
+        "facts": list(facts.items()),
+    }
 
 
 def _summary(runs):

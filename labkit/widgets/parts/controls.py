@@ -131,19 +131,19 @@ def parameters(train, given, over):
     """(controls, constants): the parameters of `train` that a control can set, and the values of the others.
 
     given   values by name; a list becomes a dropdown, any other value is the control's initial value
-    over    the parameter to sweep, which gets no control here
+    over    a tuple of the parameters to sweep, which get no control here
 
     Raises LabkitError for a name that `train` does not take, and for a parameter without a value.
     """
     declared = _declared(train)
     if declared is not None:
-        for name in [over, *given]:
+        for name in [*over, *given]:
             if name not in declared and not any(p.kind == p.VAR_KEYWORD for p in declared.values()):
                 raise LabkitError(
                     f"`train` takes no parameter {name!r}; it takes {', '.join(declared) or 'none'}."
                 )
     values = {name: p.default for name, p in (declared or {}).items() if p.kind != p.VAR_KEYWORD}
-    values = {name: value for name, value in {**values, **given}.items() if name != over}
+    values = {name: value for name, value in {**values, **given}.items() if name not in over}
     missing = [name for name, value in values.items() if value is inspect.Parameter.empty]
     if missing:
         raise LabkitError(f"{missing[0]!r} has no value: pass one, BatchSizeLab(train, {missing[0]}=...).")

@@ -8,6 +8,7 @@ from ... import machine
 from ...process.progress import memory_text, waiting_text
 from ...sizes import format_size
 from ...trials.console import SHOWN_CHARACTERS
+from .runs import named
 
 REDRAW_SECONDS = 0.2
 WHOLE_GPU_SECONDS = 1.0  # between queries: without nvidia-ml-py each starts a process
@@ -74,7 +75,7 @@ class TrialProgress:
 
     def end(self):
         """The sweep is over."""
-        self._value = None
+        self._value, self._status = None, ""
         self._redraw(now=True)
 
     def _redraw(self, now=False):
@@ -87,8 +88,8 @@ class TrialProgress:
     def html(self, over):
         """The gauge as HTML: what is running, its memory against the limit, the progress of the sweep."""
         if self._value is None:
-            return '<div class="labkit-gauge">Nothing is running.</div>'
-        texts = [f"<b>{html.escape(f'{over} {self._value}')}</b>", *map(html.escape, self._state())]
+            return f'<div class="labkit-gauge">{html.escape(self._status or "Nothing is running.")}</div>'
+        texts = [f"<b>{html.escape(named(over, self._value))}</b>", *map(html.escape, self._state())]
         return (
             f'<div class="labkit-gauge"><div>{" · ".join(texts)}</div>'
             f"{self._memory_bar()}{self._whole_gpu()}{self._host_bar()}"

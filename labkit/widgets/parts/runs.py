@@ -3,6 +3,7 @@
 import html
 from dataclasses import dataclass, field
 
+from ...outcome import STATUS_TEXT
 from ...show import tables
 from ...sizes import format_size
 
@@ -14,6 +15,7 @@ class Run:
     """One run of a lab: its settings, its finished or running Sweep, and its limit in bytes.
 
     settings    {name: text}, the limit among them, in the order in which they are shown
+    sweep       None before the trials
     predicted   {value: peak in bytes} estimated before the sweep; empty without an estimate
     """
 
@@ -24,13 +26,78 @@ class Run:
 
     @property
     def tried(self):
-        return list(self.sweep.tried)
+        return list(self.sweep.tried) if self.sweep is not None else []
+
+    @property
+    def is_empty(self):
+        """Whether there is nothing in it to keep."""
+        return not self.tried
 
     @property
     def result(self):
         """What the run found, in a few words."""
         frontier = self.sweep.frontier
         return "nothing fits" if frontier is None else f"{self.sweep.over} {frontier} fits"
+
+
+@dataclass
+class MapRun(Run):
+    """A run over two parameters, whose values are tuples.
+
+    frontier   {value of the second parameter: the largest of the first that is predicted to fit, or None}
+    grid       [values of the first, values of the second] of the map
+    points     the values to run
+    """
+
+    frontier: dict = field(default_factory=dict)
+    grid: list = field(default_factory=list)
+    points: list = field(default_factory=list)
+
+    @property
+    def is_empty(self):
+        return not self.predicted
+
+    def fits(self, value):
+        """Whether a value is predicted to fit."""
+        first, second = value
+        return first <= (self.frontier[second] or 0)
+
+    @property
+    def result(self):
+        """How many of the points that were run turned out as predicted."""
+        right = sum(outcome.ok == self.fits(value) for value, outcome in self.tried)
+        return f"{right} of {len(self.tried)} trials as predicted"
+
+    def told(self, over):
+        """For each value of the second parameter what fits, predicted and measured, in words."""
+        return "; ".join(self._told(over, second) for second in self.frontier)
+
+    def _told(self, over, second):
+        largest = self.frontier[second]
+        trials = [
+            f"{value[0]} {STATUS_TEXT[outcome.status]}" for value, outcome in self.tried if value[1] == second
+        ]
+        measured = f" (measured: {', '.join(trials)})" if trials else ""
+        fits = f"up to {over[0]} {largest}" if largest else "nothing"
+        return f"{over[1]} {second}: {fits}{measured}"
+
+
+def by_name(over, value):
+    """{parameter: value} of a value of one parameter, or of a tuple of values of several."""
+    return {over: value} if isinstance(over, str) else dict(zip(over, value, strict=True))
+
+
+def named(over, value):
+    """A value, or a tuple of them, with the names of its parameters."""
+    return ", ".join(f"{name} {each}" for name, each in by_name(over, value).items())
+
+
+def labelled(runs):
+    """{label that says what was found and how the run differs from the others: run}."""
+    return {
+        f"run {number}: {run.result}{' · ' if text else ''}{text}": run
+        for number, (run, text) in enumerate(zip(runs, differences(runs), strict=True), 1)
+    }
 
 
 def differences(runs):
@@ -68,13 +135,26 @@ def _row(number, run, value, outcome):
     predicted = run.predicted.get(value)
     return {
         "run": str(number),
-        run.sweep.over: str(value),
+        **{name: str(each) for name, each in by_name(run.sweep.over, value).items()},
         "outcome": outcome.ending,
         "estimate": format_size(predicted) if predicted else "",
         "peak": format_size(outcome.peak_bytes) if measured else "",
         "of the limit": f"{100 * outcome.peak_bytes / outcome.limit_bytes:.0f} %" if limited else "",
         "samples/s": f"{outcome.samples_per_second:,.0f}" if outcome.samples_per_second else "",
     }
+
+
+def grid(run, over):
+    """What was predicted of a MapRun, as an HTML table: a row for each value of the second parameter."""
+    return tables.html([
+        {over[1]: str(second), f"largest {over[0]}": str(largest or "none")}
+        | {f"{over[0]} {first}": _cell(run, (first, second)) for first in run.grid[0]}
+        for second, largest in run.frontier.items()
+    ])  # fmt: skip
+
+
+def _cell(run, value):
+    return f"{format_size(run.predicted[value])}{'' if run.fits(value) else ' ✗'}"
 
 
 def table(runs):

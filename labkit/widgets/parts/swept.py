@@ -1,0 +1,213 @@
+"""What a lab sweeps: one parameter, whose values are all run, or two, of which a few points are."""
+
+import math
+
+from ...errors import LabkitError, Stopped
+from ...predict.estimation import Estimating
+from ...trials.sweeps import Sweep
+from . import controls, runs
+from .chart import map_data, trials_data
+
+PROVED = 3  # points of the frontier at which trials are run
+ABOVE = 1.05  # times the frontier: the trial that should not fit
+
+
+def swept(over, smallest, largest):
+    """The Line or Plane of values of `over`. Raises LabkitError for what is neither."""
+    if isinstance(over, str):
+        return Line(over, *_ends(over, smallest, largest))
+    if len(over) != 2 or len(set(over)) != 2:
+        raise LabkitError(f"over={over!r}: give the name of a parameter, or of two different ones.")
+    if not all(isinstance(one, tuple | list) and len(one) == 2 for one in (smallest, largest)):
+        raise LabkitError(
+            f"smallest={smallest!r}, largest={largest!r}: give one for each of {' and '.join(over)}, such as "
+            "smallest=(8, 32), largest=(256, 512)."
+        )
+    ends = zip(over, smallest, largest, strict=True)
+    return Plane(tuple(over), [_ends(*each) for each in ends])
+
+
+def _ends(name, smallest, largest):
+    if not (isinstance(smallest, int) and isinstance(largest, int) and 0 < smallest < largest):
+        raise LabkitError(
+            f"{name}: smallest={smallest!r}, largest={largest!r}: give two positive integers, smallest first."
+        )
+    return smallest, largest
+
+
+class Line:
+    """One parameter, and every value of it.
+
+    names      a tuple of its name
+    controls   of its values
+    """
+
+    kind, is_predicted = "trials", False
+
+    def __init__(self, over, smallest, largest):
+        self.over, self.names = over, (over,)
+        self.range, self.spacing = controls.batch_sizes(over, smallest, largest), controls.spacing()
+        self.controls, self.options = [self.range, self.spacing], {"spacing": self.spacing}
+
+    def values(self):
+        return controls.spaced(*self.range.value, self.spacing.value)
+
+    @property
+    def smallest(self):
+        return self.range.value[0]
+
+    def run(self, settings, limit):
+        """An empty Run."""
+        return runs.Run(settings, None, limit)
+
+    def estimating(self, train, divides, **options):
+        """The Estimating of a run; its batch sizes can be divided by `divides`."""
+        return Estimating(train, _small(self._divisible(divides)[0], divides), self.over, **options)
+
+    def predict(self, run, estimate, divides, say):
+        """Predict the peaks of a run."""
+        run.predicted = {v: estimate.peak_bytes(v, run.limit) for v in self._divisible(divides)}
+
+    def sweep(self, run, train, divides, repeats, **options):
+        """The Sweep of a run."""
+        values = self._divisible(divides)
+        return Sweep(train, self.over, values, repeats, memory_limit=run.limit, **options)
+
+    def _divisible(self, divides):
+        values = [value for value in self.values() if value % divides == 0]
+        if not values:
+            raise LabkitError(f"No value of {self.over} can be divided by {divides}.")
+        return values
+
+    def data(self, series, limit):
+        """What the chart draws."""
+        return trials_data(series, self.over, self.values(), limit)
+
+    def plot(self, series):
+        """The runs as a figure; None before the first trial."""
+        from ...show import sweeps
+
+        if not any(run.tried for run in series):
+            return None
+        labelled = runs.labelled(series)
+        return sweeps.sweeps(
+            {label: run.sweep for label, run in labelled.items()},
+            predicted={label: run.predicted for label, run in labelled.items()},
+        )
+
+    def table(self, series):
+        """The runs as an HTML table."""
+        return runs.table(series)
+
+
+class Plane:
+    """Two parameters: their peaks are predicted on a grid, and a few points of the frontier are run.
+
+    names      of the parameters
+    controls   of their values
+    """
+
+    kind, is_predicted = "map", True
+
+    def __init__(self, over, ends):
+        self.over = self.names = over
+        self.controls = [controls.batch_sizes(name, *each) for name, each in zip(over, ends, strict=True)]
+        self.options = {}
+
+    def values(self):
+        """The grid: the values of each parameter."""
+        return [controls.spaced(*each.value, "× 2") for each in self.controls]
+
+    @property
+    def smallest(self):
+        return tuple(each.value[0] for each in self.controls)
+
+    def run(self, settings, limit):
+        """An empty MapRun. Raises LabkitError without a limit."""
+        if not limit:
+            raise LabkitError("Choose a memory limit: the map shows what fits it.")
+        return runs.MapRun(settings, None, limit)
+
+    def estimating(self, train, divides, **options):
+        """The Estimating of a run; its batch sizes can be divided by `divides`."""
+        first, second = self.smallest
+        at = {self.names[0]: _small(first, divides), self.names[1]: (second, 2 * second)}
+        return Estimating(train, at, self.over, **options)
+
+    def predict(self, run, estimate, divides, say):
+        """Predict the map of a run, its frontier, and the points to be run.
+
+        say   called with what is being predicted; returns whether to stop
+
+        Raises Stopped.
+        """
+        firsts, seconds = self.values()
+        frontier, predicted = {}, {}
+        for number, second in enumerate(seconds, 1):
+            if say(f"predicting what fits at {self.names[1]} {second}, {number} of {len(seconds)}"):
+                raise Stopped("Stopped while the map was predicted.")
+            frontier |= estimate.frontier(run.limit, [second])
+            for first in firsts:
+                predicted[first, second] = _peak(estimate, run, self.over, (first, second))
+        run.frontier, run.grid = frontier, [firsts, seconds]
+        run.points = self._points(frontier, divides, estimate.rows)
+        run.predicted = predicted | {at: _peak(estimate, run, self.over, at) for at in run.points}
+
+    def sweep(self, run, train, divides, repeats, **options):
+        """The Sweep of the points that are run."""
+        if not run.predicted:
+            raise LabkitError("Nothing could be predicted, so there is no map.")
+        return Sweep(
+            train, self.over, run.points, repeats, stop_at_oom=False, memory_limit=run.limit, **options
+        )
+
+    def _points(self, frontier, divides, rows):
+        """Values on the frontier and a little above it; a corner of the grid if the frontier is outside."""
+        firsts, seconds = self.values()
+        inside = [each for each in seconds if firsts[0] <= (frontier[each] or 0) < firsts[-1]]
+        points = []
+        for second in spread(inside, PROVED):
+            largest = frontier[second] // divides * divides
+            above = math.ceil(max(largest + 1, ABOVE * largest) / divides) * divides
+            points += [(first, second) for first in (largest, above) if 0 < first <= (rows or first)]
+        return points or [(firsts[-1], seconds[-1]) if frontier[seconds[-1]] else self.smallest]
+
+    def data(self, series, limit):
+        """What the chart draws."""
+        return map_data(series, self.over, self.values(), limit)
+
+    def plot(self, series):
+        """The latest run as a figure; None before there is a map."""
+        from ...show import maps
+
+        drawn = [run for run in series if run.predicted]
+        return maps.area_map(self.over, drawn[-1]) if drawn else None
+
+    def table(self, series):
+        """What was predicted and what was run, as HTML tables."""
+        return runs.table(series) + "".join(
+            f"<p>Run {number}, predicted: {run.told(self.over)}</p>{runs.grid(run, self.over)}"
+            for number, run in enumerate(series, 1)
+            if run.predicted
+        )
+
+
+def _peak(estimate, run, over, value):
+    return estimate.peak_bytes(memory_limit=run.limit, **runs.by_name(over, value))
+
+
+def _small(first, divides):
+    """Two small batch sizes to estimate from; a batch of 1 may be broadcast, and is not representative."""
+    smallest = max(2 * divides, first)
+    return smallest, 2 * smallest
+
+
+def spread(values, count):
+    """At most `count` of the values, two or more, evenly spread, the first and the last among them.
+
+    >>> spread([1, 2, 3, 4, 5], 3)
+    [1, 3, 5]
+    """
+    if count >= len(values):
+        return values
+    return [values[round(n * (len(values) - 1) / (count - 1))] for n in range(count)]
