@@ -117,8 +117,8 @@ class TryingFixes:
         outcome = first.outcome
         if outcome.ok and first.program.fit is None and not outcome.step_seconds:
             raise LabkitError(
-                f"No training step was seen at {self.over}={self.value}: for try_fixes(), `train` must train, "
-                "with fit, train_on_batch or a tf.function that applies an optimizer."
+                f"No training step was seen at {self.over}={self.value}: for try_fixes(), `train` must "
+                "train, with fit, train_on_batch or a tf.function that applies an optimizer."
             )
         if first.program.fit is None and not first.outcome.step_seconds and first.peak_bytes is None:
             raise LabkitError(f"Nothing could be tried, for the code as it is failed:\n{first.outcome}")
