@@ -476,6 +476,16 @@ def test_a_frontier_goes_through_what_fits(show, map_page):
     assert line[0][1] < line[1][1]
 
 
+def test_charts_become_narrower_with_their_page(show, lab_runs, map_page):
+    for made in (records.step().to_html(), lab_page(lab_runs), map_page):
+        page = show(made, (1440, 900))
+        drawn = page.locator(".labkit-plot > svg").first
+        before = drawn.get_attribute("width")
+        page.set_viewport_size({"width": 1024, "height": 900})
+        expect(drawn).not_to_have_attribute("width", before)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1024
+
+
 CHANGING = """<!doctype html><html lang="en"><head><meta charset="utf-8">
     <style>:root { color-scheme: light dark }</style>
     <style>%s</style></head><body><main></main><script type="module">%s
