@@ -178,10 +178,10 @@ class Plane:
 
     def plot(self, series):
         """The latest run as a figure; None before there is a map."""
-        from ...show import maps
+        from ...show import sweeps
 
         drawn = [run for run in series if run.predicted]
-        return maps.area_map(self.over, drawn[-1]) if drawn else None
+        return sweeps.area_map(self.over, drawn[-1]) if drawn else None
 
     def table(self, series):
         """What was predicted and what was run, as HTML tables."""
