@@ -57,6 +57,14 @@ def lab():
     return lab.run(activation="gelu")
 
 
+def test_a_lab_can_be_drawn_while_its_next_run_is_estimated(lab):
+    waiting = lab._swept.run(lab.series[0].settings, lab.series[0].limit)
+    memory, _ = lab._swept.plot([*lab.series, waiting]).axes
+    before, _ = lab.plot().axes
+    assert [line.get_label() for line in memory.lines] == [line.get_label() for line in before.lines]
+    assert lab._swept.data([*lab.series, waiting], None)["summary"]
+
+
 def test_run_measures_what_the_controls_say(lab):
     first, second = lab.series
     assert [value for value, _ in second.tried] == [256, 512]

@@ -36,6 +36,8 @@ class Run:
     @property
     def result(self):
         """What the run found, in a few words."""
+        if self.sweep is None:
+            return "no trial yet"
         frontier = self.sweep.frontier
         return "nothing fits" if frontier is None else f"{self.sweep.over} {frontier} fits"
 

@@ -89,7 +89,7 @@ class Line:
 
         if not any(run.tried for run in series):
             return None
-        labelled = runs.labelled(series)
+        labelled = {label: run for label, run in runs.labelled(series).items() if run.sweep is not None}
         return sweeps.sweeps(
             {label: run.sweep for label, run in labelled.items()},
             predicted={label: run.predicted for label, run in labelled.items()},
