@@ -50,21 +50,15 @@ MAP_CELLS = [
 LOG = Path(__file__).parent / "corpus" / "real" / "activations_a.txt"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """(address, mark) of a JupyterLab on a folder with one notebook; its processes carry the mark."""
-    folder = tmp_path_factory.mktemp("lab")
-    cells = [new_markdown_cell("# A lab"), *map(new_code_cell, CELLS)]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "lab.ipynb")
-    cells = [new_markdown_cell("# A map"), *map(new_code_cell, MAP_CELLS)]
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "map.ipynb")
+@contextlib.contextmanager
+def serving(folder, module):
+    """Run JupyterLab or Notebook on a folder: (address, mark). Its processes carry the mark."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
-               "--ServerApp.token=",
-               "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder}"]  # fmt: skip
+    command = [sys.executable, "-m", module, "--no-browser", "--allow-root", f"--port={port}",
+               "--ServerApp.token=", "--LabApp.expose_app_in_browser=True",
+               f"--ServerApp.root_dir={folder}"]  # fmt: skip
     log = (folder / "server.log").open("w")
     own = {
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
@@ -77,6 +71,22 @@ def server(tmp_path_factory):
     yield address, mark
     process.terminate()
     process.wait(120)
+
+
+def write(path, cells):
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    cells = [new_markdown_cell(f"# {path.stem}"), *map(new_code_cell, cells)]
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """(address, mark) of a JupyterLab on a folder with two notebooks."""
+    folder = tmp_path_factory.mktemp("lab")
+    write(folder / "lab.ipynb", CELLS)
+    write(folder / "map.ipynb", MAP_CELLS)
+    with serving(folder, "jupyterlab") as served:
+        yield served
 
 
 def answers(address):
@@ -96,14 +106,14 @@ def wait_for(true, seconds):
 @pytest.fixture(scope="module")
 def page(browser, server):
     page = browser.new_page(viewport={"width": 1024, "height": 1100})
-    open_notebook(page, server, "lab.ipynb", CELLS)
+    open_notebook(page, f"{server[0]}/lab/tree/lab.ipynb", CELLS)
     shoot(page, "begun")
     yield page
 
 
-def open_notebook(page, server, name, cells):
+def open_notebook(page, address, cells):
     """Open a notebook and run its first two cells, so that its lab is there."""
-    page.goto(f"{server[0]}/lab/tree/{name}")
+    page.goto(address)
     expect(page.locator(".jp-CodeCell")).to_have_count(len(cells), timeout=LONG)
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=LONG)
     for patience in (25_000, 60_000):  # a kernel that is still connecting loses the keys
@@ -324,7 +334,7 @@ def saved_text(page):
 
 def test_a_map_is_drawn_and_its_points_arrive(browser, server):
     page = browser.new_page(viewport={"width": 1024, "height": 1100})
-    open_notebook(page, server, "map.ipynb", MAP_CELLS)
+    open_notebook(page, f"{server[0]}/lab/tree/map.ipynb", MAP_CELLS)
     button(page, "Run").click()
     expect(gauge(page)).to_contain_text("estimating", timeout=LONG)
     expect(page.locator(".labkit-plot .labkit-waiting").first).to_be_visible(timeout=LONG)
