@@ -60,7 +60,7 @@ def estimated(largest):
         }
 
     measured = {4: 17 * MIB, 8: 25 * MIB, 500: 1009 * MIB}
-    return SimpleNamespace(over="batch_size", at=(4, 8), measured=measured, breakdown=breakdown,
+    return SimpleNamespace(over="batch_size", at=(4, 8), rows=None, measured=measured, breakdown=breakdown,
                            largest=lambda limit: largest)  # fmt: skip
 
 
