@@ -334,7 +334,7 @@ def saved_text(page):
 
 def test_a_map_is_drawn_and_its_points_arrive(browser, server):
     page = browser.new_page(viewport={"width": 1024, "height": 1100})
-    open_notebook(page, f"{server[0]}/lab/tree/map.ipynb", MAP_CELLS)
+    open_notebook(page, f"{server[0]}/lab/workspaces/map/tree/map.ipynb", MAP_CELLS)
     button(page, "Run").click()
     expect(gauge(page)).to_contain_text("estimating", timeout=LONG)
     expect(page.locator(".labkit-plot .labkit-waiting").first).to_be_visible(timeout=LONG)
