@@ -783,3 +783,18 @@ def test_an_interrupt_ends_the_search_and_its_trial():
     finally:
         signal.signal(signal.SIGINT, before)
     assert labkit.run("1").ok
+
+
+def passed_on(made):
+    """What Shortening passes on of an epoch: Keras 3.10 yields pairs, later versions triples."""
+    from labkit.inside.steps import Shortening
+
+    shortening = Shortening(3, None, None)
+    return list(shortening._around_epoch(lambda epochs: iter(made), None))
+
+
+@pytest.mark.parametrize(
+    "made", [[(0, "iterator"), (1, "iterator")], [(0, 0, "iterator"), (1, 1, "iterator")]]
+)
+def test_an_epoch_is_followed_in_each_version_of_keras(made):
+    assert labkit.run(passed_on, made=made).result == made

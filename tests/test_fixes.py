@@ -217,6 +217,19 @@ def test_a_policy_that_is_set_too_late_is_told():
     assert "after the model is built" in repr(tried)
 
 
+def fails_in_fit(batch_size):
+    import keras
+    import numpy as np
+
+    class Fails(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise ValueError("my fault")
+
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((32, 8)), np.ones(32), batch_size=batch_size, callbacks=[Fails()], verbose=0)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -231,6 +244,7 @@ def test_a_policy_that_is_set_too_late_is_told():
         (lambda: labkit.try_fixes(trainings.arrays, batch_size=64, colour="red"), "colour"),
         (lambda: labkit.try_fixes("raise ValueError('my mistake')", batch_size=1), "my mistake"),
         (lambda: labkit.try_fixes("total = batch_size + 1", batch_size=8), "No training step was seen"),
+        (lambda: labkit.try_fixes(fails_in_fit, batch_size=8, memory_limit="64 MiB"), "my fault"),
     ],
 )
 def test_bad_input_has_its_sentence(call, words):

@@ -114,14 +114,14 @@ class TryingFixes:
 
     def _check(self, first):
         """Raise LabkitError for code of which nothing is known that a fix could be compared with."""
-        outcome = first.outcome
-        if outcome.ok and first.program.fit is None and not outcome.step_seconds:
+        outcome, seen = first.outcome, first.program.fit is not None or first.outcome.step_seconds
+        if outcome.ok and not seen:
             raise LabkitError(
                 f"No training step was seen at {self.over}={self.value}: for try_fixes(), `train` must "
                 "train, with fit, train_on_batch or a tf.function that applies an optimizer."
             )
-        if first.program.fit is None and not first.outcome.step_seconds and first.peak_bytes is None:
-            raise LabkitError(f"Nothing could be tried, for the code as it is failed:\n{first.outcome}")
+        if not (outcome.ok or first.runs_out) or not seen and first.peak_bytes is None:
+            raise LabkitError(f"Nothing could be tried, for the code as it is failed:\n{outcome}")
 
     def _predict(self, first):
         """Predict the peak of the code as it is, which did not fit, from trials of smaller batches."""

@@ -235,10 +235,13 @@ class Shortening:
     def _around_epoch(self, call, epochs):
         """An epoch of a loop of Keras's: note from which iterator it takes its batches."""
         loop = self._loops[-1] if self._loops else None
-        for begin, end, iterator in call(epochs):
+        for made in call(epochs):
             if loop:
+                *_, iterator = (
+                    made  # after the first step, or the first and the last: versions of Keras differ
+                )
                 loop.takes_from(iterator, for_good=bool(epochs.steps_per_epoch))
-            yield begin, end, iterator
+            yield made
 
     def _around_loop(self, phase, call, model, *args, **kwargs):
         loop = _Loop(phase, model, *_amount(*args, **kwargs))
