@@ -1,7 +1,5 @@
 """Boxes, buttons and figures of the labs."""
 
-import base64
-
 import ipywidgets as widgets
 
 SETTLE_SECONDS = 0.5  # the page may send the last change of a control after the click on a button
@@ -32,17 +30,10 @@ def figures_html(outcome):
     """
     from ...show import bars
 
-    figures = []
+    parts = []
     if outcome.memory_map is not None:
-        figures.append(("memory map at the failure", "", bars.memory_map(outcome)))
+        parts.append(bars.memory_map(outcome).to_img("memory map at the failure"))
     if outcome.timeline is not None:
-        figures.append(("timeline of the trial", "labkit-picture", outcome.timeline.plot()))
-    return "".join(
-        f'<img alt="{alt}" class="{name}" style="width:800px; max-width:100%" '
-        f'src="data:image/png;base64,{_base64(figure)}">'
-        for alt, name, figure in figures
-    )
-
-
-def _base64(figure):
-    return base64.b64encode(figure._repr_png_()).decode()
+        picture = outcome.timeline.plot().to_img("timeline of the trial")
+        parts.append(f'<div class="labkit-picture">{picture}</div>')
+    return "".join(parts)
