@@ -43,14 +43,14 @@ def _read_int(path):
 
 
 def _cgroup_folders(root, membership):
-    """(folder, file names) of each memory cgroup around this process, innermost first, version 1 or 2."""
+    """(folder, what is read there) of each memory cgroup around this process, innermost first."""
     for line in membership.splitlines():
         hierarchy, controllers, path = line.split(":", 2)
         if hierarchy == "0":
-            base, names = root, ("memory.max", "memory.current", "inactive_file")
+            base, names = root, ("memory.max", "memory.current", "")
         elif "memory" in controllers.split(","):
             base = root / "memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
         else:
             continue
         folder = base / path.lstrip("/")
@@ -68,7 +68,8 @@ def _physical_memory():
 def cgroup_memory(root=Path("/sys/fs/cgroup"), membership=None):
     """(limit, available) in bytes, the least by any memory cgroup around this process; None without one.
 
-    Docker, Kubernetes and Binder limit memory this way; free(1) does not show it.
+    Docker, Kubernetes and Binder limit memory this way; free(1) does not show it. Linux gives back the pages
+    of files, libraries among them, before it kills a process: they count as available.
 
     root         where the cgroup file system is mounted
     membership   the contents of /proc/self/cgroup; read from there if None
@@ -79,7 +80,7 @@ def cgroup_memory(root=Path("/sys/fs/cgroup"), membership=None):
         except OSError:
             return None
     limits = []
-    for folder, (limit_name, usage_name, cache_name) in _cgroup_folders(Path(root), membership):
+    for folder, (limit_name, usage_name, prefix) in _cgroup_folders(Path(root), membership):
         limit = _read_int(folder / limit_name)
         if limit is None or limit >= _physical_memory():
             continue
@@ -88,7 +89,7 @@ def cgroup_memory(root=Path("/sys/fs/cgroup"), membership=None):
             stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         except (OSError, ValueError):
             stat = {}
-        cache = int(stat.get(cache_name, 0))
+        cache = sum(int(stat.get(f"{prefix}{age}_file", 0)) for age in ("active", "inactive"))
         limits.append((limit, max(0, limit - (usage or 0) + cache)))
     if not limits:
         return None

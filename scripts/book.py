@@ -3,8 +3,10 @@
 The lessons with their saved outputs (nothing is run), docs/ and workshop/ are copied to build/book/source,
 with links made to fit, and Sphinx makes build/book/html of them. What is copied is found, not listed; the
 settings are in docs/book/conf.py. A warning, such as one of a link that leads nowhere, ends it.
+Figures of timelines become charts, as the page itself draws them where scripts run.
 """
 
+import html
 import os
 import re
 import shutil
@@ -17,11 +19,19 @@ import nbformat
 from nbformat.v4 import new_markdown_cell
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from labkit.show import pages  # noqa: E402
+
 FOLDER = ROOT / "build" / "book"
 PAGES = ("README.md", "docs/*.md", "workshop/*.md", "notebooks/*.ipynb")
 PICTURES = ("docs/images/*", "notebooks/images/*")
 BADGE = re.compile(r"\[!\[(?P<name>[^]]+)\]\([^)]+\)\]\((?P<link>[^)]+)\)")
 LINK = re.compile(r"(?<=\]\()(?P<target>[^)\s#]*)(?P<anchor>#[^)\s]*)?(?=\))")
+DRAW = """
+for (const el of document.querySelectorAll(".timelines")) {
+  renderAlone(el, { kind: "timelines", by: el.dataset.by, data: el.dataset.packed });
+}
+"""
 CONTENTS = """
 ```{toctree}
 :hidden:
@@ -111,6 +121,10 @@ class Book:
                 show_less(cell)
                 cells.append(new_markdown_cell(f"(cell-{cell.id})="))
             cells.append(cell)
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        charts = [output for output in outputs if pages.MIME in output.get("data", {})]
+        for output in charts:
+            become_chart(output, script=output is charts[0])
         number = re.match(r"\d\d", Path(place).name)
         if number:
             cells[0].source = cells[0].source.replace("# ", f"# {number[0]} · ", 1)
@@ -125,6 +139,19 @@ def show_less(cell):
     cell.outputs = [
         output for output in cell.outputs if "data" not in output or output.data.get("text/html") != ""
     ]
+
+
+def become_chart(output, script):
+    """Make a figure of timelines a chart; where scripts do not run, the picture stays.
+
+    script: whether to bring the JavaScript and the style of all the charts of a page.
+    """
+    kept, said = output.data[pages.MIME], html.escape(output.data["text/plain"])
+    size = f'width="{output.metadata["image/png"]["width"]}"'
+    picture = f'<img alt="{said}" {size} src="data:image/png;base64,{output.data["image/png"]}">'
+    chart = f'<div class="timelines" data-by="{kept["by"]}" data-packed="{kept["data"]}">{picture}</div>'
+    charts = f"<style>{pages.css()}</style>\n<script type=module>{pages.script()}{DRAW}</script>"
+    output.data = {"text/html": chart + charts * script}
 
 
 def main(arguments: list[str]) -> int:

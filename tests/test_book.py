@@ -1,5 +1,6 @@
 """The web book is built without a warning, is complete, and none of its links leads nowhere."""
 
+import base64
 import os
 import re
 import shutil
@@ -11,8 +12,13 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+import records
 import yaml
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from playwright.sync_api import expect
+
+from labkit.show.timelines import headline
+from labkit.widgets import TimelineView
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -154,28 +160,71 @@ def test_links_are_made_to_fit(tmp_path):
         made.text("[a](no.md)", "docs/a.md")
 
 
+def small(folder, *cells):
+    """A project with a lesson of these cells, and its command that builds the book."""
+    for name in ("scripts", "docs/book", "labkit"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    python = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    lesson = new_notebook(cells=[new_markdown_cell("# A lesson"), *cells], metadata=python)
+    for place in ("notebooks/index.ipynb", "notebooks/00-a.ipynb"):
+        (folder / place).parent.mkdir(exist_ok=True)
+        nbformat.write(lesson, folder / place)
+    (folder / "workshop").mkdir()
+    for place in ("workshop/README.md", "workshop/b.md", "docs/a.md"):
+        (folder / place).write_text("# A page\n")
+
+    def build(readme="# A book\n\n[page](docs/a.md)\n"):
+        (folder / "README.md").write_text(readme)
+        command = [ROOT / ".venv-book/bin/python", "scripts/book.py"]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+    return build
+
+
 def test_a_warning_ends_the_build(html, tmp_path):
     """A heading that is not there, in a project of two pages."""
-    for name in ("scripts", "docs/book"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    lesson = new_notebook(cells=[new_markdown_cell("# A lesson")])
-    for place in ("notebooks/index.ipynb", "notebooks/00-a.ipynb"):
-        (tmp_path / place).parent.mkdir(exist_ok=True)
-        nbformat.write(lesson, tmp_path / place)
-    (tmp_path / "workshop").mkdir()
-    for place in ("workshop/README.md", "workshop/b.md", "docs/a.md"):
-        (tmp_path / place).write_text("# A page\n")
+    build = small(tmp_path)
     for heading, fails in (("a-book", False), ("no-such-heading", True)):
-        (tmp_path / "README.md").write_text(f"# A book\n\n[there](#{heading}) [page](docs/a.md#a-page)\n")
-        command = [ROOT / ".venv-book/bin/python", "scripts/book.py"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        done = build(f"# A book\n\n[there](#{heading}) [page](docs/a.md#a-page)\n")
         assert (done.returncode != 0) == ("no-such-heading" in done.stderr) == fails, done.stderr
 
 
+def saved(shown):
+    """A cell whose saved output is what a notebook keeps of a figure or of a lab's picture."""
+    data, metadata = shown._repr_mimebundle_()
+    data["image/png"] = base64.b64encode(data["image/png"]).decode()
+    return new_code_cell("shown", outputs=[new_output("display_data", data, metadata=metadata)])
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_timelines_can_be_pointed_at(browser, html, tmp_path, scripts):
+    view = TimelineView({"kept": records.step(), "recomputed": records.many()})
+    done = small(tmp_path, saved(records.step().plot(by="layer", title="A step")), saved(view.plot()))()
+    assert done.returncode == 0, done.stderr
+    page = browser.new_page(viewport={"width": 1024, "height": 800}, java_script_enabled=scripts)
+    page.goto((tmp_path / "build/book/html/notebooks/00-a.html").as_uri())
+    if not scripts:
+        assert page.locator(".timelines img").count() == 2
+        return
+    plots = page.locator(".labkit-plot")
+    expect(plots).to_have_count(3)
+    assert page.locator(".timelines img").count() == 0
+    assert page.locator(".labkit-pane h4").all_inner_texts() == [
+        headline(timeline, label) for label, timeline in [("A step", records.step()), *view.timelines.items()]
+    ]
+    for number, tip in enumerate((0, 1, 1)):
+        box = plots.nth(number).bounding_box()
+        plots.nth(number).hover(position={"x": box["width"] / 2, "y": 0.8 * box["height"]})
+        for fact in ("op", "shape", "bytes", "category", "event"):
+            expect(page.locator(".labkit-tip").nth(tip)).to_contain_text(fact)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1024
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
-def test_pages_fit_a_phone_and_a_laptop_and_figures_are_readable(browser, html, width, scheme):
+@pytest.mark.parametrize("width", [390, 1024, 1440])
+def test_pages_fit_a_phone_and_laptops_and_figures_are_readable(browser, html, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     for place in ("index.html", f"notebooks/{LESSONS[1].stem}.html", "docs/xla.html", "workshop/README.html"):
         page.goto((html / place).as_uri())

@@ -52,7 +52,9 @@ def test_a_container_with_cgroup_2_sets_the_memory(tmp_path):
     inner.mkdir(parents=True)
     (tmp_path / "user" / "memory.max").write_text(f"{2 * 2**30}\n")
     (tmp_path / "user" / "memory.current").write_text(f"{2**30}\n")
-    (tmp_path / "user" / "memory.stat").write_text(f"anon 5\ninactive_file {100 * MIB}\n")
+    (tmp_path / "user" / "memory.stat").write_text(
+        f"anon 5\ninactive_file {60 * MIB}\nactive_file {40 * MIB}\n"
+    )
     (inner / "memory.max").write_text("max\n")
     assert machine.cgroup_memory(tmp_path, "0::/user/notebook\n") == (2 * 2**30, 2**30 + 100 * MIB)
 
@@ -62,8 +64,11 @@ def test_a_container_with_cgroup_1_sets_the_memory(tmp_path):
     folder.mkdir()
     (folder / "memory.limit_in_bytes").write_text(f"{2**30}\n")
     (folder / "memory.usage_in_bytes").write_text(f"{300 * MIB}\n")
+    (folder / "memory.stat").write_text(
+        f"active_file 7\ntotal_active_file {MIB}\ntotal_inactive_file {2 * MIB}\n"
+    )
     membership = "4:memory:/docker/0123\n2:cpuacct:/\n"  # as seen in a container: the path is the host's
-    assert machine.cgroup_memory(tmp_path, membership) == (2**30, 724 * MIB)
+    assert machine.cgroup_memory(tmp_path, membership) == (2**30, 727 * MIB)
 
 
 def test_a_limit_above_the_machine_is_refused_with_both_figures():

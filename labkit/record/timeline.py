@@ -409,9 +409,9 @@ class Timeline:
 
     def plot(self, by="category", title=""):
         """A figure of the memory in use, stacked by category or by layer, with the peak marked."""
-        from ..show import timelines
+        from ..show import pages, timelines
 
-        return timelines.timeline(self, by=by, title=title)
+        return pages.with_chart(timelines.timeline(self, by=by, title=title), {title: self}, by)
 
     def __repr__(self):
         sizes = {label: size for label, size in self.shares().items() if size}

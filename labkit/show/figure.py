@@ -26,12 +26,15 @@ class Figure(matplotlib.figure.Figure):
     """A matplotlib Figure that notebooks display without pyplot, which would keep a reference to it.
 
     It brings a background of its own: no colour of a text has enough contrast on white and on dark pages.
+
+    also   what a notebook keeps beside the picture: a dict of MIME type -> data
     """
 
     def __init__(self, figsize=(WIDTH, 3.6), layout="constrained", **options):
         super().__init__(figsize=figsize, layout=layout, **{"facecolor": _paper(), **options})
         if layout == "constrained":
             self.get_layout_engine().set(w_pad=MARGIN, h_pad=MARGIN)
+        self.also = {}
 
     def __repr__(self):
         titles = [self.get_suptitle(), *(axes.get_title(loc="left") for axes in self.axes)]
@@ -46,9 +49,8 @@ class Figure(matplotlib.figure.Figure):
         return png.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return {"text/plain": repr(self), "image/png": self._repr_png_()}, {
-            "image/png": {"width": self._page_width}
-        }
+        bundle = {"text/plain": repr(self), "image/png": self._repr_png_(), **self.also}
+        return bundle, {"image/png": {"width": self._page_width}}
 
     def to_img(self, alt):
         """The figure as an HTML image, as wide as in a notebook."""

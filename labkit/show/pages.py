@@ -18,6 +18,7 @@ from .timelines import advances, headline, timelines
 FOLDER = Path(__file__).parent / "page"
 SCRIPTS = ("draw", "memory", "drawing", "pane", "timeline", "trials", "map", "render")
 ROWS = 12  # of the table that is there without scripts
+MIME = "application/vnd.labkit.timelines.v1+json"  # of what figures of timelines keep for the web book
 # Nothing is fetched, whatever the data contain.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
@@ -63,6 +64,12 @@ def timeline_data(timeline, label=""):
         "limit": timeline.limit_bytes,
         "refused": timeline.refused_bytes,
     }
+
+
+def with_chart(figure, shown, by):
+    """A figure of {label: Timeline} that keeps, in a notebook, what its chart is drawn from."""
+    figure.also = {MIME: {"data": pack(timelines_data(shown)), "by": by}}
+    return figure
 
 
 def timelines_page(shown, title="", by="category"):

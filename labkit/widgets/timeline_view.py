@@ -39,9 +39,10 @@ class TimelineView:
 
     def plot(self):
         """The timelines as a figure."""
-        from ..show import timelines
+        from ..show import pages, timelines
 
-        return timelines.timelines(self.timelines, by=self._chart.by)
+        figure = timelines.timelines(self.timelines, by=self._chart.by)
+        return pages.with_chart(figure, self.timelines, self._chart.by)
 
     def table(self):
         """What is in use at the peak of each timeline, as HTML tables."""

@@ -47,4 +47,10 @@ async function render({ model, el }) {
   return () => chart.close();
 }
 
+// Draws where there is no kernel, from a state that has what a widget's model would have.
+function renderAlone(el, state) {
+  const set = (name, value) => { state[name] = value; };
+  return render({ model: { get: (name) => state[name], set, save_changes() {}, on() {}, off() {} }, el });
+}
+
 export default { render };
