@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 import re
 import threading
 import time
@@ -231,12 +230,10 @@ def test_a_map_is_predicted_and_points_of_its_frontier_are_run(plane):
     [run] = plane.series
     assert run.grid == [[256, 512, 1024, 2048, 4096, 8192], [64, 128]]
     assert {(first, second) for first in run.grid[0] for second in run.grid[1]} <= set(run.predicted)
-    expected = [
-        (first, second)
-        for second, largest in run.frontier.items()
-        for first in (largest, math.ceil(1.05 * largest))
-    ]
-    assert [value for value, _ in run.tried] == run.points == expected
+    assert [value for value, _ in run.tried] == run.points
+    below, above = run.points[::2], run.points[1::2]
+    assert below == [(largest, second) for second, largest in run.frontier.items()]
+    assert all(first >= 1.05 * run.frontier[second] for first, second in above)
     assert [outcome.status for _, outcome in run.tried] == ["ok", "oom", "ok", "oom"]
     for value, outcome in run.tried:
         assert (outcome.params["batch_size"], outcome.params["width"]) == value
@@ -278,6 +275,22 @@ def test_a_map_can_be_stopped_while_it_is_predicted():
 def test_a_map_without_a_limit_is_refused():
     lab = BatchSizeLab(train, **PLANE).run()
     assert "Choose a memory limit" in lab._detail.value and lab.series == []
+
+
+def test_a_map_of_code_that_fails_says_why_it_fails():
+    lab = BatchSizeLab("no_such_name", memory_limit="24 MiB", **PLANE).run()
+    assert "no_such_name" in lab._detail.value and lab.series == []
+
+
+def test_above_the_frontier_no_order_of_ops_fits(plane):
+    """What may fit lies between the two points of a length: its peak fits, gaps and orders may not."""
+    [run] = plane.series
+    for second, largest in run.frontier.items():
+        above = max(first for first, other in run.points if other == second)
+        assert run.expected((largest, second)) == "it fits"
+        assert run.expected((above, second)) == "it does not fit"
+        run.predicted[largest + 1, second] = run.limit
+        assert run.expected((largest + 1, second)).startswith("it may fit")
 
 
 def test_precision_is_set_before_train_runs():

@@ -149,10 +149,16 @@ class Estimate:
             largest = self._settled(self._with_room(largest, at, limit), fits)
         return largest or None
 
-    def largest_by_peak(self, size, at_least=0):
-        """The largest value of a single parameter whose peak is at most `size` bytes, whatever its gaps."""
-        most = min(MAXIMUM, self.rows or MAXIMUM)
-        return _largest(lambda value: value <= at_least or self.peak_bytes(value) <= size, most)
+    def largest_by_peak(self, size, at_least=0, /, **others):
+        """The largest value whose peak is at most `size` bytes, whatever its gaps.
+
+        at_least   a value that is known to fit
+        others     for several parameters, the values of all but the first
+        """
+        most, name = min(MAXIMUM, self.rows or MAXIMUM), self.names[0]
+        return _largest(
+            lambda value: value <= at_least or self.peak_bytes(**{name: value}, **others) <= size, most
+        )
 
     def check_searchable(self, others=()):
         """Raise LabkitError if there is no largest value to look for."""

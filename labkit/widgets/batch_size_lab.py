@@ -341,6 +341,8 @@ class BatchSizeLab:
         except Stopped:
             pass
         except LabkitError as e:
+            if self._swept.is_predicted:
+                raise
             self._detail.value = f'<div role="alert">No estimate. {html.escape(str(e))}</div>'
 
     def _say(self, text):

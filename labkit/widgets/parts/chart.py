@@ -96,11 +96,10 @@ def _map(run, over):
 
 
 def _point(run, over, value):
-    said = "it fits" if run.fits(value) else "it does not fit"
     facts = {
         "estimate": format_size(run.predicted[value]),
         "limit": format_size(run.limit),
-        "predicted": said,
+        "predicted": run.expected(value),
     }
     return {
         "value": value,

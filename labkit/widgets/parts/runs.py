@@ -60,9 +60,15 @@ class MapRun(Run):
         return not self.predicted
 
     def fits(self, value):
-        """Whether a value is predicted to fit."""
+        """Whether the predicted peak of a value fits."""
+        return self.predicted[value] <= self.limit
+
+    def expected(self, value):
+        """What is predicted of a value, in words."""
         first, second = value
-        return first <= (self.frontier[second] or 0)
+        if first <= (self.frontier[second] or 0):
+            return "it fits"
+        return "it may fit, if the allocator's gaps are small" if self.fits(value) else "it does not fit"
 
     @property
     def result(self):

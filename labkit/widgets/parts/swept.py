@@ -9,7 +9,7 @@ from . import controls, runs
 from .chart import map_data, trials_data
 
 PROVED = 3  # points of the frontier at which trials are run
-ABOVE = 1.05  # times the frontier: the trial that should not fit
+ABOVE = 1.05  # times the frontier, or more: the trial that should not fit, whatever the order of ops
 
 
 def swept(over, smallest, largest):
@@ -150,26 +150,25 @@ class Plane:
             for first in firsts:
                 predicted[first, second] = _peak(estimate, run, self.over, (first, second))
         run.frontier, run.grid = frontier, [firsts, seconds]
-        run.points = self._points(frontier, divides, estimate.rows)
+        run.points = self._points(estimate, run, divides)
         run.predicted = predicted | {at: _peak(estimate, run, self.over, at) for at in run.points}
 
     def sweep(self, run, train, divides, repeats, **options):
         """The Sweep of the points that are run."""
-        if not run.predicted:
-            raise LabkitError("Nothing could be predicted, so there is no map.")
         return Sweep(
             train, self.over, run.points, repeats, stop_at_oom=False, memory_limit=run.limit, **options
         )
 
-    def _points(self, frontier, divides, rows):
-        """Values on the frontier and a little above it; a corner of the grid if the frontier is outside."""
-        firsts, seconds = self.values()
+    def _points(self, estimate, run, divides):
+        """Values on the frontier and where no peak fits; a corner of the grid if the frontier is outside."""
+        (firsts, seconds), frontier = run.grid, run.frontier
         inside = [each for each in seconds if firsts[0] <= (frontier[each] or 0) < firsts[-1]]
         points = []
         for second in spread(inside, PROVED):
             largest = frontier[second] // divides * divides
-            above = math.ceil(max(largest + 1, ABOVE * largest) / divides) * divides
-            points += [(first, second) for first in (largest, above) if 0 < first <= (rows or first)]
+            by_peak = estimate.largest_by_peak(run.limit, largest, **{self.names[1]: second})
+            above = math.ceil(max(by_peak + 1, ABOVE * largest) / divides) * divides
+            points += [(first, second) for first in (largest, above) if 0 < first <= (estimate.rows or first)]
         return points or [(firsts[-1], seconds[-1]) if frontier[seconds[-1]] else self.smallest]
 
     def data(self, series, limit):
