@@ -1,14 +1,18 @@
 """The allocator's model against the allocator, and predictions against real trials."""
 
+import math
 import signal
 import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import labkit
 from labkit.errors import Stopped
 from labkit.predict import allocator as bfc
+from labkit.predict import prediction
 from labkit.predict.estimation import Estimate, Estimating
 from labkit.predict.growth import Formulas
 from labkit.predict.replay import Replay
@@ -288,6 +292,25 @@ def test_the_largest_has_nothing_below_it_that_does_not_fit():
     assert estimate_by(moved).largest("1 GiB") == 96
     assert estimate_by(Played(lambda value: False)).largest("1 GiB") == 2**24
     assert estimate_by(Played(lambda value: True)).largest("1 GiB", sure=True) is None
+
+
+@given(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(-10, 10**6))
+def test_the_largest_is_found_from_any_guess_and_from_a_good_one_soon(last, most, guess):
+    asked = []
+    found = prediction._largest(lambda value: (asked.append(value), value <= last)[-1], most, guess)
+    assert found == min(last, most) and set(asked) <= set(range(1, most + 1))
+    away = abs(min(max(guess, 1), most) - found)
+    assert len(asked) <= 3 + 2 * math.log2(away + 1)
+
+
+@pytest.mark.parametrize(("limit", "is_far_below"), [("1 GiB", True), ("256 MiB", False)])
+def test_all_rows_far_below_the_limit_are_one_replay(limit, is_far_below, monkeypatch):
+    """100 rows take 150 MiB."""
+    played, asked = Played(lambda value: False), []
+    monkeypatch.setattr(played, "rows", {"batch_size": 100}, raising=False)
+    monkeypatch.setattr(played, "replay", lambda *a: (asked.append(a), Played.replay(played, *a))[-1])
+    assert estimate_by(played).largest(limit) == 100
+    assert (len(asked) == 1) == is_far_below
 
 
 @pytest.fixture

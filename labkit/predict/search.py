@@ -227,7 +227,7 @@ class Searching:
             limit = min(_whole_mib(limit / correction), device().memory_bytes)
         larger = self._allowed(round(CAUTION * (self.estimate.largest(limit) or 0)))
         if larger <= WORTHWHILE * value and outcome.peak_bytes < ROOMY * self._tight:
-            larger = self._allowed(self.estimate.largest_by_peak(CAUTION * limit, at_least=value))
+            larger = self._allowed(self.estimate.largest_by_peak(CAUTION * limit, value))
         return larger if larger > WORTHWHILE * value else None
 
     def _lower(self, value, outcome):
