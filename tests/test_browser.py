@@ -285,7 +285,7 @@ def test_a_log_is_pasted_and_explained_with_its_picture(page):
     said = doctor.locator("[aria-label=diagnosis]").first
     expect(said).to_contain_text("activations")
     expect(said.locator("img")).to_be_visible()
-    said.scroll_into_view_if_needed()
+    expect(said.get_by_text("Activations do not fit")).to_be_in_viewport()
     shoot(page, "doctor")
 
 

@@ -22,7 +22,7 @@ from .parts.chart import Chart, packed_timeline
 from .parts.frame import SETTLE_SECONDS, Box, button, figures_html
 from .parts.progress import STYLE as GAUGE_STYLE
 from .parts.progress import TrialProgress
-from .parts.saved import HIDE_SAVED, Saved, replace_earlier
+from .parts.saved import HIDE_SAVED, OPENED_AGAIN, Saved, replace_earlier
 from .parts.swept import swept
 
 DEFAULT_POLICY = "float32"
@@ -30,7 +30,8 @@ DIVISIBLE = 2**10  # a batch size that every fix can divide: values that it cann
 NO_TRIAL = ("no trial", ())  # not None: with the value None a Dropdown shows no option at all
 STYLE = """<style>
 .labkit-lab-gauge:has(.labkit-bar) { min-height: 7.2em } /* the same for each trial */
-.labkit-table table { border-collapse: collapse; color: var(--jp-ui-font-color1, inherit) }
+.labkit-table table { border-collapse: collapse; color: inherit }
+.labkit-detail { line-height: 1.5 }
 .labkit-table td, .labkit-table th { padding: .1em .9em; text-align: right }
 .labkit-table pre { max-height: 16em; overflow: auto }
 .labkit-box:has(.labkit-timeline.labkit-live) .labkit-picture { display: none } /* the chart is there */
@@ -187,7 +188,13 @@ class BatchSizeLab:
             return
         value, outcome = self._trial(key)
         self._timeline.data = packed_timeline(outcome, runs.named(self.over, value))
-        self._detail.value = f'<div class="labkit-table">{outcome._html()}{figures_html(outcome)}</div>'
+        self._reveal(outcome._html())  # at once: pictures take a moment to draw
+        pictures = figures_html(outcome)
+        if pictures:
+            self._reveal(outcome._html() + pictures)
+
+    def _reveal(self, detail):
+        self._detail.value = f'<div class="labkit-table">{detail}</div>'
         self._chart.revealed += 1
 
     # Actions
@@ -367,10 +374,7 @@ class BatchSizeLab:
     def _opened(self, change):
         """A page shows this lab: another than before has lost what keeps the saved copy up to date."""
         if change["old"]:
-            self._detail.value = (
-                '<div role="status">This notebook was opened again while its kernel ran on. The copy of this '
-                "lab that is saved in it is as old as that: to renew it, run this cell again.</div>"
-            )
+            self._detail.value = OPENED_AGAIN
 
     def _save(self):
         saved = getattr(self, "_saved", None)

@@ -14,10 +14,10 @@ class Chart(anywidget.AnyWidget):
     """A chart that the page draws from `data`.
 
     kind       "timelines", "trials" or "map": what `data` is, packed timelines_data(), "" for none,
-               trials_data() or map_data()
+               trials_data() or map_data(); "none" draws nothing, and does the rest for labs without a chart
     by         of timelines: "category" or "layer"
     chosen     of trials and maps: which one is circled, counted from 1 over all runs; 0 for none
-    revealed   of trials and maps: counts how often the page was told to bring the details into view
+    revealed   counts how often the page was told to bring what is of class labkit-detail into view
     page       which page shows it: another each time that the notebook is opened
     alone      whether it has a page of its own, not here
     """

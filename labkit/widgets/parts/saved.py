@@ -12,6 +12,10 @@ HIDE_SAVED = f"<style>{_OUTPUT}:has(.labkit-live) ~ {_OUTPUT}:is({_SAVED}) {_HID
 LIVE = f'{HIDE_SAVED}<span class="labkit-live"></span>'
 # Part of the saved table: without a kernel, there is only an error message where the lab was.
 _HIDE_DEAD = f"<style>{_OUTPUT}:has(+ {_OUTPUT} + {_OUTPUT} .labkit-saved):not(:has(.labkit-box)) {_HIDDEN}"
+OPENED_AGAIN = (
+    '<div role="status">This notebook was opened again while its kernel ran on. The copy of this '
+    "lab that is saved in it is as old as that: to renew it, run this cell again.</div>"
+)
 _labs_by_cell = weakref.WeakValueDictionary()
 
 
