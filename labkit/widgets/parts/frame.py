@@ -28,11 +28,11 @@ def figures_html(outcome):
 
     The timeline is of class labkit-picture, for where the page draws it as well.
     """
-    from ...show import bars
+    from ...show import bars, figure
 
     parts = []
     if outcome.memory_map is not None:
-        parts.append(bars.memory_map(outcome).to_img("memory map at the failure"))
+        parts.append(bars.memory_map(outcome, figure.NARROW).to_img("memory map at the failure"))
     if outcome.timeline is not None:
         picture = outcome.timeline.plot().to_img("timeline of the trial")
         parts.append(f'<div class="labkit-picture">{picture}</div>')
