@@ -185,11 +185,12 @@ def test_a_click_on_a_mark_shows_its_trial(page):
 
 
 def test_a_limit_can_be_moved_and_run_by_the_keyboard_alone(page):
-    slider = page.locator("[role=slider]").first
+    slider = page.get_by_role("slider", name="memory limit")
     slider.focus()
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     expect(page.locator(".widget-readout").first).to_contain_text("192 MiB")
+    expect(slider).to_have_attribute("aria-valuetext", "192 MiB")
     page.locator(".jp-OutputArea select").first.focus()
     button(page, "Run").focus()
     page.keyboard.press("Enter")
@@ -216,7 +217,11 @@ def test_a_change_still_on_its_way_counts_when_run_is_pressed(page):
 
 
 def test_a_fix_is_chosen_in_its_fold_and_swept(page):
-    page.locator(".jp-OutputArea").get_by_text("Fixes", exact=True).first.click()
+    fold = page.locator(".jp-OutputArea").get_by_role("button", name="Fixes")
+    expect(fold).to_have_attribute("aria-expanded", "false")
+    fold.focus()
+    page.keyboard.press("Enter")
+    expect(fold).to_have_attribute("aria-expanded", "true")
     page.get_by_label("optimizer").select_option("SGD")
     expect(page.locator(".jp-OutputArea").get_by_text("Fixes: SGD", exact=True)).to_be_visible()
     button(page, "Run").click()

@@ -179,7 +179,9 @@ function frame(el, kind, draw) {
     const themed = document.body.dataset.jpThemeLight !== undefined;
     root.dataset.theme = themed ? "jupyterlab" : isDark(el) ? "dark" : "light";
     const box = el.closest(".labkit-box");
-    if (box) box.dataset.theme = root.dataset.theme;
+    if (!box) return redraw();
+    if (!box.dataset.theme) nameControls(box);
+    box.dataset.theme = root.dataset.theme;
     redraw();
   };
   let width = 0;
