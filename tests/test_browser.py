@@ -328,6 +328,9 @@ def test_a_notebook_that_is_opened_again_shows_its_labs_with_a_kernel_and_their_
     page.reload()
     saved = page.locator(".labkit-saved").first
     expect(saved).to_contain_text("while a run was going on; trials of it that were done: 1", timeout=LONG)
+    place = page.locator(".jp-OutputArea-child").first
+    told = place.evaluate("one => getComputedStyle(one, '::before').content")
+    assert told == '"This part is interactive: run the cell to use it."'
     for text in ("Error displaying widget", "Loading widget"):
         assert not [one for one in page.get_by_text(text).all() if one.is_visible()]
     shoot(page, "reopened")

@@ -120,10 +120,10 @@ class LogDoctor:
 
     def plot(self):
         """The memory map of the failure as a figure; None if the text contains no memory dump."""
-        from ..show import bars
+        from ..show import bars, figure
 
         has_map = self.diagnosis is not None and self.diagnosis.memory_map is not None
-        return bars.memory_map(self.diagnosis) if has_map else None
+        return bars.memory_map(self.diagnosis, figure.NARROW) if has_map else None
 
     def table(self):
         """The explanation as HTML, without the figure."""

@@ -2,6 +2,7 @@
 
 import ipywidgets as widgets
 
+INTERACTIVE = "This part is interactive: run the cell to use it."
 SETTLE_SECONDS = 0.5  # the page may send the last change of a control after the click on a button
 
 
@@ -13,7 +14,7 @@ class Box(widgets.VBox):
         self.add_class("labkit-box")
 
     def __repr__(self):
-        return "This part is interactive: run the cell to use it."
+        return INTERACTIVE
 
 
 def button(name, icon, tooltip, action):
