@@ -290,6 +290,8 @@ def test_a_log_is_pasted_and_explained_with_its_picture(page):
     said = doctor.locator("[aria-label=diagnosis]").first
     expect(said).to_contain_text("activations")
     expect(said.locator("img")).to_be_visible()
+    picture, fixes = said.locator("img"), said.get_by_text("What helps, the most effective first")
+    assert fixes.bounding_box()["x"] == pytest.approx(picture.bounding_box()["x"], abs=2)  # below it
     expect(said.get_by_text("Activations do not fit")).to_be_in_viewport()
     shoot(page, "doctor")
 

@@ -54,7 +54,7 @@ class Figure(matplotlib.figure.Figure):
     def to_img(self, alt):
         """The figure as an HTML image, as wide as in a notebook."""
         png = base64.b64encode(self._repr_png_()).decode()
-        style = f"width:{self._page_width}px; max-width:100%"
+        style = f"display:block; width:{self._page_width}px; max-width:100%"
         return f'<img alt="{html.escape(alt)}" style="{style}" src="data:image/png;base64,{png}">'
 
     @property
