@@ -237,6 +237,12 @@ def test_an_estimate_stays_under_its_limit_up_to_what_should_fit():
     assert axes.get_ylim()[1] < 250  # the trial with a batch of 500 is not in the figure
 
 
+def test_each_of_seven_runs_has_a_sign_of_its_own():
+    memory, _ = sweeps.sweeps({f"run {number}": swept(128, 40 + number, 60) for number in range(7)}).axes
+    drawn = [line for line in memory.lines if line.get_label().startswith("run")]
+    assert len({(line.get_color(), line.get_marker()) for line in drawn}) == 7
+
+
 def test_a_sweep_draws_each_trial_and_each_failure_at_its_limit():
     run = swept(128, 40, 60, 100)
     memory, speed = sweeps.sweeps({"": run}).axes

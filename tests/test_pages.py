@@ -478,6 +478,14 @@ def test_points_stand_where_their_peaks_are(show, lab_runs):
     assert (lines[0] - limit) * per_pixel == pytest.approx(200, rel=0.01)
 
 
+def test_each_of_seven_runs_has_a_sign_of_its_own(show):
+    made = [
+        runs.Run({"width": f"width {n}"}, Tried([(8, outcome(30 + n, 100))]), 100 * MIB) for n in range(7)
+    ]
+    signs = show(lab_page(made)).locator(".labkit-runs path")
+    assert len({(one.get_attribute("fill"), one.get_attribute("d")) for one in signs.all()}) == 7
+
+
 def test_points_on_top_of_each_other_can_all_be_reached(show, lab_runs):
     page = show(lab_page(lab_runs[:2]))
     first = page.locator("[role=button][data-trial='1']").bounding_box()

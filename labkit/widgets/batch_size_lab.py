@@ -31,7 +31,7 @@ NO_TRIAL = ("no trial", ())  # not None: with the value None a Dropdown shows no
 STYLE = """<style>
 .labkit-lab-gauge:has(.labkit-bar) { min-height: 7.2em } /* the same for each trial */
 .labkit-table table { border-collapse: collapse; color: inherit }
-.labkit-detail { line-height: 1.5 }
+.labkit-detail .labkit-table { line-height: 1.5 }
 .labkit-table td, .labkit-table th { padding: .1em .9em; text-align: right }
 .labkit-table pre { max-height: 16em; overflow: auto }
 .labkit-box:has(.labkit-timeline.labkit-live) .labkit-picture { display: none } /* the chart is there */

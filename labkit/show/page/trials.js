@@ -9,7 +9,8 @@ const MARKS = [
   (x, y) => `M${x - 2},${y - 6}h4v4h4v4h-4v4h-4v-4h-4v-4h4z`,
 ];
 const CROSS = (x, y) => `M${x - 6},${y - 6}l12,12m0,-12l-12,12`;
-const markOf = (run) => MARKS[run % MARKS.length];
+// The mark of a run: another where the colours begin again.
+const markOf = (run) => MARKS[(run + Math.floor(run / MARKS.length)) % MARKS.length];
 
 // A function from a value to its place, 0 to 1; logarithmic if the values span a factor of 8.
 function placeOf(values) {
