@@ -517,6 +517,16 @@ def test_doctor_explains_what_is_pasted_uploaded_or_named():
     assert doctor.diagnosis.cause == "activations"
 
 
+def test_doctor_brings_its_explanation_into_view_and_says_when_its_copy_grows_old():
+    doctor = LogDoctor()
+    press_explain(doctor, LOG.read_text())
+    wait_for(lambda: doctor._page.revealed == 1, 20)
+    doctor._page.page = "one page"
+    assert doctor._note.value == ""
+    doctor._page.page = "another"
+    assert "opened again" in doctor._note.value
+
+
 def test_doctor_keeps_a_picture_and_a_table():
     doctor = LogDoctor(LOG)
     assert doctor.plot() is not None and "too large" in doctor.table() and "<img" not in doctor.table()
