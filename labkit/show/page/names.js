@@ -6,6 +6,7 @@ function nameSlider(slider) {
   const handles = [...slider.querySelectorAll(".noUi-handle, .ui-slider-handle")]; // of ipywidgets 8, 7
   const ends = handles.length > 1 ? [", smallest", ", largest"] : [""];
   const say = () => handles.forEach((handle, n) => {
+    handle.setAttribute("role", "slider");
     handle.setAttribute("aria-label", name + ends[n]);
     handle.setAttribute("aria-valuetext", readout.textContent);
   });
