@@ -123,6 +123,9 @@ def test_explain_shows_the_failure_with_its_map(lab):
     lab.explain()
     assert "out of memory" in lab._detail.value and 'alt="memory map at the failure"' in lab._detail.value
     assert lab._pick.value == (0, len(lab.series[0].tried) - 1)
+    before = lab._chart.revealed
+    lab.explain()
+    assert lab._chart.revealed > before  # the page goes there once more
 
 
 def test_measured_points_land_on_the_estimate(lab):

@@ -262,7 +262,10 @@ class BatchSizeLab:
 
     def explain(self):
         """Show the outcome of the last failed trial, and why it failed."""
-        self._pick.value = next(self._failures(), self._pick.value)
+        last = next(self._failures(), self._pick.value)
+        if last == self._pick.value:
+            self._draw_detail()  # it is there, but perhaps out of view
+        self._pick.value = last
 
     def _work(self, settle=0.0):
         try:
