@@ -331,6 +331,15 @@ def test_a_parameter_of_train_takes_the_place_of_the_knob():
     assert "optimizer" not in lab._fixes and lab.set(optimizer="sgd")._controls["optimizer"].value == "sgd"
 
 
+def test_what_is_said_of_an_old_copy_stays_while_trials_are_shown():
+    lab = BatchSizeLab(policy, smallest=1, largest=2)
+    lab._chart.page = "one page"
+    assert lab._note.value == ""
+    lab._chart.page = "another"
+    lab._draw_detail()
+    assert "opened again" in lab._note.value
+
+
 def test_controls_can_be_set_from_code():
     lab = BatchSizeLab(train, memory_limit="24 MiB", smallest=1, largest=2)
     lab.set(memory_limit="37 MiB", precision="mixed_float16", width=7, activation="gelu", repeats=2)

@@ -91,7 +91,7 @@ class BatchSizeLab:
         self._explain_button = button("Explain", "question", "Explain the last failed trial", self.explain)
         self._timelines = controls.checkbox("record timelines", False)
         self._estimated = controls.checkbox("estimate first", True)
-        self._gauge, self._table, self._detail, self._printed = (widgets.HTML() for _ in range(4))
+        self._gauge, self._note, self._table, self._detail, self._printed = (widgets.HTML() for _ in range(5))
         self._chart = Chart(kind=self._swept.kind, data=self._swept.data([], self._limit.value or None))
         self._timeline = Chart(kind="timelines", data="")
         self._chart.observe(lambda change: self._chose(change["new"]), "chosen")
@@ -118,7 +118,7 @@ class BatchSizeLab:
             widgets.HTML(HIDE_SAVED + GAUGE_STYLE + STYLE),
             widgets.GridBox(settings, layout=controls.GRID), *([self._folded] if self._fixes else []),
             widgets.HBox([*buttons, *options], layout={"flex_flow": "row wrap"}),
-            self._gauge, self._chart, self._pick, self._detail, self._timeline, accordion,
+            self._note, self._gauge, self._chart, self._pick, self._detail, self._timeline, accordion,
         ])  # fmt: skip
         # When the widget is closed, in the page or from code, a running sweep is stopped.
         self.widget.observe(lambda change: change["new"] is None and self.stop(), "comm")
@@ -377,7 +377,7 @@ class BatchSizeLab:
     def _opened(self, change):
         """A page shows this lab: another than before has lost what keeps the saved copy up to date."""
         if change["old"]:
-            self._detail.value = OPENED_AGAIN
+            self._note.value = OPENED_AGAIN
 
     def _save(self):
         saved = getattr(self, "_saved", None)
