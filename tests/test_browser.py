@@ -185,11 +185,12 @@ def test_a_click_on_a_mark_shows_its_trial(page):
 
 
 def test_a_limit_can_be_moved_and_run_by_the_keyboard_alone(page):
-    slider = page.locator("[role=slider]").first
+    slider = page.get_by_role("slider", name="memory limit")
     slider.focus()
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     expect(page.locator(".widget-readout").first).to_contain_text("192 MiB")
+    expect(slider).to_have_attribute("aria-valuetext", "192 MiB")
     page.locator(".jp-OutputArea select").first.focus()
     button(page, "Run").focus()
     page.keyboard.press("Enter")
@@ -216,7 +217,11 @@ def test_a_change_still_on_its_way_counts_when_run_is_pressed(page):
 
 
 def test_a_fix_is_chosen_in_its_fold_and_swept(page):
-    page.locator(".jp-OutputArea").get_by_text("Fixes", exact=True).first.click()
+    fold = page.locator(".jp-OutputArea").get_by_role("button", name="Fixes")
+    expect(fold).to_have_attribute("aria-expanded", "false")
+    fold.focus()
+    page.keyboard.press("Enter")
+    expect(fold).to_have_attribute("aria-expanded", "true")
     page.get_by_label("optimizer").select_option("SGD")
     expect(page.locator(".jp-OutputArea").get_by_text("Fixes: SGD", exact=True)).to_be_visible()
     button(page, "Run").click()
@@ -285,7 +290,9 @@ def test_a_log_is_pasted_and_explained_with_its_picture(page):
     said = doctor.locator("[aria-label=diagnosis]").first
     expect(said).to_contain_text("activations")
     expect(said.locator("img")).to_be_visible()
-    said.scroll_into_view_if_needed()
+    picture, fixes = said.locator("img"), said.get_by_text("What helps, the most effective first")
+    assert fixes.bounding_box()["x"] == pytest.approx(picture.bounding_box()["x"], abs=2)  # below it
+    expect(said.get_by_text("Activations do not fit")).to_be_in_viewport()
     shoot(page, "doctor")
 
 
@@ -323,6 +330,9 @@ def test_a_notebook_that_is_opened_again_shows_its_labs_with_a_kernel_and_their_
     page.reload()
     saved = page.locator(".labkit-saved").first
     expect(saved).to_contain_text("while a run was going on; trials of it that were done: 1", timeout=LONG)
+    place = page.locator(".jp-OutputArea-child").first
+    told = place.evaluate("one => getComputedStyle(one, '::before').content")
+    assert told == '"This part is interactive: run the cell to use it."'
     for text in ("Error displaying widget", "Loading widget"):
         assert not [one for one in page.get_by_text(text).all() if one.is_visible()]
     shoot(page, "reopened")

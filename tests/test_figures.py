@@ -24,6 +24,7 @@ import labkit
 from labkit import plots
 from labkit.categories import CATEGORIES
 from labkit.show import bars, sweeps
+from labkit.show.figure import NARROW
 
 MIB = 2**20
 CORPUS = Path(__file__).parent / "corpus" / "real"
@@ -81,6 +82,9 @@ FIGURES = {
     "crash by layer": lambda: records.crash().plot(by="layer", title="many words " * 12),
     "two": lambda: plots.timelines({"before " * 9: records.crash(), "after": records.step()}, title="Both"),
     "two by layer": lambda: plots.timelines({"a": records.crash(), "b": records.step()}, by="layer"),
+    "memory map in a lab": lambda: plots.memory_map(
+        labkit.diagnose((CORPUS / "activations_a.txt").read_text()), width=NARROW
+    ),
     "layers": lambda: plots.peak_by_layer(records.crash(), "Batch 512"),
     "memory map": lambda: plots.memory_map(labkit.diagnose((CORPUS / "activations_a.txt").read_text())),
     "outcomes": lambda: bars.outcomes(OUTCOMES, "The same network"),
@@ -165,7 +169,7 @@ def test_every_text_can_be_read_on_white_and_on_dark_pages(name, look):
     with matplotlib.rc_context(STYLES[look]):
         figure = FIGURES[name]()
         written, image = texts(figure), Image.open(io.BytesIO(figure._repr_png_()))
-    assert "transparency" not in image.info and image.width == 1600
+    assert "transparency" not in image.info and image.width == round(200 * figure.get_size_inches()[0])
     ground = np.array(image.convert("RGB").getpixel((3, 3))) / 255
     assert all(contrast(text.get_color(), ground) >= 4.5 for text in written)
     assert all(contrast(line.get_color(), ground) >= 4.5 for line in dashed(figure))
@@ -231,6 +235,12 @@ def test_an_estimate_stays_under_its_limit_up_to_what_should_fit():
     [axes] = FIGURES["estimate"]().axes
     assert height_at(axes, 59 - 1e-9) == pytest.approx(127) and height_at(axes, 65) > 128
     assert axes.get_ylim()[1] < 250  # the trial with a batch of 500 is not in the figure
+
+
+def test_each_of_seven_runs_has_a_sign_of_its_own():
+    memory, _ = sweeps.sweeps({f"run {number}": swept(128, 40 + number, 60) for number in range(7)}).axes
+    drawn = [line for line in memory.lines if line.get_label().startswith("run")]
+    assert len({(line.get_color(), line.get_marker()) for line in drawn}) == 7
 
 
 def test_a_sweep_draws_each_trial_and_each_failure_at_its_limit():

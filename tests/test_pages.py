@@ -69,7 +69,7 @@ def show(browser, tmp_path):
     """Opens a page that is offline, by its HTML; what goes wrong in it fails the test."""
     opened = []
 
-    def show(text, size=(1280, 720), scheme="light"):
+    def show(text, size=(1280, 720), scheme="light", drawn=".labkit-plot svg"):
         context = browser.new_context(
             viewport=dict(zip(("width", "height"), size, strict=True)), color_scheme=scheme, offline=True
         )
@@ -81,7 +81,7 @@ def show(browser, tmp_path):
         path = tmp_path / f"{len(opened)}.html"
         path.write_text(text, encoding="utf-8")
         page.goto(path.as_uri())
-        page.locator(".labkit-plot svg").first.wait_for()
+        page.locator(drawn).first.wait_for(state="attached")
         opened.append((context, problems))
         return page
 
@@ -153,6 +153,10 @@ def test_a_crash_shows_what_was_refused_on_top_of_what_was_in_use(show):
     assert {"refused: 30.0 MiB", "limit 40.0 MiB"} <= set(texts)
     limit = page.locator(".labkit-limit").bounding_box()["y"]
     assert box["y"] < limit < area["y"]
+    drawn = page.locator("svg :is(.labkit-cursor, .labkit-note)").evaluate_all(
+        "nodes => nodes.map((one) => one.classList[0])"
+    )
+    assert drawn[0] == "labkit-cursor" and len(drawn) == 4  # texts are written over it
 
 
 def test_layers_come_in_the_models_order_in_colours_that_no_category_has(show):
@@ -375,6 +379,90 @@ def test_a_labs_chart_can_be_read(show, lab_runs, size, scheme):
     assert "float32" in page.locator(".labkit-common").inner_text()
 
 
+CROSSED = """() => [...document.querySelectorAll(".labkit-plot svg")].flatMap((svg) => {
+    const notes = [...svg.querySelectorAll(".labkit-note")];
+    const lines = [...svg.querySelectorAll(".labkit-run, .labkit-estimate")];
+    const { left, top } = svg.getBoundingClientRect();
+    return notes.filter((note) => {
+        const box = note.getBoundingClientRect();
+        const inside = ({ x, y }) => x + left > box.left && x + left < box.right
+            && y + top > box.top && y + top < box.bottom;
+        return lines.some((line) => {
+            const length = line.getTotalLength();
+            const places = Array.from({ length: 500 }, (_, n) => line.getPointAtLength(length * n / 499));
+            return places.some(inside);
+        });
+    }).map((note) => note.textContent);
+})"""
+
+
+@pytest.mark.parametrize("width", [700, 990, 1280])
+def test_no_line_goes_through_what_is_written_of_a_failure(show, width):
+    made = []
+    for first, predicted in ((39, 70), (37, 60), (47, 107)):
+        tried = [(4 * 2**n, outcome(first + 5 * n * n, 96)) for n in range(3)]
+        tried.append((32, outcome(79, 96, ok=False)))
+        sizes = {value: one.peak_bytes for value, one in tried} | {
+            32: predicted * MIB,
+            64: 2 * predicted * MIB,
+        }
+        made.append(runs.Run({"memory limit": "96 MiB"}, Tried(tried), 96 * MIB, sizes))
+    page = show(lab_page(made, values=(4, 8, 16, 32, 64)), (width, 720))
+    assert page.locator(".labkit-plot").get_by_text("out of memory").count() == 1
+    assert page.evaluate(CROSSED) == []
+
+
+def test_where_panels_stand_below_each_other_the_results_follow_the_peaks(show, lab_runs):
+    page = show(lab_page(lab_runs), (560, 720))
+    peak, results, speed = (
+        page.locator(place).bounding_box()
+        for place in (".labkit-plot >> nth=0", ".labkit-runs", ".labkit-plot >> nth=1")
+    )
+    assert peak["y"] + peak["height"] <= results["y"]
+    assert results["y"] + results["height"] <= speed["y"]
+
+
+# A lab without a chart, in a page as those of ipywidgets are outside of JupyterLab.
+BOX = """<!DOCTYPE html><meta charset="utf-8"><style>%s :root { --jp-widgets-color: #222 }
+    .jupyter-widgets { color: var(--jp-widgets-color) } body { background: #fff }
+    @media (prefers-color-scheme: dark) { body { background: #1b1b1b } }</style>
+    <div class="labkit-box jupyter-widgets">
+        <div style="height: 500px">above</div>
+        <div class="jupyter-widgets labkit-detail"></div><main></main></div>
+    <div style="height: 3000px"></div><script type="module">%s
+    const called = {}, state = { kind: "none" };
+    const model = { get: (name) => state[name], set() {}, save_changes() {}, off() {},
+                    on: (name, call) => { called[name] = call; } };
+    render({ model, el: document.querySelector("main") });
+    window.fill = (text) => {
+        document.querySelector(".labkit-detail").innerHTML = text;
+        return called["change:revealed"]();
+    };</script>"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_a_lab_without_a_chart_says_can_be_read_in_any_page(show, scheme):
+    page = show(BOX % (pages.css(), pages.script()), (1024, 768), scheme, drawn=".labkit-none")
+    page.locator("[data-theme]").first.wait_for()
+    ink = page.locator(".labkit-detail").evaluate("e => getComputedStyle(e).color")
+    red = int(re.search(r"\d+", ink).group())
+    assert red > 200 if scheme == "dark" else red < 60, ink
+
+
+@pytest.mark.parametrize("height", [200, 2000])
+def test_what_was_filled_is_brought_into_view_and_stays_where_it_is_read(show, height):
+    page = show(BOX % (pages.css(), pages.script()), (1024, 400), drawn=".labkit-none")
+    filled = f"<b style='display: block'>explained</b><p style='height: {height}px'></p>"
+    page.evaluate("text => window.fill(text)", filled)
+    expect(page.get_by_text("explained")).to_be_in_viewport()
+    page.evaluate("window.scrollBy(0, -100)")
+    before = page.evaluate("window.scrollY")
+    page.evaluate("text => window.fill(text)", filled.replace("explained", "again"))
+    expect(page.get_by_text("again")).to_be_in_viewport()
+    if height > 400:
+        assert page.evaluate("window.scrollY") == before
+
+
 def test_points_stand_where_their_peaks_are(show, lab_runs):
     page = show(lab_page(lab_runs[3:]))
     lines = [
@@ -388,6 +476,14 @@ def test_points_stand_where_their_peaks_are(show, lab_runs):
     assert [(lines[0] - y) * per_pixel for y in found] == pytest.approx([30, 50, 70, 200], rel=0.01)
     limit = float(page.locator(".labkit-limit").last.get_attribute("y1"))
     assert (lines[0] - limit) * per_pixel == pytest.approx(200, rel=0.01)
+
+
+def test_each_of_seven_runs_has_a_sign_of_its_own(show):
+    made = [
+        runs.Run({"width": f"width {n}"}, Tried([(8, outcome(30 + n, 100))]), 100 * MIB) for n in range(7)
+    ]
+    signs = show(lab_page(made)).locator(".labkit-runs path")
+    assert len({(one.get_attribute("fill"), one.get_attribute("d")) for one in signs.all()}) == 7
 
 
 def test_points_on_top_of_each_other_can_all_be_reached(show, lab_runs):

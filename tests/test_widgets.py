@@ -90,7 +90,7 @@ def test_chart_is_drawn_from_the_outcomes(lab):
 def test_a_legend_says_what_differs_and_the_result_first(lab):
     first, second = lab._chart.data["runs"]
     assert first["text"].startswith(" · activation relu") and second["text"].startswith(" · activation gelu")
-    assert lab._chart.data["common"] == "All runs: 24.0 MiB, float32, width 64, steps 2"
+    assert lab._chart.data["common"] == "All runs: 24.0 MiB, float32, width 64, steps 2 · dotted: estimate"
     legend = [text.get_text() for text in lab.plot().legends[0].get_texts()]
     assert legend[1] == "run 2: batch_size 512 fits · activation gelu"
 
@@ -122,6 +122,9 @@ def test_explain_shows_the_failure_with_its_map(lab):
     lab.explain()
     assert "out of memory" in lab._detail.value and 'alt="memory map at the failure"' in lab._detail.value
     assert lab._pick.value == (0, len(lab.series[0].tried) - 1)
+    before = lab._chart.revealed
+    lab.explain()
+    assert lab._chart.revealed > before  # the page goes there once more
 
 
 def test_measured_points_land_on_the_estimate(lab):
@@ -341,6 +344,15 @@ def test_a_parameter_of_train_takes_the_place_of_the_knob():
     assert "optimizer" not in lab._fixes and lab.set(optimizer="sgd")._controls["optimizer"].value == "sgd"
 
 
+def test_what_is_said_of_an_old_copy_stays_while_trials_are_shown():
+    lab = BatchSizeLab(policy, smallest=1, largest=2)
+    lab._chart.page = "one page"
+    assert lab._note.value == ""
+    lab._chart.page = "another"
+    lab._draw_detail()
+    assert "opened again" in lab._note.value
+
+
 def test_controls_can_be_set_from_code():
     lab = BatchSizeLab(train, memory_limit="24 MiB", smallest=1, largest=2)
     lab.set(memory_limit="37 MiB", precision="mixed_float16", width=7, activation="gelu", repeats=2)
@@ -528,6 +540,16 @@ def test_doctor_explains_what_is_pasted_uploaded_or_named():
     doctor._path.value = str(LOG)
     wait_for(lambda: doctor.diagnosis is not None, 20)
     assert doctor.diagnosis.cause == "activations"
+
+
+def test_doctor_brings_its_explanation_into_view_and_says_when_its_copy_grows_old():
+    doctor = LogDoctor()
+    press_explain(doctor, LOG.read_text())
+    wait_for(lambda: doctor._page.revealed == 1, 20)
+    doctor._page.page = "one page"
+    assert doctor._note.value == ""
+    doctor._page.page = "another"
+    assert "opened again" in doctor._note.value
 
 
 def test_doctor_keeps_a_picture_and_a_table():

@@ -133,7 +133,8 @@ def _list(kind, items):
 
 def _picture(diagnosis):
     """The memory map as an image with its text; matplotlib is imported only here."""
-    from ..show import bars
+    from ..show import bars, figure
 
     used, free = format_size(diagnosis.in_use_bytes), format_size(diagnosis.largest_free_bytes)
-    return bars.memory_map(diagnosis).to_img(f"Memory map: {used} in use, {free} free in one piece")
+    alt = f"Memory map: {used} in use, {free} free in one piece"
+    return bars.memory_map(diagnosis, figure.NARROW).to_img(alt)

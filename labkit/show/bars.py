@@ -119,16 +119,19 @@ def peak_by_layer(timeline, title="", most=12):
     return figure
 
 
-def memory_map(outcome):
+def memory_map(outcome, width=WIDTH):
     """The allocator's memory when it gave up: what was in use, the free chunks, and what was asked for.
 
-    outcome: an Outcome that ran out of memory, or a Diagnosis with a memory map. Raises ValueError otherwise.
+    outcome   an Outcome that ran out of memory, or a Diagnosis with a memory map
+    width     of the figure, in inches
+
+    Raises ValueError if there is no memory map.
     """
     diagnosis = getattr(outcome, "diagnosis", outcome)
     if outcome.memory_map is None:
         why = f"its status is {outcome.status!r}" if diagnosis is not outcome else "its dump is incomplete"
         raise ValueError(f"there is no memory map ({why})")
-    figure = Figure(figsize=(WIDTH, 2.8))
+    figure = Figure(figsize=(width, 2.8))
     axes = figure.add_subplot()
     end = _chunks(axes, outcome.memory_map)
     limit = outcome.limit_bytes or outcome.memory_map.held_bytes

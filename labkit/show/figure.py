@@ -15,6 +15,7 @@ from PIL import Image
 from ..sizes import MIB, format_size
 
 WIDTH = 8.0  # inches: the width of a notebook's output area
+NARROW = 5.8  # of one in a window of 1024 pixels: a wider figure, and its text, is shown smaller there
 MARGIN = 0.08  # inches: around a figure, and between its parts
 TEXT, TITLE = 10, 12  # points
 NAME, HANDLE, GAP = 190, 50, 4  # points: the widest name on an axis, what stands beside a legend's label
@@ -55,7 +56,7 @@ class Figure(matplotlib.figure.Figure):
     def to_img(self, alt):
         """The figure as an HTML image, as wide as in a notebook."""
         png = base64.b64encode(self._repr_png_()).decode()
-        style = f"width:{self._page_width}px; max-width:100%"
+        style = f"display:block; width:{self._page_width}px; max-width:100%"
         return f'<img alt="{html.escape(alt)}" style="{style}" src="data:image/png;base64,{png}">'
 
     @property

@@ -16,7 +16,7 @@ from .palette import CATEGORY_COLOURS, IDLE, LAYER_COLOURS, REST
 from .timelines import advances, headline, timelines
 
 FOLDER = Path(__file__).parent / "page"
-SCRIPTS = ("draw", "memory", "drawing", "pane", "timeline", "trials", "map", "render")
+SCRIPTS = ("draw", "names", "memory", "drawing", "pane", "timeline", "trials", "map", "render")
 ROWS = 12  # of the table that is there without scripts
 MIME = "application/vnd.labkit.timelines.v1+json"  # of what figures of timelines keep for the web book
 # Nothing is fetched, whatever the data contain.

@@ -48,7 +48,7 @@ def sweeps(sweeps, title="", predicted=None):
 
 
 def _draw_sweep(memory, speed, label, points, number):
-    style = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)]}
+    style = {"color": _colour(number), "marker": _marker(number)}
     fits = [(x, o) for x, o in points if o.ok and o.peak_bytes is not None]
     _draw_trials(memory, [(x, o.peak_bytes / MIB) for x, o in fits], style, label)
     _draw_trials(speed, [(x, o.samples_per_second) for x, o in fits if o.samples_per_second], style)
@@ -123,6 +123,11 @@ def _draw_trials(axes, points, style, label=None):
 
 def _colour(number):
     return RUN_COLOURS[number % len(RUN_COLOURS)]
+
+
+def _marker(number):
+    """The marker of a run: another where the colours begin again."""
+    return MARKERS[(number + number // len(RUN_COLOURS)) % len(MARKERS)]
 
 
 def _margins(values, logarithmic):

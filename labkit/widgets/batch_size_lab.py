@@ -22,7 +22,7 @@ from .parts.chart import Chart, packed_timeline
 from .parts.frame import SETTLE_SECONDS, Box, button, figures_html
 from .parts.progress import STYLE as GAUGE_STYLE
 from .parts.progress import TrialProgress
-from .parts.saved import HIDE_SAVED, Saved, replace_earlier
+from .parts.saved import HIDE_SAVED, OPENED_AGAIN, Saved, replace_earlier
 from .parts.swept import swept
 
 DEFAULT_POLICY = "float32"
@@ -30,7 +30,8 @@ DIVISIBLE = 2**10  # a batch size that every fix can divide: values that it cann
 NO_TRIAL = ("no trial", ())  # not None: with the value None a Dropdown shows no option at all
 STYLE = """<style>
 .labkit-lab-gauge:has(.labkit-bar) { min-height: 7.2em } /* the same for each trial */
-.labkit-table table { border-collapse: collapse; color: var(--jp-ui-font-color1, inherit) }
+.labkit-table table { border-collapse: collapse; color: inherit }
+.labkit-detail .labkit-table { line-height: 1.5 }
 .labkit-table td, .labkit-table th { padding: .1em .9em; text-align: right }
 .labkit-table pre { max-height: 16em; overflow: auto }
 .labkit-box:has(.labkit-timeline.labkit-live) .labkit-picture { display: none } /* the chart is there */
@@ -90,7 +91,7 @@ class BatchSizeLab:
         self._explain_button = button("Explain", "question", "Explain the last failed trial", self.explain)
         self._timelines = controls.checkbox("record timelines", False)
         self._estimated = controls.checkbox("estimate first", True)
-        self._gauge, self._table, self._detail, self._printed = (widgets.HTML() for _ in range(4))
+        self._gauge, self._note, self._table, self._detail, self._printed = (widgets.HTML() for _ in range(5))
         self._chart = Chart(kind=self._swept.kind, data=self._swept.data([], self._limit.value or None))
         self._timeline = Chart(kind="timelines", data="")
         self._chart.observe(lambda change: self._chose(change["new"]), "chosen")
@@ -117,7 +118,7 @@ class BatchSizeLab:
             widgets.HTML(HIDE_SAVED + GAUGE_STYLE + STYLE),
             widgets.GridBox(settings, layout=controls.GRID), *([self._folded] if self._fixes else []),
             widgets.HBox([*buttons, *options], layout={"flex_flow": "row wrap"}),
-            self._gauge, self._chart, self._pick, self._detail, self._timeline, accordion,
+            self._note, self._gauge, self._chart, self._pick, self._detail, self._timeline, accordion,
         ])  # fmt: skip
         # When the widget is closed, in the page or from code, a running sweep is stopped.
         self.widget.observe(lambda change: change["new"] is None and self.stop(), "comm")
@@ -187,7 +188,13 @@ class BatchSizeLab:
             return
         value, outcome = self._trial(key)
         self._timeline.data = packed_timeline(outcome, runs.named(self.over, value))
-        self._detail.value = f'<div class="labkit-table">{outcome._html()}{figures_html(outcome)}</div>'
+        self._reveal(outcome._html())  # at once: pictures take a moment to draw
+        pictures = figures_html(outcome)
+        if pictures:
+            self._reveal(outcome._html() + pictures)
+
+    def _reveal(self, detail):
+        self._detail.value = f'<div class="labkit-table">{detail}</div>'
         self._chart.revealed += 1
 
     # Actions
@@ -255,7 +262,10 @@ class BatchSizeLab:
 
     def explain(self):
         """Show the outcome of the last failed trial, and why it failed."""
-        self._pick.value = next(self._failures(), self._pick.value)
+        last = next(self._failures(), self._pick.value)
+        if last == self._pick.value:
+            self._draw_detail()  # it is there, but perhaps out of view
+        self._pick.value = last
 
     def _work(self, settle=0.0):
         try:
@@ -369,10 +379,7 @@ class BatchSizeLab:
     def _opened(self, change):
         """A page shows this lab: another than before has lost what keeps the saved copy up to date."""
         if change["old"]:
-            self._detail.value = (
-                '<div role="status">This notebook was opened again while its kernel ran on. The copy of this '
-                "lab that is saved in it is as old as that: to renew it, run this cell again.</div>"
-            )
+            self._note.value = OPENED_AGAIN
 
     def _save(self):
         saved = getattr(self, "_saved", None)

@@ -9,13 +9,14 @@ import ipywidgets as widgets
 
 from ..errors import LabkitError
 from ..explain.sources import diagnose
+from .parts.chart import Chart
 from .parts.frame import SETTLE_SECONDS, Box, button
-from .parts.saved import LIVE, Saved, replace_earlier
+from .parts.saved import LIVE, OPENED_AGAIN, Saved, replace_earlier
 
 NOTHING = "Paste an error or a log, or choose a file, and press Explain."
 STYLE = """<style>
-.labkit-explanation { color: var(--jp-ui-font-color1, inherit); line-height: 1.5 }
-.labkit-explanation pre { overflow: auto; padding: .4em .8em; background: var(--jp-layout-color2, #8882) }
+.labkit-explanation { color: inherit; line-height: 1.5 }
+.labkit-explanation pre { overflow: auto; padding: .4em .8em; background: #8882 }
 </style>"""
 
 
@@ -47,13 +48,16 @@ class LogDoctor:
             lambda: self._start(None),
         )
         self._clear = button("Clear", "trash", "Clear the text and the explanation", self.clear)
-        self._explanation = widgets.HTML()
+        self._explanation, self._note = widgets.HTML(), widgets.HTML()
+        self._explanation.add_class("labkit-detail")
+        self._page = Chart(kind="none")
+        self._page.observe(self._opened, "page")
         self._file.observe(self._uploaded, "value")
         self._path.observe(lambda change: change["new"] and self._start(Path(change["new"])), "value")
         buttons = [self._explain, self._clear, self._file, self._path]
         self.widget = Box([
             widgets.HTML(LIVE + STYLE), self._text, widgets.HBox(buttons, layout={"flex_flow": "row wrap"}),
-            self._explanation,
+            self._note, self._explanation, self._page,
         ])  # fmt: skip
         self._show(f"<p>{NOTHING}</p>")
         if source is not None:
@@ -102,6 +106,12 @@ class LogDoctor:
         if asked == self._asked:
             self.diagnosis = diagnosis
             self._show(shown)
+            self._page.revealed += 1
+
+    def _opened(self, change):
+        """A page shows it: another than before has lost what keeps the saved copy up to date."""
+        if change["old"]:
+            self._note.value = OPENED_AGAIN
 
     def _show(self, shown, save=True):
         self._explanation.value = f'<div class="labkit-explanation" role="status">{shown}</div>'
@@ -110,10 +120,10 @@ class LogDoctor:
 
     def plot(self):
         """The memory map of the failure as a figure; None if the text contains no memory dump."""
-        from ..show import bars
+        from ..show import bars, figure
 
         has_map = self.diagnosis is not None and self.diagnosis.memory_map is not None
-        return bars.memory_map(self.diagnosis) if has_map else None
+        return bars.memory_map(self.diagnosis, figure.NARROW) if has_map else None
 
     def table(self):
         """The explanation as HTML, without the figure."""

@@ -10,6 +10,7 @@ import psutil
 from .. import machine
 from ..errors import LabkitError
 from ..sizes import format_size
+from .parts.chart import Chart
 from .parts.frame import Box
 from .parts.progress import STYLE, bar
 from .parts.saved import LIVE, Saved, replace_earlier
@@ -29,7 +30,7 @@ class MemoryGauge:
         if not seconds >= 0.2:
             raise LabkitError(f"seconds={seconds!r}: give at least 0.2, five updates a second.")
         self._shown = widgets.HTML()
-        self.widget = Box([widgets.HTML(LIVE), self._shown])
+        self.widget = Box([widgets.HTML(LIVE), self._shown, Chart(kind="none")])
         device = machine.device()
         self._gpu = device.memory_bytes if device.kind == "gpu" else None
         self._seconds, self._closed = seconds, threading.Event()

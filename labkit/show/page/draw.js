@@ -59,6 +59,7 @@ class Labels {
     this.size = font.size;
     this.edge = [width, height];
     this.taken = [];
+    this.lines = []; // [x, y] along lines, which texts cross only where there is no other place
     this.context = document.createElement("canvas").getContext("2d");
     this.context.font = font.name;
   }
@@ -82,11 +83,26 @@ class Labels {
     this.taken.push([left, top, right, bottom]);
   }
 
+  // Keep texts off the line through `points`.
+  avoid(points) {
+    points.slice(1).forEach(([x2, y2], n) => {
+      const [x1, y1] = points[n];
+      const steps = Math.ceil(Math.hypot(x2 - x1, y2 - y1) / 3) || 1;
+      for (let k = 0; k <= steps; k++) this.lines.push([x1 + ((x2 - x1) * k) / steps, y1 + ((y2 - y1) * k) / steps]);
+    });
+  }
+
+  isClear([left, top, right, bottom]) {
+    return !this.lines.some(([x, y]) => x > left && x < right && y > top && y < bottom);
+  }
+
   // Write `text` at the first of `places`, {x, y, anchor}, where there is room; false if there is none.
   write(text, places, attributes = {}) {
-    const place = places.find((one) => this.free(this.box(text, one, attributes["font-weight"])));
+    const boxOf = (one) => this.box(text, one, attributes["font-weight"]);
+    const free = places.filter((one) => this.free(boxOf(one)));
+    const place = free.find((one) => this.isClear(boxOf(one))) || free[0];
     if (!place) return false;
-    this.taken.push(this.box(text, place, attributes["font-weight"]));
+    this.taken.push(boxOf(place));
     const at = { x: place.x.toFixed(1), y: place.y.toFixed(1), "text-anchor": place.anchor };
     this.svg.append(shape("text", { ...at, ...attributes }, text));
     return true;
@@ -162,6 +178,10 @@ function frame(el, kind, draw) {
     // JupyterLab's colours may be defined elsewhere too, by ipywidgets, as if every page were light.
     const themed = document.body.dataset.jpThemeLight !== undefined;
     root.dataset.theme = themed ? "jupyterlab" : isDark(el) ? "dark" : "light";
+    const box = el.closest(".labkit-box");
+    if (!box) return redraw();
+    if (!box.dataset.theme) nameControls(box);
+    box.dataset.theme = root.dataset.theme;
     redraw();
   };
   let width = 0;

@@ -20,6 +20,8 @@ class TimelineDrawing {
     this.frame(labels, ticks, names, unit);
     this.areas();
     this.outlines();
+    this.pointed = shape("g", {}); // below the texts, so that they can be read
+    this.svg.append(this.pointed);
     this.marks(labels);
     this.cursor();
     this.readout();
@@ -178,13 +180,13 @@ class TimelineDrawing {
       { x: x1 - 6, y: (y1 + y2) / 2, anchor: "end" }, { x: x1 - 6, y: y2 - 4, anchor: "end" }], { class: "labkit-note" });
   }
 
-  // The point in time and the chosen block, on top of all else.
+  // The point in time and the chosen block.
   cursor() {
-    this.svg.querySelectorAll(".labkit-cursor, .labkit-chosen").forEach((one) => one.remove());
+    this.pointed.replaceChildren();
     const x = this.middle(this.unit);
     if (x >= this.area.left - 1 && x <= this.area.right + 1) {
-      this.svg.append(shape("line", { class: "labkit-cursor", x1: x, x2: x, y1: this.area.top, y2: this.area.bottom }));
+      this.pointed.append(shape("line", { class: "labkit-cursor", x1: x, x2: x, y1: this.area.top, y2: this.area.bottom }));
     }
-    if (this.chosen !== null) this.svg.append(shape("path", { class: "labkit-chosen", d: this.block(this.chosen) }));
+    if (this.chosen !== null) this.pointed.append(shape("path", { class: "labkit-chosen", d: this.block(this.chosen) }));
   }
 }

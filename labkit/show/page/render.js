@@ -40,11 +40,39 @@ function sayPage(model) {
   model.save_changes();
 }
 
+// Bring the part of the lab that was just filled into view, when its pictures are there.
+async function reveal(el) {
+  const box = el.closest(".labkit-box");
+  const part = box && box.querySelector(".labkit-detail");
+  if (!part) return;
+  await new Promise((done) => setTimeout(done, 150));
+  await Promise.all([...part.querySelectorAll("img")].map((image) => image.decode().catch(() => {})));
+  if (part.offsetHeight < window.innerHeight * 0.7) part.scrollIntoView({ block: "nearest" });
+  else if (!isBegun(part)) part.scrollIntoView({ block: "start" });
+}
+
+// Whether the first line of a part is seen, in the upper half of the window.
+function isBegun(part) {
+  const { left, top } = part.getBoundingClientRect();
+  return top < window.innerHeight / 2 && part.contains(document.elementFromPoint(left + 5, top + 5));
+}
+
+const KINDS = {
+  timelines: drawTimelines,
+  trials: (model, el) => drawTrials(TrialsChart, model, el),
+  map: (model, el) => drawTrials(MapChart, model, el),
+  none: (model, el) => frame(el, "none", () => {}), // its page's theme, and what is below it
+};
+
 async function render({ model, el }) {
   sayPage(model);
-  const kind = model.get("kind");
-  const chart = await (kind === "timelines" ? drawTimelines(model, el) : drawTrials(kind === "map" ? MapChart : TrialsChart, model, el));
-  return () => chart.close();
+  const revealed = () => reveal(el);
+  model.on("change:revealed", revealed);
+  const chart = await KINDS[model.get("kind")](model, el);
+  return () => {
+    model.off("change:revealed", revealed);
+    chart.close();
+  };
 }
 
 // Draws where there is no kernel, from a state that has what a widget's model would have.

@@ -1,6 +1,7 @@
 // Timelines: stacked memory over the events of each, side by side on one scale.
 
 const LAYERS = 8; // with a colour of their own
+const LEAST = 0.001; // of the peak: less is not seen, and has no place in the legend
 const HELP = [
   "Point at a block to see what it is, or click for the table of that point in time.",
   "Drag, or turn the wheel on a chart that was clicked, to zoom in; double-click for all of it.",
@@ -82,7 +83,7 @@ class TimelineChart {
     const seen = new Map();
     for (const memory of this.memories) {
       const { labels, curves } = this.groupedOf(memory);
-      labels.forEach((label, n) => { if (curves[n].some((size) => size)) seen.set(n, label); });
+      labels.forEach((label, n) => { if (curves[n].some((size) => size > LEAST * memory.peak)) seen.set(n, label); });
     }
     const shown = [...seen.keys()].sort((a, b) => a - b);
     this.legend.replaceChildren(...shown.map((n) => {

@@ -9,7 +9,8 @@ const MARKS = [
   (x, y) => `M${x - 2},${y - 6}h4v4h4v4h-4v4h-4v-4h-4v-4h4z`,
 ];
 const CROSS = (x, y) => `M${x - 6},${y - 6}l12,12m0,-12l-12,12`;
-const markOf = (run) => MARKS[run % MARKS.length];
+// The mark of a run: another where the colours begin again.
+const markOf = (run) => MARKS[(run + Math.floor(run / MARKS.length)) % MARKS.length];
 
 // A function from a value to its place, 0 to 1; logarithmic if the values span a factor of 8.
 function placeOf(values) {
@@ -106,12 +107,17 @@ class TrialsPanel {
     this.chart.data.runs.forEach((run, number) => {
       const fits = this.points.filter((point) => point.run === number && !point.failed);
       const values = [...new Set(fits.map((point) => point.x))].sort((a, b) => a - b);
-      const path = values.map((x) => `${x},${median(fits.filter((point) => point.x === x).map((point) => point.y))}`);
-      if (path.length > 1) this.svg.append(shape("path", { class: "labkit-run", stroke: run.colour, d: `M${path.join("L")}` }));
+      const path = values.map((x) => [x, median(fits.filter((point) => point.x === x).map((point) => point.y))]);
+      this.line(path, "labkit-run", run.colour);
       if (this.name !== "peak") return;
-      const points = this.upTo(run.predicted.map(([value, size]) => [this.x(value), this.y(size)]));
-      if (points.length > 1) this.svg.append(shape("path", { class: "labkit-estimate", stroke: run.colour, d: `M${points.join("L")}` }));
+      this.line(this.upTo(run.predicted.map(([value, size]) => [this.x(value), this.y(size)])), "labkit-estimate", run.colour);
     });
+  }
+
+  line(points, kind, colour) {
+    if (points.length < 2) return;
+    this.svg.append(shape("path", { class: kind, stroke: colour, d: `M${points.join("L")}` }));
+    this.labels.avoid(points);
   }
 
   // The points of a line up to where it leaves the panel at its top.
@@ -285,16 +291,6 @@ class TrialsChart {
   }
 }
 
-// Bring the part of the lab that was just filled into view, when its pictures are there.
-async function reveal(el) {
-  const box = el.closest(".labkit-box");
-  const part = box && box.querySelector(".labkit-detail");
-  if (!part) return;
-  await new Promise((done) => setTimeout(done, 150));
-  await Promise.all([...part.querySelectorAll("img")].map((image) => image.decode().catch(() => {})));
-  part.scrollIntoView({ block: part.offsetHeight > window.innerHeight * 0.7 ? "start" : "nearest" });
-}
-
 function drawTrials(Kind, model, el) {
   const now = () => [model.get("data"), model.get("chosen")];
   const chart = new Kind(el, ...now(), (index) => {
@@ -302,16 +298,13 @@ function drawTrials(Kind, model, el) {
     model.save_changes();
   });
   const update = () => chart.update(...now());
-  const shown = () => reveal(el);
   model.on("change:data", update);
   model.on("change:chosen", update);
-  model.on("change:revealed", shown);
   const { close } = chart;
   chart.close = () => {
     close();
     model.off("change:data", update);
     model.off("change:chosen", update);
-    model.off("change:revealed", shown);
   };
   return chart;
 }

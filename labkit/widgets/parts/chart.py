@@ -14,10 +14,10 @@ class Chart(anywidget.AnyWidget):
     """A chart that the page draws from `data`.
 
     kind       "timelines", "trials" or "map": what `data` is, packed timelines_data(), "" for none,
-               trials_data() or map_data()
+               trials_data() or map_data(); "none" draws nothing, and does the rest for labs without a chart
     by         of timelines: "category" or "layer"
     chosen     of trials and maps: which one is circled, counted from 1 over all runs; 0 for none
-    revealed   of trials and maps: counts how often the page was told to bring the details into view
+    revealed   counts how often the page was told to bring what is of class labkit-detail into view
     page       which page shows it: another each time that the notebook is opened
     alone      whether it has a page of its own, not here
     """
@@ -51,6 +51,7 @@ def trials_data(runs, over, values, limit=None):
     runs            labkit.widgets.parts.runs.Run objects
     values, limit   those of the next or current run, so that the axes do not change while points arrive
     """
+    shared = [measurements.common(runs), "dotted: estimate" if any(run.predicted for run in runs) else ""]
     index = iter(range(1, 1 + sum(len(run.tried) for run in runs)))
     return {
         "over": over,
@@ -58,7 +59,7 @@ def trials_data(runs, over, values, limit=None):
         "limits": sorted({size for size in [limit, *(run.limit for run in runs)] if size}),
         "failure": VERMILION,
         "summary": _summary(runs),
-        "common": measurements.common(runs),
+        "common": " · ".join(filter(None, shared)),
         "runs": [_run(run, number, text, index) for number, (run, text) in
                  enumerate(zip(runs, measurements.differences(runs), strict=True))],
     }  # fmt: skip
@@ -72,13 +73,12 @@ def map_data(runs, over, values, limit=None):
     limit    of the next run
     """
     data = trials_data(runs, over, [], limit)
-    for drawn, run, text in zip(data["runs"], runs, measurements.differences(runs), strict=True):
-        drawn["text"] = f" · {text}" if text else ""
+    for drawn, run in zip(data["runs"], runs, strict=True):
         drawn["trials"] = drawn["trials"] if run is runs[-1] else []
         for trial in drawn["trials"]:
             trial["name"] = measurements.named(over, trial["value"])
     data |= {"over": list(over), "ticks": values, "limit": limit, "colour": BLUE}
-    data |= {"cells": [], "frontier": [], "waiting": []}
+    data |= {"cells": [], "frontier": [], "waiting": [], "common": measurements.common(runs)}
     return data | (_map(runs[-1], over) if runs and runs[-1].predicted else {})
 
 
@@ -117,10 +117,9 @@ def _summary(runs):
 
 
 def _run(run, number, text, index):
-    notes = [text, "dotted: estimate" if run.predicted else ""]
     return {
         "result": run.result if run.tried else "running",
-        "text": "".join(f" · {note}" for note in notes if note),
+        "text": f" · {text}" if text else "",
         "colour": RUN_COLOURS[number % len(RUN_COLOURS)],
         "predicted": sorted(run.predicted.items()),
         "trials": [_trial(run, next(index), value, outcome) for value, outcome in run.tried],

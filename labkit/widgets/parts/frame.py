@@ -2,6 +2,7 @@
 
 import ipywidgets as widgets
 
+INTERACTIVE = "This part is interactive: run the cell to use it."
 SETTLE_SECONDS = 0.5  # the page may send the last change of a control after the click on a button
 
 
@@ -13,7 +14,7 @@ class Box(widgets.VBox):
         self.add_class("labkit-box")
 
     def __repr__(self):
-        return "This part is interactive: run the cell to use it."
+        return INTERACTIVE
 
 
 def button(name, icon, tooltip, action):
@@ -28,11 +29,11 @@ def figures_html(outcome):
 
     The timeline is of class labkit-picture, for where the page draws it as well.
     """
-    from ...show import bars
+    from ...show import bars, figure
 
     parts = []
     if outcome.memory_map is not None:
-        parts.append(bars.memory_map(outcome).to_img("memory map at the failure"))
+        parts.append(bars.memory_map(outcome, figure.NARROW).to_img("memory map at the failure"))
     if outcome.timeline is not None:
         picture = outcome.timeline.plot().to_img("timeline of the trial")
         parts.append(f'<div class="labkit-picture">{picture}</div>')

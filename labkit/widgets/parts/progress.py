@@ -13,7 +13,7 @@ from .runs import named
 REDRAW_SECONDS = 0.2
 WHOLE_GPU_SECONDS = 1.0  # between queries: without nvidia-ml-py each starts a process
 STYLE = """<style>
-.labkit-gauge { line-height: 1.7; color: var(--jp-ui-font-color1, inherit) }
+.labkit-gauge { line-height: 1.7; color: inherit }
 .labkit-row { display: flex; gap: .8em; align-items: center }
 .labkit-bar { position: relative; flex: 0 0 45%; height: 12px }
 .labkit-bar { border: 1px solid var(--jp-border-color1, #999) }

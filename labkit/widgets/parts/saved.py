@@ -2,6 +2,8 @@
 
 import weakref
 
+from .frame import INTERACTIVE
+
 # An output of a cell: in JupyterLab and Notebook 7, in classic Notebook, on Colab.
 _OUTPUT = ":is(.jp-OutputArea-child, .output_area, #output-body > *)"
 _HIDDEN = "{ display: none }</style>"
@@ -10,8 +12,16 @@ _HIDDEN = "{ display: none }</style>"
 _SAVED = f":has(.labkit-saved), :has(+ {_OUTPUT} .labkit-saved)"
 HIDE_SAVED = f"<style>{_OUTPUT}:has(.labkit-live) ~ {_OUTPUT}:is({_SAVED}) {_HIDDEN}"
 LIVE = f'{HIDE_SAVED}<span class="labkit-live"></span>'
-# Part of the saved table: without a kernel, there is only an error message where the lab was.
-_HIDE_DEAD = f"<style>{_OUTPUT}:has(+ {_OUTPUT} + {_OUTPUT} .labkit-saved):not(:has(.labkit-box)) {_HIDDEN}"
+# Part of the saved table: without a kernel there is an error message where the lab was, which says nothing.
+_DEAD = f"{_OUTPUT}:has(+ {_OUTPUT} + {_OUTPUT} .labkit-saved):not(:has(.labkit-box))"
+_SAY_DEAD = (
+    f"<style>{_DEAD} > * {_HIDDEN}<style>{_DEAD}::before "
+    f'{{ content: "{INTERACTIVE}"; padding: .3em 0 .3em var(--jp-cell-prompt-width, 0) }}</style>'
+)
+OPENED_AGAIN = (
+    '<div role="status">This notebook was opened again while its kernel ran on. The copy of this '
+    "lab that is saved in it is as old as that: to renew it, run this cell again.</div>"
+)
 _labs_by_cell = weakref.WeakValueDictionary()
 
 
@@ -50,7 +60,7 @@ class Saved:
         self._show(lab, "update")
 
     def _show(self, lab, how):
-        figure, table = lab.plot(), f'{_HIDE_DEAD}<div class="labkit-saved">{lab.table()}</div>'
+        figure, table = lab.plot(), f'{_SAY_DEAD}<div class="labkit-saved">{lab.table()}</div>'
         picture, size = ({"text/plain": ""}, {}) if figure is None else figure._repr_mimebundle_()
         getattr(self._figure, how)(picture, metadata=size, raw=True)
         getattr(self._table, how)({"text/plain": repr(lab), "text/html": table}, raw=True)
