@@ -136,6 +136,18 @@ def test_a_model_too_large_for_its_format_is_no_lack_of_memory(text, cause):
     assert labkit.diagnose(text).cause == cause
 
 
+def test_memory_that_ran_out_as_a_model_was_saved_did_run_out():
+    assert labkit.diagnose(f"{TRACEBACK}  in x.py\n    model.save('a')\n{OOM}").cause == "activations"
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [(OOM, "Line 1 of 1"), (OOM.strip(), "Line 1 of 1"), (f"a\n{OOM}b\n", "Line 2 of 3")],
+)
+def test_where_it_stands(text, where):
+    assert labkit.diagnose(text).evidence[0].startswith(f'{where}: "OOM when')
+
+
 def test_a_crash_after_a_refusal_is_that_of_a_copy():
     assert known(REFUSED + SEGFAULT).crashed and labkit.diagnose(REFUSED + SEGFAULT).confidence == "certain"
     assert not known(SEGFAULT + REFUSED).crashed
@@ -293,6 +305,7 @@ def test_a_trials_first_refusal_in_its_log_tells_the_bytes():
     assert trial(plain, "Killed\n" + REFUSED).requested_bytes == 2**30
     assert trial(plain, "fine\n").requested_bytes is None
     assert trial(TrialError("X", "no such words"), REFUSED).requested_bytes == 2**30
+    assert trial(plain, REFUSED.replace("GiB.", "GiB requested by op MatMul")).op == "MatMul"
 
 
 def test_marks_of_a_trials_traceback_count():
