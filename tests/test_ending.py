@@ -6,9 +6,11 @@ Real trials that end in each of these ways are in test_run.py and test_hostile.p
 import pickle
 import signal
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import records
 
 import labkit
 from labkit.inside import execute
@@ -103,7 +105,16 @@ def test_where_it_was_as_it_ended_is_told_of_the_readers_lines(watch, tmp_path):
     watch.folder.faults.write_text(
         f'Thread 1:\n  File "other.py", line 1 in f\n\nCurrent thread 2:\n{lines}\n'
     )
-    for facts in ({"ending": "timeout"}, {"ending": "stopped"}, {"ending": None, "exit": {"code": -11}}):
+    (watch.folder.path / f"dump.{int(time.time() * 1e6)}").touch()
+    for facts in (
+        {"ending": "timeout"},
+        {"ending": "stopped"},
+        {"ending": None, "exit": {"code": -11}},
+        {"exit": {"code": -9}},
+        {"exit": {"code": 3}},
+        {"exit": {"code": -6}, "log": "std::bad_alloc"},
+        {"starved": {"held": 1, "available": 1}},
+    ):
         vars(watch).update(facts)
         assert ending._status(watch)[1].traceback == f"{own}, line 2, in train()\n    fit()\n"
 
@@ -206,7 +217,8 @@ def test_batch_size_and_what_to_try(watch, params, limit, reported, batch, tries
     watch.done = {"status": "oom", "error": OOM, "batch_size": reported}
     found = ending.outcome(trial(params=params, limit=limit), watch).diagnosis
     assert found.failure.batch == batch
-    assert ("try_fixes" in found.fixes[-1].code) == tries
+    call = 'labkit.try_fixes(train, memory_limit="100 MiB", batch_size=64)'
+    assert (found.fixes[-1].code == call) == tries and ("try_fixes" in str(found)) == tries
 
 
 def test_a_dump_of_the_first_refusal_tells_what_was_in_use(watch):
@@ -221,6 +233,9 @@ def test_a_dump_of_the_first_refusal_tells_what_was_in_use(watch):
     assert ending.outcome(trial(), watch).peak_bytes == 5000
     (watch.folder.path / "dump.1000000").write_bytes(dump[:5])
     assert ending.outcome(trial(), watch).memory_map is None
+    (watch.folder.path / "dump.1000000").unlink()
+    (watch.folder.path / "dump.1000000").mkdir()
+    assert ending.outcome(trial(), watch).memory_map is None
 
 
 def test_that_there_is_no_timeline_is_told_unless_something_else_went_wrong(watch):
@@ -234,6 +249,25 @@ def test_that_there_is_no_timeline_is_told_unless_something_else_went_wrong(watc
     assert ending.outcome(profiled, watch).note == ""
     watch.done = {"status": "oom", "error": OOM, "no_timeline": "why"}
     assert ending.outcome(profiled, watch).note == "why"
+
+
+def test_the_timeline_ends_where_memory_was_refused(watch):
+    blocks = [(n, -1, (n + 1) * MIB, None, "Op") for n in range(10)]
+    record = replace(records.timeline(blocks).record, began=1e9)
+    record.save(watch.folder.record)
+    watch.done = {"status": "ok"}
+    fits = ending.outcome(trial(profile=True), watch)
+    assert (fits.timeline.events, fits.timeline.limit_bytes, fits.timeline.refused_bytes) == (
+        10,
+        100 * MIB,
+        None,
+    )
+    watch.done = {"status": "oom", "error": OOM}
+    whole = ending.outcome(trial(profile=True), watch)
+    assert (whole.timeline.events, whole.timeline.refused_bytes) == (10, 64 * MIB)
+    assert whole.diagnosis.confidence == "certain" and sum(whole.diagnosis.failure.held_by_category.values())
+    (watch.folder.path / "dump.1000000000004500").touch()  # 4.5 ms after it began
+    assert ending.outcome(trial(profile=True), watch).timeline.events == 5
 
 
 # Dumps
