@@ -16,6 +16,7 @@ import labkit
 from labkit.inside import execute
 from labkit.inside.folder import TrialFolder
 from labkit.logs import dumpfile
+from labkit.logs.failure import Failure
 from labkit.outcome import STATUS_TEXT, Outcome, TrialError
 from labkit.process import ending
 from labkit.sizes import MIB
@@ -335,6 +336,8 @@ def test_bar(peak, limit, filled):
         ({"wall_seconds": 2.0, "step_seconds": [9.0, 1.0, 3.0]}, "2.0 s · 3 steps, 2 s each (median)"),
         ({"wall_seconds": 2.0, "step_seconds": [9.0, 0.5]}, "2.0 s · 2 steps, 500 ms each (median)"),
         ({"wall_seconds": 2.0, "samples_per_second": 1234.4}, "2.0 s · 1,234 samples/s"),
+        ({"wall_seconds": 2.0, "step_seconds": [1.0]}, "2.0 s · 1 step, 1 s each (median)"),
+        ({"wall_seconds": 2.0, "step_seconds": [1.5]}, "2.0 s · 1 step, 1.5 s each (median)"),
         ({"step_seconds": [1.0]}, None),
     ],
 )
@@ -356,12 +359,43 @@ def test_what_an_outcome_says_of_its_error():
     assert [line for line in card if line.startswith("What helps most")] == [
         f"What helps most: {found.fixes[0].sentence}"
     ]
-    long = TrialError("KeyError", "x" * 5000)
-    assert "\n[...]\n" in str(Outcome("error", error=long)) and len(str(Outcome("error", error=long))) < 3100
-    known = Outcome(
-        "oom", diagnosis=labkit.diagnose("OOM when allocating tensor with shape[1024,256] and type float")
+    long = str(Outcome("error", error=TrialError("KeyError", "a" * 2000 + "b" * 3000)))
+    assert long.splitlines()[1:] == [f"KeyError: {'a' * 1490}", "[...]", "b" * 1500]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, ""),
+        ({"layer": "dense"}, " in dense"),
+        ({"requested_bytes": MIB}, ", asked for 1.00 MiB"),
+        ({"layer": "dense", "requested_bytes": MIB}, " in dense, asked for 1.00 MiB"),
+    ],
+)
+def test_ending_in_a_few_words(facts, said):
+    assert Outcome("oom").ending == "✗ out of memory"
+    assert (
+        Outcome("oom", diagnosis=labkit.Diagnosis(failure=Failure(**facts))).ending
+        == f"✗ out of memory{said}"
     )
-    assert known.ending == "✗ out of memory, asked for 1.00 MiB"
+
+
+def test_card():
+    def card(**facts):
+        return Outcome("error", **facts)._repr_mimebundle_()["text/html"]
+
+    plain = card()
+    assert plain == '<div role="group" aria-label="outcome of the trial"><b>! error</b></div>'
+    full = card(
+        peak_bytes=1, limit_bytes=2, wall_seconds=1.0, note="<n>", error=TrialError("E", "<m>", "<t>\n")
+    )
+    parts = [
+        "</b><br><code>█",
+        "░</code><br>1.0 s",
+        "<ul><li>&lt;n&gt;</li></ul>",
+        "<pre>&lt;t&gt;\nE: &lt;m&gt;</pre>",
+    ]
+    assert [part in full for part in parts] == 4 * [True]
 
 
 def test_signals_that_kill_are_those_that_others_send():

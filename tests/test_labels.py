@@ -5,9 +5,10 @@ import pytest
 from records import timeline as timeline_of
 
 import labkit
-from labkit.categories import BEFORE
+from labkit.categories import BEFORE, UNUSED
 from labkit.record.labels import form_of
-from labkit.record.record import Input, Record, Variable
+from labkit.record.record import Input, Program, Record, Variable
+from labkit.record.xla_blocks import IDLE
 
 THREADS = ["", "python", "tf_data_private", "tf_Compute"]
 NONE, PYTHON, TF_DATA, COMPUTE = range(4)
@@ -79,6 +80,48 @@ def test_scratch_memory_that_another_thread_outlasts_stays_scratch():
     assert labkit.Timeline(record(rows, 12)).row(0).category == "workspace"  # freed before the backward pass
     rows[0] = (0, 11, "model/att/Einsum", COMPUTE, 1)
     assert labkit.Timeline(record(rows, 12)).row(0).category == "activations"
+
+
+def test_a_step_begins_where_the_one_before_it_ends():
+    rows = [(1, 2, f"{GRADIENT}x", COMPUTE), (3, 5, "Sum", COMPUTE), (4, 6, f"{GRADIENT}x", COMPUTE)]
+    assert labkit.Timeline(record(rows, 8, steps=[3, 8])).row(1).category == "activations"
+    assert labkit.Timeline(record(rows, 8, steps=[4, 8])).row(1).category == "gradients"
+
+
+def compiled_step():
+    """A block of 4096 bytes from place 2 to 4, in which XLA places five results one after the other."""
+    results = {
+        "op": ["model/dense/Relu", "model/dense/Tile", f"{GRADIENT}MatMul", f"{GRADIENT}MatMul", "model/x/y"],
+        "users": [[f"{GRADIENT}MatMul"], ["model/x/y"], ["adam/mul"], ["adam/mul"], ["adam/mul"]],
+        "own": [False, False, False, True, True],
+        "shape": ["[8]", "", "", "", ""], "dtype": ["float32", "", "", "", ""],
+        "bytes": [1024, 512, 256, 256, 1024], "offset": [0, 1024, 1536, 1792, 2048],
+        "begin": [0, 1, 2, 3, 4], "end": [5, 3, 5, 5, 5],
+    }  # fmt: skip
+    results = {name: column if name in ("op", "users", "shape", "dtype") else np.array(column)
+               for name, column in results.items()}  # fmt: skip
+    rows = [(0, -1, "w", COMPUTE), (2, 4, "step", COMPUTE), (3, 5, "out", COMPUTE, 0, 4096, "[9]")]
+    programs = [Program("step", 4096, results)]
+    return labkit.Timeline(record(rows, 6, steps=[5], programs=programs))
+
+
+def test_what_a_compiled_step_holds():
+    timeline = compiled_step()
+    inside = [timeline.row(n) for n in range(3, 8)]
+    assert [row.category for row in inside] == [
+        "activations", "workspace", "gradients", "workspace", "activations",
+    ]  # fmt: skip
+    assert [(row.layer, row.bytes) for row in inside[:3]] == [("dense", 1024), ("dense", 512), ("dense", 256)]
+    assert (inside[0].shape, inside[0].dtype) == ("[8]", "float32")
+    assert timeline.blocks == [1]
+    assert timeline.peak_bytes == 3 * 4096 and timeline.filled().max() == 2 * 4096 + 1024 + 256 + 256 + 1024
+    held = timeline.by_category()
+    assert (held["activations"], held["gradients"]) == (2 * 4096 + 2048, 256)
+    assert timeline.held_at_peak().tolist() == [True, True, True]
+    parts = timeline.parts(1)
+    assert sum(share for _, share in parts) == pytest.approx(1)
+    assert [row.bytes for row, _ in parts if row.op != IDLE] == [1024, 256, 256, 1024]
+    assert timeline.curves()[UNUSED].max() == 4096
 
 
 def test_variables_are_what_lies_at_their_addresses_when_a_snapshot_is_taken():
@@ -196,7 +239,10 @@ def test_replicas_on_one_pool_are_told_apart():
         (0, 5, "net/a/MatMul", COMPUTE, 0, 100), (1, 6, "replica_1/net/a/MatMul", COMPUTE, 0, 200),
         (2, 7, "shared", COMPUTE, 0, 400), (3, 8, "replica_1/net/a/Relu", COMPUTE, 0, 800),
     ]  # fmt: skip
-    devices = labkit.Timeline(record(rows, 10, device="CPU:0")).devices
+    shared = Variable(2 * 4096, "weights", "shared/kernel", None)
+    found = labkit.Timeline(record(rows, 10, device="CPU:0", snapshots_at=[4], snapshots=[[shared]]))
+    devices = found.devices
+    assert found.row(2).category == "weights"
     assert {name: part.peak_bytes for name, part in devices.items()} == {
         "CPU:0": 1500, "CPU:0 replica 0": 100, "CPU:0 replica 1": 1000,
     }  # fmt: skip

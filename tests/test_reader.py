@@ -315,6 +315,19 @@ def test_marks_after_an_error_are_of_its_traceback_only_if_none_came_before():
 # Dumps
 
 
+@pytest.mark.parametrize(
+    "word", ["peicher", "内存", "émoire", "emori", "bellek", "allocat", "exhaust", "RAM"]
+)
+def test_a_block_is_searched_for_what_it_may_say_of_memory(word, monkeypatch):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 64)
+    said = {
+        "peicher": "Speicher reicht nicht", "内存": "内存不足", "émoire": "mémoire insuffisante",
+        "emori": "memoria insuficiente", "bellek": "yetersiz bellek", "allocat": "failed to allocate",
+        "exhaust": "ResourceExhausted", "RAM": "not enough RAM",
+    }[word]  # fmt: skip
+    assert read(said).wording == (1, said)
+
+
 HEAD = "I tensorflow/core/common_runtime/bfc_allocator.cc:1] "
 DUMP = [f"{HEAD}BFCAllocator dump for GPU_0_bfc", f"{HEAD}InUse at 100 of size 1024 next 1",
         f"{HEAD}Sum Total of in-use chunks: 1.0KiB", HEAD + 100 * "*"]  # fmt: skip
@@ -328,6 +341,21 @@ def test_dump_belongs_to_the_refusal_before_it_and_to_one_only():
     title, = failures(OOM.format(SHAPE), *DUMP)  # fmt: skip
     assert title.dump.used_bytes == 1024
     assert failures("Killed", *DUMP)[0].dump is None
+
+
+def test_dumps_of_threads_are_told_apart_up_to_eight_at_once():
+    def lines(thread, size):
+        head = f"I0000 00:00:1.5  {thread} bfc_allocator.cc:1] "
+        return [f"{head}BFCAllocator dump for GPU_0_bfc", f"{head}InUse at 100 of size {size} next 1",
+                f"{head}Sum Total of in-use chunks: {size}B"]  # fmt: skip
+
+    def used(threads):
+        begun = [lines(n, 1024 * n) for n in range(1, threads + 1)]
+        text = [dump[0] for dump in begun] + begun[0][1:] + begun[-1][1:]
+        return failures(REFUSED.format("1.00GiB"), *text)[0].dump.used_bytes
+
+    assert used(8) == 1024  # the first is the refusal's own
+    assert used(9) is None  # it was given up for the ninth
 
 
 def test_dump_without_its_error_is_a_refusal():
