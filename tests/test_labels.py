@@ -1,5 +1,7 @@
 """Categories, layers, names and figures of a record made by hand, in which every number is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from records import timeline as timeline_of
@@ -124,9 +126,24 @@ def test_what_a_compiled_step_holds():
     assert timeline.curves()[UNUSED].max() == 4096
 
 
+@pytest.mark.parametrize(
+    ("refused", "found"),
+    [(4096, True), (4116, True), (4117, False), (4076, True), (4075, False), (None, False)],
+)
+def test_a_refused_block_is_that_of_the_program_of_its_size(refused, found):
+    record = compiled_step().record
+    block = labkit.Timeline(record, None, refused).refused_block()
+    assert (block is not None) == found
+    if found:
+        assert block.peak_bytes == 4096 and block.by_layer()["dense"] == 1024 + 256 + 256
+    larger = replace(record, programs=[*record.programs, Program("other", 8192, record.programs[0].results)])
+    other = labkit.Timeline(larger, None, 8192).refused_block()
+    assert other.peak_bytes == 8192
+
+
 def test_variables_are_what_lies_at_their_addresses_when_a_snapshot_is_taken():
     kernel = Variable(0, "weights", "dense/kernel", "dense", "[9,9]", "float32")
-    slot = Variable(4096, "optimizer", "adam/slot", "dense")
+    slot = Variable(4096, "optimizer", "adam/slot", "dense", "[7]")
     late = Variable(2 * 4096, "weights", "late", None)
     freed = Variable(3 * 4096, "weights", "freed", None)
     rows = [(0, -1, "x", COMPUTE), (1, 5, "x", COMPUTE), (5, 9, "x", COMPUTE), (2, 4, "x", COMPUTE)]
@@ -134,7 +151,7 @@ def test_variables_are_what_lies_at_their_addresses_when_a_snapshot_is_taken():
     described = [(row.layer, row.op, row.category, row.shape) for row in map(found.row, range(4))]
     assert described[:2] == [
         ("dense", "dense/kernel", "weights", "[9,9]"),
-        ("dense", "adam/slot", "optimizer", ""),
+        ("dense", "adam/slot", "optimizer", "[7]"),
     ]
     assert [row[1] for row in described[2:]] == ["x", "x"]
     assert found.weight_shapes() == {"[9,9]"}
@@ -306,6 +323,7 @@ def test_steps_of_a_profile_are_whole_ones_only():
     rows = [(n, -1, "x", COMPUTE) for n in range(10)]
     timeline = labkit.Timeline(record(rows, 10, source="x.pb", starts=[2, 5], steps=[4, 8], covers="all"))
     assert [timeline.during(step).events for step in (1, 2)] == [2, 3]
+    assert timeline.covers == "whole steps 1 to 2"
     with pytest.raises(ValueError, match="give one of the steps 1 to 2"):
         timeline.during("building")
     part = labkit.Timeline(record(rows, 10, source="x.pb", covers="part of a step"))
@@ -345,6 +363,8 @@ def test_curves_add_up_and_only_the_largest_layers_have_one():
         timeline.curves("shape")
     many = timeline_of([(n, -1, 100 - n, f"l{n}", "X") for n in range(10)])
     assert len(many.curves("layer")) == 9 and "l8" not in many.curves("layer")
+    without = timeline_of([(10, -1, 9999, None, "X"), *((n, -1, 100 - n, f"l{n}", "X") for n in range(8))])
+    assert len(without.curves("layer")) == 9
 
 
 def test_what_was_held_before_is_other_of_no_layer():

@@ -229,6 +229,10 @@ def test_shape_of_an_argument_that_is_as_large_as_what_was_refused(shape, dtype,
     assert failure.requested_bytes == (failure.tensor_bytes if taken else 1048576000)
 
 
+def test_without_a_size_no_argument_is_taken_for_what_was_refused():
+    assert known(f"Dst tensor is not initialized\n{RECEIVED.format('64, 9', 'float32')}").shape is None
+
+
 @pytest.mark.parametrize(
     ("listed", "shape", "dtype"),
     [
@@ -306,6 +310,10 @@ def test_a_trials_first_refusal_in_its_log_tells_the_bytes():
     assert trial(plain, "fine\n").requested_bytes is None
     assert trial(TrialError("X", "no such words"), REFUSED).requested_bytes == 2**30
     assert trial(plain, REFUSED.replace("GiB.", "GiB requested by op MatMul")).op == "MatMul"
+    asked = trial(
+        plain, REFUSED.replace("GiB.", "GiB requested by op StatefulPartitionedCall/a/MatMul")
+    ).failure
+    assert (asked.op, asked.allocator) == ("a/MatMul", "GPU_0_bfc")
 
 
 def test_marks_of_a_trials_traceback_count():
