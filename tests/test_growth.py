@@ -32,7 +32,7 @@ def growth(*seen, formulas=BATCHES, number=-1):
         (THREE, (12, None, 36), [(0,), (1,)], False),
         (THREE, (12, None, 48), [(1,)], True),
         (THREE, (2, 5, 10), [(0,), (1,)], True),  # rounded, as (n + 1) // 2 is
-        (THREE, (200_000, 500_000, 1_100_001), [(0,), (1,), (2,)], False),  # too large to be rounded
+        (THREE, (200_000, 500_000, 1_100_009), [(0,), (1,), (2,)], False),  # too large to be rounded
         (BATCHES, (16, 256), [(0,), (1,)], False),  # of two points no square with a rest is made
         (THREE, (17, 65, 257), [(0,), (2,)], True),
         (BOTH, (12, 24, 12, 24), [(1, 0)], True),
