@@ -199,6 +199,7 @@ def test_out_of_memory_is_diagnosed_with_what_the_trial_knows(watch):
     assert (failure.layer, failure.batch, failure.steps, failure.steps_peak_bytes) == ("dense", 64, 3, 9)
     assert (failure.limit_bytes, failure.crashed, found.peak_bytes) == (100 * MIB, False, 9)
     assert "labkit.try_fixes(" in found.diagnosis.fixes[-1].code
+    assert found.diagnosis.fixes[-1].lesson == "09-smaller-steps.ipynb"
     grown = {**watch.done, "step_in_use": [MIB, 10 * MIB, 20 * MIB, 30 * MIB]}
     assert (
         ending.outcome(trial(), SimpleNamespace(**{**vars(watch), "done": grown})).diagnosis.cause == "growth"

@@ -263,6 +263,26 @@ def test_op_of_a_refusal_without_what_calls_it():
     assert not known(on_cpu).on_gpu
 
 
+HEAD = "I tensorflow/core/common_runtime/bfc_allocator.cc:1] "
+
+
+@pytest.mark.parametrize(
+    ("free", "available", "largest"), [(900, 500, 900), (900, 1000, 1000), (900, 0, 900), (None, 700, 700)]
+)
+def test_the_largest_block_is_a_hole_or_what_may_yet_be_taken(free, available, largest):
+    lines = ["BFCAllocator dump for GPU_0_bfc", "InUse at 100 of size 1024 next 1"]
+    lines += [f"Free at 900 of size {free} next 2"] if free else []
+    lines += [f"total_region_allocated_bytes_: 3000 memory_limit_: 4000 available bytes: {available}"]
+    lines += ["Sum Total of in-use chunks: 1.0KiB"] if free else ["InUse: 5000"]
+    failure = known(REFUSED + "".join(f"{HEAD}{line}\n" for line in lines))
+    assert (failure.largest_free_bytes, failure.available_bytes) == (largest, available)
+    assert failure.limit_bytes == 4000 and (failure.memory_map is not None) == bool(free)
+
+
+def test_of_an_outcome_that_did_not_run_out_the_limit_is_kept():
+    assert labkit.diagnose(labkit.Outcome("ok", limit_bytes=9)).limit_bytes == 9
+
+
 # Of a trial
 
 
