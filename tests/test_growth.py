@@ -160,6 +160,13 @@ def test_no_shards(shapes):
     assert Shards.found([(shape, 4) for shape in shapes], 4.0) is None
 
 
+def test_from_where_a_patch_was_taken_alone_it_is_again():
+    several = (patches(1024, 288, 64), 1024, 288)
+    shards = Shards.found([(several, 4), ((1, 4096, 288), 4), ((1, 8192, 288), 4)], 4.0)
+    assert shards.elements(4096, 288) == 4096 * 288
+    assert shards.elements(4095, 288) > 4096 * 288
+
+
 def test_a_patch_that_is_work_enough_for_all_is_taken_alone():
     shards = Shards(1000, 2, 500)
     assert shards.elements(50, 10) == 500

@@ -263,6 +263,7 @@ def test_replicas_on_one_pool_are_told_apart():
     assert {name: part.peak_bytes for name, part in devices.items()} == {
         "CPU:0": 1500, "CPU:0 replica 0": 100, "CPU:0 replica 1": 1000,
     }  # fmt: skip
+    assert list(found.on("CPU:0 replica 1").devices) == ["CPU:0", "CPU:0 replica 0", "CPU:0 replica 1"]
     alone = labkit.Timeline(record(rows[:1], 10, device="CPU:0"))
     assert list(alone.devices) == ["CPU:0"]
 
@@ -315,6 +316,9 @@ def test_building_ends_where_the_call_of_the_first_step_begins():
         ).phases
 
     assert phases([2, 4, 6, 9], steps=[6, 9]) == [("building", 0, 4), ("step 1", 4, 6), ("step 2", 6, 9)]
+    facts = {"snapshots_at": [2, 4, 6, 9], "snapshots": [[]] * 4, "steps": [6, 9]}
+    timeline = labkit.Timeline(record(rows, 10, **facts))
+    assert [timeline.during(phase).events for phase in ("building", 1, 2)] == [4, 2, 3]
     assert phases([6, 9], steps=[6, 9])[0] == ("step 1", 0, 6)
     assert phases([2, 4], steps=[]) == []
 
@@ -324,6 +328,7 @@ def test_steps_of_a_profile_are_whole_ones_only():
     timeline = labkit.Timeline(record(rows, 10, source="x.pb", starts=[2, 5], steps=[4, 8], covers="all"))
     assert [timeline.during(step).events for step in (1, 2)] == [2, 3]
     assert timeline.covers == "whole steps 1 to 2"
+    assert timeline.during(2).during(1).events == 3
     with pytest.raises(ValueError, match="give one of the steps 1 to 2"):
         timeline.during("building")
     part = labkit.Timeline(record(rows, 10, source="x.pb", covers="part of a step"))
