@@ -71,6 +71,76 @@ def test_a_container_with_cgroup_1_sets_the_memory(tmp_path):
     assert machine.cgroup_memory(tmp_path, membership) == (2**30, 727 * MIB)
 
 
+def cgroup(folder, limit, used=None, stat=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "memory.max").write_text(f"{limit}\n")
+    if used is not None:
+        (folder / "memory.current").write_text(f"{used}\n")
+    if stat is not None:
+        (folder / "memory.stat").write_text(stat)
+
+
+def test_of_containers_in_containers_the_least_counts(tmp_path):
+    cgroup(tmp_path / "a", 8 * MIB, 7 * MIB)
+    cgroup(tmp_path / "a" / "b", 9 * MIB, 2 * MIB, "broken")
+    cgroup(tmp_path / "a" / "c", MIB, 0)
+    cgroup(tmp_path, 7 * MIB)  # says nothing of what is in use
+    assert machine.cgroup_memory(tmp_path, "0::/a/b\n") == (7 * MIB, MIB)
+    cgroup(tmp_path / "a", 8 * MIB, 9 * MIB)
+    assert machine.cgroup_memory(tmp_path, "0::/a/b\n") == (7 * MIB, 0)
+
+
+def test_without_a_limit_there_is_no_container(tmp_path):
+    physical = machine.psutil.virtual_memory().total
+    cgroup(tmp_path / "a", "max")
+    assert machine.cgroup_memory(tmp_path, "0::/a\n") is None
+    cgroup(tmp_path / "a", physical)
+    assert machine.cgroup_memory(tmp_path, "0::/a\n") is None
+    cgroup(tmp_path / "a", physical - 1, 1)
+    assert machine.cgroup_memory(tmp_path, "0::/a\n") == (physical - 1, physical - 2)
+    assert machine.cgroup_memory(tmp_path, "3:cpu:/a\n") is None
+
+
+@pytest.mark.parametrize(("inside", "available"), [(MIB, MIB), (2**62, None)])
+def test_of_container_and_machine_what_is_less_is_free(monkeypatch, inside, available):
+    monkeypatch.setattr(machine, "cgroup_memory", lambda: (5 * MIB, inside))
+    host = machine.host_memory()
+    assert (host.total, host.source) == (5 * MIB, "container")
+    assert host.available == available if available else host.available < inside
+    monkeypatch.setattr(machine, "cgroup_memory", lambda: None)
+    assert machine.host_memory().source == "machine"
+
+
+@pytest.mark.parametrize(
+    ("total", "available", "reserve"),
+    [(4096, 4096, 256), (20_000, 20_000, 600), (100_000, 100_000, 1024), (4096, 400, 100)],
+)
+def test_reserve(monkeypatch, total, available, reserve):
+    host = machine.HostMemory(total * MIB, available * MIB, "machine")
+    assert machine.reserve(host) == reserve * MIB
+    monkeypatch.setattr(machine, "host_memory", lambda: host)
+    spare = (available - reserve) * MIB
+    for setting, expected in [("", spare), ("7 MiB", 7 * MIB), ("1000 GiB", spare)]:
+        monkeypatch.setenv("LABKIT_TRIAL_MEMORY", setting)
+        assert machine.spare_memory() == expected
+
+
+def test_a_setting_that_is_no_size_is_named(monkeypatch):
+    monkeypatch.setenv("LABKIT_TRIAL_MEMORY", "lots")
+    with pytest.raises(labkit.LabkitError, match="LABKIT_TRIAL_MEMORY must be a size"):
+        machine.trial_memory()
+
+
+def test_a_limit_is_taken_in_whole_mebibytes_up_to_what_there_is():
+    on = machine.Device("gpu", "T4", "GPU_0_bfc", 8 * MIB)
+    assert machine.check_limit(3 * MIB - 1, on) == 2 * MIB
+    assert machine.check_limit(MIB, on) == MIB
+    assert machine.check_limit("8 MiB", on) == 8 * MIB
+    with pytest.raises(labkit.LabkitError, match=r"9.00 MiB requested, 8.00 MiB in total \(T4\)"):
+        machine.check_limit("9 MiB", on)
+    assert "this GPU" in on.describe()
+
+
 def test_a_limit_above_the_machine_is_refused_with_both_figures():
     there = labkit.device().memory_bytes
     with pytest.raises(labkit.LabkitError) as raised:

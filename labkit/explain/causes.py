@@ -167,7 +167,7 @@ def _array_copied_to_device(failure):
         if tensors.is_of_weights(failure) or tensors.comes_in_batches(failure):
             return None
         said = ["It failed while an array was copied from the host to the device."]
-        if largest > 0.5 * (limit or largest + 1):
+        if limit and largest > 0.5 * limit:
             said.append(evidence.one_chunk(failure))
         return LIKELY, said
     if tensors.is_whole_array(failure):

@@ -213,7 +213,7 @@ def in_use(failure):
 
 def one_chunk(failure):
     """That a single chunk holds much of the limit."""
-    share = 100 * failure.largest_chunk_bytes / failure.limit_bytes if failure.limit_bytes else 100
+    share = 100 * failure.largest_chunk_bytes / failure.limit_bytes
     return (
         f"A single chunk of {format_size(failure.largest_chunk_bytes)} takes {share:.0f} % of the limit: "
         "too much for the output of a layer, typical of a whole data set."

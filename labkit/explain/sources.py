@@ -313,7 +313,7 @@ def _first_refusal(text):
 def _with_refusal(failure, refused=None):
     """The Failure with what its dump says, and the allocator's own refusal if the error came after one."""
     refused = refused or failure
-    dump = failure.dump or refused.dump
+    dump = failure.dump
     op = failure.op or (refused.op or "").removeprefix("StatefulPartitionedCall/") or None
     device = failure.device or failure.allocator or refused.allocator or ""
     failure = _with_argument(failure)
@@ -354,7 +354,7 @@ def _with_argument(failure):
     for shape, dtype in (*failure.arguments, *_listed(failure)):
         known = replace(failure, shape=shape, dtype=dtype)
         if known.tensor_bytes and abs(known.tensor_bytes / failure.requested_bytes - 1) < 0.01:
-            return replace(known, requested_bytes=known.tensor_bytes)
+            return known
     return failure
 
 

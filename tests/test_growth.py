@@ -1,0 +1,314 @@
+"""How sizes go on, and which allocation is the counterpart of which: small cases, worked out by hand."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from labkit.predict import matching
+from labkit.predict.growth import Formulas, Growth, Plan, Shards, borrow
+from labkit.predict.matching import Results, match_results
+from labkit.record.record import Program
+
+BATCHES = Formulas([{"b": 4}, {"b": 8}])
+THREE = Formulas([{"b": 4}, {"b": 8}, {"b": 16}])
+BOTH = Formulas([{"b": 4, "n": 16}, {"b": 8, "n": 16}, {"b": 4, "n": 32}, {"b": 8, "n": 32}])
+
+
+def growth(*seen, formulas=BATCHES, number=-1):
+    return Growth(list(seen), number % len(seen), formulas)
+
+
+@pytest.mark.parametrize(
+    ("formulas", "seen", "terms", "confirmed"),
+    [
+        (BATCHES, (7, 7), [(0,)], True),
+        (BATCHES, (None, 7), [(0,)], False),
+        (BATCHES, (12, 24), [(1,)], True),
+        (BATCHES, (12, 20), [(0,), (1,)], False),
+        (BATCHES, (16, 64), [(2,)], True),
+        (THREE, (12, 20, 36), [(0,), (1,)], True),
+        (THREE, (12, None, 36), [(0,), (1,)], False),
+        (THREE, (12, None, 48), [(1,)], True),
+        (THREE, (2, 5, 10), [(0,), (1,)], True),  # rounded, as (n + 1) // 2 is
+        (THREE, (200_000, 500_000, 1_100_009), [(0,), (1,), (2,)], False),  # too large to be rounded
+        (BATCHES, (16, 256), [(0,), (1,)], False),  # of two points no square with a rest is made
+        (THREE, (17, 65, 257), [(0,), (2,)], True),
+        (BOTH, (12, 24, 12, 24), [(1, 0)], True),
+        (BOTH, (64, 128, 128, 256), [(1, 1)], True),
+        (BOTH, (16, 16, 32, 32), [(0, 1)], True),
+        (BOTH, (256, 256, 1024, 1024), [(0, 2)], True),
+        (BOTH, (5, 9, 7, 100), [(0, 0), (1, 0), (0, 1), (1, 1)], False),
+    ],
+)
+def test_formula(formulas, seen, terms, confirmed):
+    found = formulas.of(seen)
+    assert (sorted(found[0]), found[2]) == (sorted(terms), confirmed)
+
+
+def test_what_nothing_explains_stays_as_it_was_seen_last():
+    terms, coefficients, confirmed = THREE.of((5000, 9000, 70_000))
+    if len(terms) == 1:
+        assert (terms, coefficients.tolist(), confirmed) == (((0,),), [70_000.0], False)
+    assert not confirmed
+    assert BATCHES.values((12, 20), {"b": 100}) == pytest.approx(204)
+    assert THREE.values((7, 7, None), {"b": 100}) == 7
+
+
+def test_pairs_that_grow():
+    assert BATCHES.upward == [(0, 1)]
+    assert BOTH.upward == [(0, 1), (0, 2), (0, 3), (1, 3), (2, 3)]
+
+
+# The bytes of allocations that were seen alike
+
+
+@pytest.mark.parametrize(
+    ("seen", "sort", "shaped", "at_100", "grows"),
+    [
+        ([((4, 9), 144), ((8, 9), 288)], "known", True, 3600, True),
+        ([((4, 9), 72), ((8, 9), 144)], "known", True, 1800, True),
+        ([((9, 9), 324), ((9, 9), 324)], "known", True, 324, False),
+        ([((4, 9), 144), None], "unknown", True, 144, False),
+        ([None, ((8, 9), 288)], "unknown", True, 288, False),
+        ([((4, 5), 80), ((8, 9), 288)], "guessed", True, 40400, True),  # 100 by 101
+        ([((4, 9), 144), ((8, 7), 224)], "unknown", True, 224, False),  # one grows, one shrinks
+        ([(None, 400), (None, 800)], "known", False, 10_000, True),
+        ([(None, 400), (None, 700)], "guessed", False, 7600, True),
+        ([((), 4), ((), 4)], "known", False, 4, False),
+        ([((0, 4), 256), ((0, 8), 256)], "known", False, 256, False),
+        ([((4, 9), 144), ((8, 9, 1), 288)], "known", False, 3600, True),
+        ([((4, 9), 144), ((8, 9), 289)], "guessed", False, 3624, True),
+    ],
+)
+def test_growth(seen, sort, shaped, at_100, grows):
+    own = 0 if seen[-1] is None else 1
+    found = growth(*seen, number=own)
+    assert (found.sort, found.is_shaped) == (sort, shaped)
+    assert found.bytes({"b": 100}) == pytest.approx(at_100, abs=1)
+    assert found.depends_on("b") == grows
+
+
+def test_nothing_is_smaller_than_nothing():
+    assert growth(((4, 18), 288), ((8, 10), 320)).bytes({"b": 100}) >= 0
+    shrinks = growth((None, 800), (None, 400))
+    assert shrinks.bytes({"b": 100}) == 0
+
+
+def test_what_has_no_counterpart_borrows():
+    alone = ((8, 9), 288)
+
+    def borrowed(*others, own=alone):
+        first = growth(None, own)
+        borrow([first, *others])
+        return first.sort, first.bytes({"b": 100})
+
+    grows, stays = growth(((4, 9), 144), alone), growth(((8, 9), 288), alone)
+    assert borrowed() == ("unknown", 288)
+    assert borrowed(grows) == ("known", 3600)
+    assert borrowed(grows, stays) == ("guessed", 3600)  # of several that which grows
+    assert borrowed(stays) == ("known", 288)
+    of_sides = growth(((4, 3), 48), ((8, 3), 96)), growth(((7, 9), 252), ((7, 9), 252))
+    assert borrowed(*of_sides) == ("known", 3600)
+    assert borrowed(of_sides[0]) == ("unknown", 288)
+    flat = growth((None, 400), (None, 800))
+    assert borrowed(flat, own=(None, 800)) == ("known", 10_000)
+    assert borrowed(flat, own=(None, 801)) == ("unknown", 801)
+    assert borrowed(flat, growth((None, 800), (None, 800)), own=(None, 800)) == ("unknown", 800)
+
+
+def test_of_several_that_grow_as_most_do():
+    numbers = {((4, 8),): 2, ((2, 8),): 3, ((8, 8),): 9}
+    one = growth(None, ((8,), 32))
+    one.take_over(Counter(numbers))
+    assert (one.numbers, one.sort) == (((2, 8),), "guessed")
+
+
+# The scratch memory of a convolution's gradient
+
+
+def patches(places, weights, filters):
+    unit = places * weights + (places + weights) * filters
+    return -(-Shards.BUDGET // 4 // unit)
+
+
+@pytest.mark.parametrize(("places", "weights", "filters"), [(1024, 288, 64), (256, 576, 128), (4096, 27, 32)])
+def test_shards(places, weights, filters):
+    def seen(times):
+        shape = (patches(times * places, weights, filters), times * places, weights)
+        return shape, 4 * int(np.prod(shape))
+
+    found = Growth([seen(1), seen(2)], 1, BATCHES)
+    assert (found.sort, found.is_shaped) == ("known", True)
+    assert found._shards._filters == pytest.approx(filters, rel=0.2)
+    at = found.bytes({"b": 16})
+    assert at == pytest.approx(seen(4)[1], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(5, 10, 10), (5, 20, 10)],  # as many of them: no need of any
+        [(5, 10), (4, 20)],
+        [(1, 10, 10), (1, 20, 10)],
+        [(5, 0, 10), (4, 20, 10)],
+        [(2, 10, 10), (900, 20, 10)],  # no number of filters explains both
+    ],
+)
+def test_no_shards(shapes):
+    assert Shards.found([(shape, 4) for shape in shapes], 4.0) is None
+
+
+def test_from_where_a_patch_was_taken_alone_it_is_again():
+    several = (patches(1024, 288, 64), 1024, 288)
+    shards = Shards.found([(several, 4), ((1, 4096, 288), 4), ((1, 8192, 288), 4)], 4.0)
+    assert shards.elements(4096, 288) == 4096 * 288
+    assert shards.elements(4095, 288) > 4096 * 288
+
+
+def test_a_patch_that_is_work_enough_for_all_is_taken_alone():
+    shards = Shards(1000, 2, 500)
+    assert shards.elements(50, 10) == 500
+    assert shards.elements(49, 10) == 490 * 2  # 1000 / (490 + 118)
+
+
+# Counterparts
+
+
+def program(rows, name="step"):
+    """A Program of results (op, shape, bytes, begin, end), one after the other in the block."""
+    op, shape, size, begin, end = zip(*rows, strict=True)
+    offsets = np.cumsum([0, *size])
+    count = len(rows)
+    results = {
+        "op": list(op), "shape": list(shape), "bytes": np.array(size),
+        "begin": np.array(begin), "end": np.array(end),
+        "offset": offsets[:-1], "own": [False] * count, "dtype": ["float32"] * count, "users": [()] * count,
+    }  # fmt: skip
+    return Program(name, int(offsets[-1]), results)
+
+
+def results(point, *ops):
+    rows = [(op, shape, size, n, n + 1) for n, (op, shape, size) in enumerate(ops)]
+    return Results(program(rows), {"b": point})
+
+
+def counterparts(one, other):
+    return match_results(results(4, *one), results(8, *other)).tolist()
+
+
+def t(op, *sides):
+    return op, f"[{','.join(map(str, sides))}]", 4 * int(np.prod(sides))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ([t("a", 4, 9), t("b", 4, 9)], [t("a", 8, 9), t("b", 8, 9)], [0, 1]),
+        ([t("a", 4, 9), t("b", 4, 9)], [t("b", 8, 9), t("a", 8, 9)], [1, 0]),
+        ([t("a", 4, 9)], [t("b", 8, 9)], [-1]),
+        ([t("a", 4, 9)], [t("a", 8, 9, 1)], [-1]),
+        ([t("a_1", 4, 9)], [t("a_2", 8, 9)], [0]),
+        ([t("x/a", 4, 9)], [t("x/b", 8, 9)], [0]),
+        ([t("x/a", 4, 9)], [t("y/b", 8, 9)], [-1]),
+        ([t("a", 4, 9), t("a", 4, 7)], [t("a", 8, 7)], [-1, 0]),
+        ([t("a", 4, 9), t("a", 4, 7)], [t("a", 8, 9)], [0, -1]),
+        ([t("a", 4, 7)], [t("a", 8, 9), t("a", 8, 7)], [1]),
+        ([t("a", 9, 9)], [t("a", 9, 9)], [0]),
+        ([t("a", 4, 9)], [t("a", 4, 8)], [-1]),  # it shrinks
+        ([t("a", 4, 9)], [t("a", 8, 20)], [0]),
+        ([t("a", 1, 1)], [t("a", 18, 1)], [-1]),  # it grows faster than the fourth power
+        ([t("a", 1, 1)], [t("a", 17, 1)], [0]),
+        ([t("a", 4, 3), t("a", 4, 5), t("a", 4, 7)], [t("a", 8, 3), t("a", 8, 7)], [0, -1, 1]),
+        ([t("a")], [t("a")], [0]),
+    ],
+)
+def test_counterparts(one, other, expected):
+    assert counterparts(one, other) == expected
+    back = match_results(results(8, *other), results(4, *one)).tolist()
+    assert [back[j] for j in expected if j >= 0] == [i for i, j in enumerate(expected) if j >= 0]
+
+
+def test_small_ones_of_very_many_are_left_out(monkeypatch):
+    monkeypatch.setattr(matching, "MOST", 3)
+    large = [t("a", 4, 64), t("a", 4, 65)], [t("a", 8, 64), t("a", 8, 65)]
+    assert counterparts(*large) == [0, 1]
+    assert counterparts([t("a", 4, 63), *large[0]], [t("a", 8, 31), *large[1]]) == [-1, 1, 2]
+    assert counterparts([t("a", 4, 9)] * 2, [t("a", 8, 9)] * 2) == [-1, -1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "cost"),
+    [
+        (9, 9, matching.SAME), (9, 18, matching.SAME), (9, 19, matching.AFFINE), (9, 10, matching.AFFINE),
+        (9, 145, matching.AFFINE), (9, 146, matching.ODD), (9, 8, matching.ODD), (9, 0, matching.ODD),
+    ],
+)  # fmt: skip
+def test_cost_of_a_pair(one, other, cost):
+    assert matching._cost_of_pair(one, other, {2.0}) == cost
+    assert matching._cost_of_pair(other, one, {0.5}) == cost
+
+
+def test_factors_of_two_parameters():
+    one, other = ({"b": 4, "n": 16, "k": 3}, {"b": 8, "n": 48, "k": 3})
+    found = matching.ratios(SimpleNamespace(point=one), SimpleNamespace(point=other))
+    assert found == {2.0, 3.0, 6.0}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "found"),
+    [
+        ({100: [0]}, {100: [0]}, {100: (100, False)}),
+        ({100: [0]}, {200: [0]}, {100: (200, False)}),
+        ({100: [0]}, {300: [0]}, {}),
+        ({100: [0, 1]}, {100: [0], 200: [1, 2]}, {100: (200, True)}),
+        ({100: [0, 1]}, {100: [0], 200: [1, 2, 3]}, {100: (200, True)}),  # as near: what grows
+        ({100: [0, 1]}, {100: [0, 4], 200: [1, 2, 3]}, {100: (100, True)}),
+    ],
+)
+def test_sizes_of_what_has_no_name(one, other, found):
+    small, large = (
+        SimpleNamespace(pipeline=one, point={"b": 4}),
+        SimpleNamespace(pipeline=other, point={"b": 8}),
+    )
+    assert matching._sizes(small, large) == found
+
+
+@pytest.mark.parametrize(
+    ("shape", "dimensions"),
+    [("", None), (None, None), ("[]", ()), ("[3]", (3,)), ("[32,10]", (32, 10)), ("[?,10]", None)],
+)
+def test_dimensions(shape, dimensions):
+    assert matching._dimensions(shape) == dimensions
+
+
+# The block of a compiled step
+
+
+def plan(rows, of_other, number=1):
+    own, other = program(rows), program(of_other)
+    tokens = [Results(other, {"b": 4}), Results(own, {"b": 8})]
+    seen = [(tokens[0].seen(i), tokens[1].seen(i)) for i in range(len(rows))]
+    return Plan(seen, [other, own], number, BATCHES)
+
+
+def test_a_block_is_as_large_as_its_fullest_moment():
+    def rows(batch):
+        return [("a", f"[{batch},100]", 400 * batch, 0, 2), ("b", f"[{batch},100]", 400 * batch, 1, 3),
+                ("c", "[1000]", 4000, 2, 4)]  # fmt: skip
+
+    found = plan(rows(8), rows(4))
+    # 3200 + 4000 are there at once, in a block of 10,400: at b = 80, 64,000
+    assert found.bytes({"b": 8}) == pytest.approx(10_400)
+    assert found.bytes({"b": 80}) == pytest.approx(64_000 * 10_400 / 7200)
+    assert (found.sort, found.depends_on("b")) == ("known", True)
+    assert not plan([("c", "[1000]", 4000, 0, 1)], [("c", "[1000]", 4000, 0, 1)]).depends_on("b")
+
+
+@pytest.mark.parametrize(("doubted", "sort"), [(100, "known"), (500, "guessed")])
+def test_of_a_block_only_what_matters_is_in_doubt(doubted, sort):
+    def rows(batch, odd):
+        return [("a", f"[{batch},1000]", 4000 * batch, 0, 2), ("b", f"[{odd}]", 4 * odd, 0, 2)]
+
+    assert plan(rows(8, doubted), rows(4, doubted - 9)).sort == sort

@@ -1,0 +1,307 @@
+"""The sequence of allocations of a small trial at other values: records made by hand, replayed."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_pairing import COMPUTE, PYTHON, TF_DATA, Tape
+
+from labkit.predict import replay
+from labkit.predict.growth import Formulas
+from labkit.predict.replay import schedules
+from labkit.record.record import Program
+from labkit.record.timeline import Timeline
+
+MIB = 2**20
+
+
+def of(build, at=(4, 8), **facts):
+    """The Schedule of the larger of two trials, which `build` makes; at: their points."""
+    points = [one if isinstance(one, dict) else {"b": one} for one in at]
+    timelines = []
+    for point in points:
+        tape = Tape()
+        build(tape, **point)
+        own = {name: fact(**point) if callable(fact) else fact for name, fact in facts.items()}
+        timelines.append(Timeline(replace(tape.record(None), **{"batches": [], **own})))
+    return schedules(points, timelines)[-1]
+
+
+def step(tape, b):
+    """Weights, two activations, their gradient, and the end of the step."""
+    if not tape.rows:
+        tape.allocate(PYTHON, 40_960, "w/Initializer/zeros", (10_240,))
+    one = tape.allocate(COMPUTE, 4096 * b, "a/Relu", (b, 1024))
+    two = tape.allocate(COMPUTE, 8192 * b, "c/Relu", (b, 2048))
+    gradient = tape.allocate(COMPUTE, 40_960, "gradient_tape/w/MatMul", (10_240,))
+    for row in (one, gradient, two):
+        tape.free(row)
+    tape.steps.append(tape.place)
+
+
+def steps(tape, b):
+    for _ in range(3):
+        step(tape, b)
+
+
+def peak(b):
+    return 2 * 40_960 + 12_288 * b
+
+
+def test_the_peak_at_other_values():
+    schedule = of(steps)
+    for b in (8, 64, 100):
+        found = schedule.replay({"b": b})
+        assert (found.fits, found.peak) == (True, peak(b))
+        assert schedule.sizes({"b": b}).tolist()[:4] == [40_960, 4096 * b, 8192 * b, 40_960]
+    assert schedule.point == {"b": 8} and schedule.grows_with("b") and schedule.rows == {}
+    assert (schedule.unknown_bytes(), schedule.unknown_share()) == (0, 0)
+
+
+def test_what_is_in_use_at_the_peak():
+    schedule = of(steps)
+    held = schedule.at_peak({"b": 64})
+    assert sorted(size for _, size in held) == [40_960, 40_960, 4096 * 64, 8192 * 64]
+    assert sorted(i for i, _ in held) == [0, 1, 2, 3]
+    rows = [(row.op, size, grows) for row, size, grows in schedule.held_at_peak({"b": 64})]
+    assert sorted(rows) == [
+        ("a/Relu", 4096 * 64, True), ("c/Relu", 8192 * 64, True),
+        ("gradient_tape/w/MatMul", 40_960, False), ("w/Initializer/zeros", 40_960, False),
+    ]  # fmt: skip
+    assert schedule.largest_fixed_gradient({"b": 64}) == 40_960
+    assert schedule.share_at_peak({"b": 64}, ["known"]) == 1
+    assert schedule.share_at_peak({"b": 64}, ["guessed", "unknown"]) == 0
+    assert schedule.bytes_not_requested({"b": 64}) == 0
+    assert schedule.bytes_in_full_queue({"b": 64}) == 0
+
+
+def test_under_a_limit():
+    schedule = of(steps)
+    assert schedule.replay({"b": 64}, 2 * MIB).fits
+    refused = schedule.replay({"b": 64}, peak(64) - 1)
+    assert not refused.fits and refused.peak < peak(64)
+    assert sum(size for _, size in schedule.at_peak({"b": 64}, peak(64) - 1)) == peak(64)
+
+
+def test_of_equal_peaks_the_first_counts():
+    schedule = of(steps)
+    assert schedule.replay({"b": 8}).place == 3
+
+
+def test_bytes_by_which_blocks_are_larger():
+    def build(tape, b):
+        tape.free(tape.allocate(COMPUTE, 1000 * b, "a/Relu", (b, 250)))
+        tape.steps.append(tape.place)
+
+    assert of(build).bytes_not_requested({"b": 9}) == 9216 - 9000
+
+
+def test_unknown_bytes_are_those_at_the_trials_peak():
+    def build(tape, b):
+        steps(tape, b)
+        if b == 8:
+            tape.allocate(COMPUTE, 9 * MIB, "once/Relu", (9, 2**18))
+            tape.free(tape.allocate(COMPUTE, 2 * MIB, "other", (2, 2**18)))
+
+    schedule = of(build)
+    assert schedule.unknown_bytes() == 11 * MIB
+    assert schedule.unknown_share() == pytest.approx(11 * MIB / schedule.timeline.peak_bytes)
+    assert 0.9 < schedule.share_at_peak({"b": 8}, ["unknown"]) < 1
+
+
+# Steps that are repeated, and moments
+
+
+def test_the_last_step_is_repeated_and_all_is_freed_as_before():
+    schedule = of(steps)
+    [order] = schedule.orders
+    assert len(order) == 1 + 6 * (3 + replay.REPEATS)
+    count = len(schedule._kind_of)
+    held = set()
+    for event in order:
+        if event >= 0:
+            assert event not in held
+            held.add(event)
+        else:
+            held.remove(~event)
+    assert held == {0} and max(order) // count == replay.REPEATS
+
+
+def test_what_a_step_leaves_behind_takes_the_place_of_what_the_one_before_left():
+    def build(tape, b):
+        left = None
+        for _ in range(3):
+            now = tape.allocate(COMPUTE, 4096 * b, "a/slot", (b, 1024))
+            if left:
+                tape.free(left)
+            left = now
+            tape.steps.append(tape.place)
+
+    schedule = of(build)
+    assert schedule.replay({"b": 100}).peak == 2 * 409_600
+    assert [size for _, size in schedule.at_peak({"b": 100})] == [409_600, 409_600]
+
+
+def test_several_steps_are_repeated_where_the_optimizer_takes_several():
+    [never] = of(lambda tape, b: [step(tape, b) for _ in range(2)], round=2).orders
+    assert len(never) == 1 + 6 * 2
+    [once] = of(lambda tape, b: [step(tape, b) for _ in range(4)], round=2).orders
+    assert len(once) == 1 + 6 * 4 + 12 * replay.REPEATS
+
+
+def test_peaks_by_moment():
+    def build(tape, b):
+        steps(tape, b)
+        tape.at = tape.place
+        tape.free(tape.allocate(COMPUTE, 100_000 * b, "a/Softmax", (b, 25_000)))
+
+    places = {}
+
+    def marked(tape, b):
+        build(tape, b)
+        places[b] = tape.at
+
+    of(marked)
+    schedule = of(build, moments=lambda b: [[1, "training"], [places[b], "evaluation"]])
+    found = schedule.peaks_by_moment({"b": 64})
+    assert found["training"] == peak(64)
+    assert found["evaluation"] >= 40_960 + 100_000 * 64
+    assert set(found) == {"training", "evaluation"}
+    later = of(build, moments=lambda b: [[1, "training"], [places[b], "other"]])
+    assert set(later.peaks_by_moment({"b": 64})) == {"training", "other"}
+    never = of(build)
+    assert set(never.peaks_by_moment({"b": 64})) == {"training", "other"}
+    assert never.peaks_by_moment({"b": 64})["training"] == peak(64)
+
+
+# Batches in a queue, and rows
+
+
+def queue(tape, b, waiting=4, rows=100):
+    held = [tape.allocate(TF_DATA, 4096 * b, "GatherV2", (b, 1024)) for _ in range(waiting)]
+    for _ in range(3):
+        tape.free(held.pop(0))
+        held.append(tape.allocate(TF_DATA, 4096 * b, "GatherV2", (b, 1024)))
+        tape.steps.append(tape.place)
+
+
+@pytest.mark.parametrize(
+    ("batches", "rows"),
+    [
+        ([lambda b: -(-100 // b)], {"b": 100}), ([lambda b: -(-97 // b)], {"b": 100}), ([lambda b: 13], {}),
+        ([lambda b: None], {}), ([lambda b: -(-100 // b), lambda b: -(-40 // b)], {"b": 100}),
+        ([lambda b: -(-100 // b), lambda b: 9], {}), ([lambda b: 100 * b], {}),
+    ],
+)  # fmt: skip
+def test_rows_are_told_by_the_batches_of_two_trials(batches, rows):
+    found = of(steps, batches=lambda b: [one(b) for one in batches]).rows
+    assert set(found) == set(rows)
+    for name, most in rows.items():
+        assert 96 <= found[name] <= most
+
+
+def test_with_fewer_rows_than_the_batch_a_queue_holds_no_more():
+    schedule = of(queue, batches=lambda b: [-(-100 // b)])
+    assert schedule.sizes({"b": 8})[0] == 4096 * 8
+    at_25, at_50, at_100, at_200 = (int(schedule.sizes({"b": b})[0]) for b in (25, 50, 100, 200))
+    rows = schedule.rows["b"]
+    assert (at_50, at_100, at_200) == (4096 * rows // 4, 4096 * rows // 4, 4096 * rows // 4)
+    assert at_25 == 4096 * min(25, rows / 4)
+    assert schedule.bytes_in_full_queue({"b": 200}) == 4 * 4096 * rows // 4
+    assert schedule.bytes_in_full_queue({"b": 8}) == 0
+    assert len(schedule.orders) == 1 + replay.SHIFTS
+    assert all(schedule.replay({"b": 8}, order=n).fits for n in range(len(schedule.orders)))
+
+
+def test_evaluation_has_rows_of_its_own():
+    free = of(queue, batches=lambda b: [-(-100 // b)], moments=[[0, "evaluation"]])
+    assert free.sizes({"b": 50})[0] == 4096 * 50
+
+
+# What a loop leaves behind
+
+
+def test_over_the_length_of_a_loop_the_number_of_its_tensors_grows():
+    def build(tape, b):
+        left = [tape.allocate(COMPUTE, 4096, "while/body/Tanh", (1024,)) for _ in range(b)]
+        for row in left:
+            tape.free(row)
+        tape.steps.append(tape.place)
+
+    assert of(build, at=(4, 8)).replay({"b": 80}).peak == 80 * 4096
+    assert of(build, at=(3, 6)).replay({"b": 60}).peak == 6 * 4096  # three at once tell nothing
+
+
+def test_at_once():
+    tokens = SimpleNamespace(record=SimpleNamespace(allocations={
+        "begin": np.array([0, 1, 3, 5]), "end": np.array([2, 4, -1, 6]),
+    }))  # fmt: skip
+    assert replay._at_once(tokens, [0, 1, 2, 3]) == 2
+    assert replay._at_once(tokens, [0, 3]) == 1
+    assert replay._at_once(tokens, [2, 3]) == 2
+
+
+# Scratch memory of a convolution's gradient
+
+
+@pytest.mark.parametrize(("size", "taken"), [(60_000, True), (26 * 2048 * 8, False)])
+def test_scratch_memory_that_only_larger_sizes_take(size, taken):
+    def build(tape, b):
+        tape.free(tape.allocate(COMPUTE, 8192 * b, "conv/Conv3DBackpropInputV2", (b, 2048)))
+        tape.steps.append(tape.place)
+
+    scratch = [["conv/Conv3DBackpropInputV2", size, 2048, 0]]
+    assert of(build, scratch=scratch).replay({"b": 8}).peak == 8192 * 8 + (taken and -(-size // 256) * 256)
+
+
+# The block of a compiled step
+
+
+def test_a_block_grows_as_what_is_in_it():
+    def program(b):
+        results = {
+            "op": ["a/Relu", "c/Relu"], "shape": [f"[{b},1024]", "[1024]"], "dtype": ["float32"] * 2,
+            "users": [[], []], "own": [False] * 2, "bytes": np.array([4096 * b, 4096]),
+            "offset": np.array([0, 4096 * b]), "begin": np.array([0, 1]), "end": np.array([2, 2]),
+        }  # fmt: skip
+        return [Program("step", 4096 * b + 4096, results)]
+
+    def build(tape, b):
+        kept = tape.allocate(PYTHON, 4096, "w", (1024,))
+        tape.free(tape.allocate(COMPUTE, 4096 * b + 4096))
+        tape.steps.append(tape.place)
+        assert kept
+
+    schedule = of(build, programs=program)
+    assert schedule.replay({"b": 100}).peak == 4096 + 4096 * 100 + 4096
+    parts = [(row.op, size, grows) for row, size, grows in schedule.held_at_peak({"b": 8})]
+    assert sum(size for _, size, _ in parts) == 4096 * 10
+    assert any(op == "a/Relu" for op, _, _ in parts)
+
+
+# Two parameters
+
+
+def test_two_parameters():
+    def build(tape, b, n):
+        tape.free(tape.allocate(COMPUTE, 4096 * b * n, "a/Relu", (b, n, 1024)))
+        tape.steps.append(tape.place)
+
+    corners = [{"b": b, "n": n} for b in (4, 8) for n in (16, 32)]
+    schedule = of(build, at=corners)
+    assert schedule.sizes({"b": 10, "n": 100}).tolist() == [4096 * 1000]
+    assert schedule.grows_with("b") and schedule.grows_with("n")
+    rows = of(build, at=corners, batches=lambda b, n: [-(-100 // b)]).rows
+    assert set(rows) == {"b"}
+
+
+def test_last_steps():
+    def found(steps, round=1, moments=()):
+        return replay._last_steps(SimpleNamespace(steps=steps, round=round, moments=list(moments)))
+
+    assert found([3, 6, 9]) == [(6, 9)]
+    assert found([9]) == [] and found([]) == []
+    assert found([3, 6, 9], round=2) == [(3, 9)]
+    assert found([3, 6, 9, 12], moments=[[7, "evaluation"], [8, "part"]]) == [(3, 6), (9, 12)]
+    assert Formulas([{"b": 4}]).names == ["b"]

@@ -1,0 +1,276 @@
+"""The table of try_fixes(): what is compared with what, and which fix is the best, from rows made by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from labkit.errors import NothingFits
+from labkit.fixes.table import AS_IT_IS, FOLLOWING, FixTrials, Row
+from labkit.fixes.trying import TryingFixes
+from labkit.outcome import Outcome, TrialError
+from labkit.sizes import MIB
+
+
+def fix(divides=1, tolerance=0.0, group="a", lesson="08"):
+    return SimpleNamespace(name="fix", divides=divides, tolerance=tolerance, group=group, lesson=lesson)
+
+
+def program(losses=None, training_size=10, note=""):
+    return SimpleNamespace(losses=losses or {}, training_size=training_size, note=note)
+
+
+def row(
+    name="fix", peak=50, speed=1.0, tolerance=0.0, losses=None, status="ok", divides=1, limit=None, **facts
+):
+    outcome = Outcome(status, peak_bytes=peak and peak * MIB, samples_per_second=speed, limit_bytes=limit)
+    fixes = [] if name == AS_IT_IS else [fix(divides, tolerance)]
+    found = Row(name, fixes, outcome, program(losses))
+    vars(found).update(facts)
+    return found
+
+
+def first(peak=100, losses=None, **facts):
+    return row(AS_IT_IS, peak, losses=losses or {1: 2.0, 4: 1.0}, **facts)
+
+
+def compared(*others, reference=None, start=None):
+    start = start or first()
+    for other in others:
+        other.compare_with(start, start if reference is None else reference)
+    return others[0]
+
+
+def test_what_a_row_saves_is_relative_to_the_code_as_it_is():
+    assert compared(row(peak=60)).saved_bytes == 40 * MIB
+    assert compared(row(peak=130)).saved_bytes == -30 * MIB
+    assert compared(row(peak=None)).saved_bytes is None
+    assert compared(row(peak=60), start=first(peak=None)).saved_bytes is None
+    assert compared(row(peak=60, why_not="no")).saved_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "tolerance", "difference", "same"),
+    [
+        ({4: 1.0}, 0.0, 0.0, True),
+        ({4: 1.01}, 0.02, 0.01, True),
+        ({4: 1.03}, 0.02, 0.03, False),
+        ({4: 0.97}, 0.02, 0.03, False),
+        ({1: 2.0, 4: 1.5}, 0.1, 0.5, False),  # over as many samples as can be
+        ({1: 2.2, 8: 1.0}, 0.05, 0.1, False),
+        ({8: 1.0}, 0.1, None, None),
+        ({4: 1.0}, None, None, None),  # another training
+    ],
+)
+def test_losses_are_compared_over_as_many_samples(losses, tolerance, difference, same):
+    found = compared(row(losses=losses, tolerance=tolerance))
+    assert found.difference == (difference and pytest.approx(difference))
+    assert found.same_result is same
+    assert found.loss_kind == ("unknown" if tolerance is not None and same is None else same)
+    assert found.keeps_the_result == (tolerance is not None and same is not False)
+    assert found.samples == (None if same is None else 10 * max({1, 4} & losses.keys()))
+
+
+def test_losses_of_a_divided_batch_are_those_of_whole_batches():
+    divided = row(losses={1: 9.0, 2: 2.0, 3: 9.0, 8: 1.0}, divides=2)
+    assert divided.losses == {1: 2.0, 4: 1.0}
+    assert compared(divided).same_result
+
+
+def test_a_loss_of_zero_and_a_row_by_itself():
+    start = first(losses={4: 0.0})
+    assert compared(row(losses={4: 0.5}, tolerance=0.5), start=start).difference == 0.5
+    alone = row(losses={4: 1.0})
+    assert compared(alone, reference=alone).same_result is None
+
+
+@pytest.mark.parametrize(
+    ("peak", "status", "trial_limit", "limit", "fits"),
+    [
+        (100, "ok", 100, 100, True), (101, "ok", 200, 100, False), (None, "oom", 100, 100, False),
+        (None, "oom", 99, 100, False), (None, "ok", None, 100, False),
+    ],
+)  # fmt: skip
+def test_fits(peak, status, trial_limit, limit, fits):
+    assert row(peak=peak, status=status, limit=trial_limit).fits(limit * MIB) is fits
+
+
+def test_what_ran_out_under_the_limit_does_not_fit_whatever_is_predicted():
+    estimate = SimpleNamespace(peak_bytes=lambda value: value * MIB)
+    for trial_limit, fits in [(100 * MIB, False), (99 * MIB, True), (None, True)]:
+        found = row(peak=None, status="oom", limit=trial_limit)
+        assert found.runs_out and not found.measured
+        found.predict(estimate, 64)
+        assert (found.peak_bytes, found.predicted) == (64 * MIB, True)
+        assert found.fits(100 * MIB) is fits
+        assert found.peak_text() == "64.0 MiB predicted"
+
+
+def test_peak_in_words():
+    assert row(peak=None, status="oom", limit=5 * MIB).peak_text() == "over 5.00 MiB"
+    assert row(peak=None, status="oom").peak_text() == "out of memory"
+    assert row(peak=5).peak_text() == "5.00 MiB"
+
+
+def test_largest_batch_of_a_divided_one_counts_all_its_parts():
+    found = row(divides=4)
+    found.find_largest(SimpleNamespace(largest=lambda limit: 16 if limit == 9 else None), 9)
+    assert found.largest == 64
+    found.find_largest(SimpleNamespace(largest=lambda limit: None), 9)
+    assert found.largest == 0
+
+    def nothing(limit):
+        raise NothingFits("")
+
+    unknown = row()
+    unknown.find_largest(SimpleNamespace(largest=nothing), 9)
+    assert unknown.largest is None
+
+
+def test_several_fixes_together_are_as_exact_as_the_least_exact():
+    def together(*tolerances):
+        found = Row("x", [fix(divides=2, tolerance=one) for one in tolerances], Outcome("ok", peak_bytes=1))
+        return found.tolerance, found.divides
+
+    assert together(0.0, 0.02) == (0.02, 4)
+    assert together(0.0, None) == (None, 4)
+    assert Row("x", []).tolerance == 0 and Row("x", []).lesson == ""
+    assert Row("x", [fix()]).lesson == "08-mixed-precision.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "said"),
+    [
+        ("error", "a\n\x1b[1mThe point.\x1b[0m\nb", "With it, training fails: The point."),
+        ("error", "Several things:\n  first\n  last", "With it, training fails: last"),
+        ("error", "first\nlast", "With it, training fails: first"),
+        ("killed", "", "With it, training fails: the process was ended"),
+        ("ok", "", ""),
+        ("oom", "x", ""),
+    ],
+)
+def test_why_a_trial_failed(status, message, said):
+    assert Row("x", [], Outcome(status, error=TrialError("X", message))).failure() == said
+    assert Row("x", []).failure() == ""
+
+
+# The best
+
+
+def trials(start, *others, limit=None):
+    for other in others:
+        other.compare_with(start, start)
+    return FixTrials([start, *others], "batch_size", 64, limit and limit * MIB, 1.0)
+
+
+SAME, OTHER = {4: 1.0}, {4: 9.0}
+
+
+@pytest.mark.parametrize(
+    ("others", "limit", "best"),
+    [
+        ([row("a", 90, losses=SAME), row("b", 60, losses=SAME)], None, "b"),
+        ([row("a", 90, losses=SAME), row("b", 60, losses=OTHER)], None, "a"),
+        ([row("a", 90, losses=SAME), row("b", 60, tolerance=None)], None, "a"),
+        ([row("a", 90, losses={})], None, None),  # whether the result is the same is not known
+        ([row("a", 100, losses=SAME)], None, None),
+        ([row("a", 110, losses=SAME)], None, None),
+        ([row("a", 60, losses=SAME, why_not="no")], None, None),
+        ([], None, None),
+        # The code as it is fits: what saves most.
+        ([row("a", 90, 9.0, losses=SAME), row("b", 60, 1.0, losses=SAME)], 200, "b"),
+        # It does not: the fastest that fits.
+        ([row("a", 70, 9.0, losses=SAME), row("b", 60, 1.0, losses=SAME)], 80, "a"),
+        ([row("a", 90, 9.0, losses=SAME), row("b", 60, 1.0, losses=SAME)], 80, "b"),
+        ([row("a", 70, 9.0, losses=OTHER), row("b", 60, 1.0, losses=SAME)], 80, "b"),
+        ([row("a", 70, 9.0, losses={}), row("b", 60, 1.0, losses=SAME)], 80, "a"),
+        ([row("a", 70, 9.0, tolerance=None), row("b", 90, 1.0, losses=SAME)], 80, "a"),
+        ([row("a", 70, 9.0, losses=SAME), row("b", 60, None, losses=SAME)], 80, "a"),
+        ([row("a", 90, losses=SAME)], 80, None),
+    ],
+)
+def test_best(others, limit, best):
+    found = trials(first(), *others, limit=limit)
+    assert (found.best() and found.best().name) == best
+    said = repr(found).splitlines()[0]
+    assert (f"best: {best}," in said) if best else ("nothing tried here" in said)
+    assert found.fits == (limit == 200)
+
+
+def test_rows_stand_in_order_of_what_they_take():
+    found = trials(
+        first(), row("d", None, status="oom"), row("a", 60, why_not="no"), row("b", 90), row("c", 70)
+    )
+    assert [each.name for each in found] == [AS_IT_IS, "c", "b", "d", "a"]
+    assert found["b"].peak_bytes == 90 * MIB and len(found) == 5
+
+
+def test_headline_and_cells():
+    limited = trials(first(), row("a", 70, losses=SAME), limit=80)
+    said = repr(limited)
+    assert said.startswith("batch_size 64 takes 100 MiB and does not fit 80.0 MiB · best: a, 70.0 MiB")
+    assert "100 MiB ✗" in said and "70.0 MiB ✓" in said and "yes, 0 % apart" in said
+    free = repr(trials(first(), row("a", 130, tolerance=None), row("b", 60, losses=OTHER)))
+    assert free.startswith("batch_size 64 takes 100 MiB · nothing tried here saves memory")
+    assert "-30.0 MiB" in free and FOLLOWING in free and "no, 8e+02 % apart" in free and "✓" not in free
+    fitting = repr(trials(first(), limit=100))
+    assert "and fits 100 MiB · nothing tried here fits" in fitting
+
+
+def test_a_mistake_of_the_program_is_a_note():
+    start = first()
+    start.program.note = "A mistake."
+    assert FixTrials([start], "b", 1, None, 1.0, ["n", ""]).notes == ["A mistake.", "n"]
+
+
+# What is combined, and what losses are compared with
+
+
+def trying(start, reference=None):
+    found = object.__new__(TryingFixes)
+    found._first, found._reference, found._total = start, reference, 0
+    return found
+
+
+def grouped(name, peak, group, losses=SAME, **facts):
+    found = row(name, peak, losses=losses, **facts)
+    found.fixes[0].group = group
+    return found
+
+
+def combined(*others, start=None):
+    start = start or first()
+    for other in others:
+        other.compare_with(start, start)
+    return [[each.name for each in chosen] for chosen in trying(start)._combinations(list(others))]
+
+
+def test_the_best_of_each_group_are_combined():
+    a, b, c, d = (grouped(name, peak, name[0]) for name, peak in [("a", 50), ("b", 60), ("c", 70), ("d", 80)])
+    assert combined(d, c, b, a) == [["a", "b"], ["a", "b", "c"]]
+    assert combined(a, grouped("a2", 40, "a"), b) == [["a2", "b"]]
+    assert combined(a) == []
+    assert combined(a, grouped("b", 98, "b")) == []
+    assert combined(a, grouped("b", 97, "b")) == [["a", "b"]]
+    assert combined(a, grouped("b", 60, "b", losses=OTHER)) == []
+    assert combined(a, grouped("b", 60, "b", why_not="no")) == []
+    assert combined(a, grouped("b", None, "b", status="oom")) == []
+
+
+def test_where_the_loss_of_the_code_as_it_is_was_not_seen_an_exact_fix_stands_for_it():
+    start = first()
+    start.program.losses = {}
+    exact, loose, other = (
+        row("e", 60, losses=SAME),
+        row("l", 50, losses=SAME, tolerance=0.02),
+        row(tolerance=None),
+    )
+    found = trying(start)
+    found._compare([start, loose, exact, other])
+    assert found._reference is exact and loose.same_result and exact.same_result is None
+    seen = trying(first())
+    seen._compare([seen._first, exact])
+    assert seen._reference is seen._first
+    failed = row("f", 60, losses=SAME, why_not="no")
+    nothing = trying(start)
+    nothing._compare([start, failed, loose])
+    assert nothing._reference is None
