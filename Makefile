@@ -79,7 +79,7 @@ lint: $(TEST_STAMP)  ## Check style and format of code and notebooks, and that r
 	.venv/bin/lint-imports --no-cache --no-logo
 
 test-code: $(TEST_STAMP) $(if $(shell command -v npm),$(PROXY))  ## Run the tests in tests/
-	$(VENV_PATH) .venv/bin/pytest -n 2 --dist loadfile tests
+	$(VENV_PATH) .venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 test-notebooks: $(TEST_STAMP)  ## Run the lessons and compare their checked cells
 ifneq ($(LESSONS),)
