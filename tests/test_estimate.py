@@ -504,8 +504,8 @@ def test_weights_that_grow_in_both_dimensions_are_followed_with_their_optimizer_
         model.fit(np.ones((320, 200)), np.ones((320, 10)), batch_size=32, verbose=0)
 
     estimated = labkit.estimate(wide, over="units", at=(64, 128))
-    measured = labkit.run(wide, units=1024).peak_bytes
-    assert 0.95 * measured < estimated.peak_bytes(1024) < 1.1 * measured  # along a straight line, 0.86 of it
+    measured = labkit.run(wide, units=1024).peak_bytes  # itself 24.1 to 25.8 MB in ten runs on a busy machine
+    assert 0.9 * measured < estimated.peak_bytes(1024) < 1.1 * measured  # along a straight line, 0.86 of it
 
 
 def test_a_peak_under_a_limit_that_it_does_not_fit_is_the_peak_without(estimated):
@@ -747,7 +747,7 @@ def in_a_thread(work):
 
     thread = threading.Thread(target=kept)
     thread.start()
-    thread.join(60)
+    thread.join(300)
     return caught[0]
 
 
