@@ -65,7 +65,8 @@ lab: $(STAMP)  ## Open JupyterLab on the first lesson (ARGS=--no-browser only st
 hub: $(TEST_STAMP) $(PROXY)  ## Try a class on this machine: JupyterHub, on the loopback address only
 	@$(VENV_PATH) .venv/bin/python scripts/hub.py
 
-# The lessons wait a lot, for TensorFlow at each out of memory: they run beside the tests, and are shown after them.
+# Lessons and tests wait a lot, for TensorFlow at each out of memory: the lessons run beside the tests, which run in
+# two processes, and are shown after them.
 test: $(TEST_STAMP)  ## Run every check; one that fails does not hide the others
 	@lessons=$$(mktemp); $(MAKE) --no-print-directory test-notebooks >$$lessons 2>&1 & \
 	trap "kill $$! 2>/dev/null" EXIT; \
@@ -78,7 +79,7 @@ lint: $(TEST_STAMP)  ## Check style and format of code and notebooks, and that r
 	.venv/bin/lint-imports --no-cache --no-logo
 
 test-code: $(TEST_STAMP) $(if $(shell command -v npm),$(PROXY))  ## Run the tests in tests/
-	$(VENV_PATH) .venv/bin/pytest tests
+	$(VENV_PATH) .venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 test-notebooks: $(TEST_STAMP)  ## Run the lessons and compare their checked cells
 ifneq ($(LESSONS),)

@@ -1,10 +1,13 @@
-"""What tests share: a real browser, Debian's chromium or playwright's, and turns among themselves only."""
+"""What tests share: a real browser, turns among themselves only, and the trials of one exercise."""
 
 import os
 import shutil
 
 import pytest
+from answers import once
 from playwright.sync_api import Error, expect, sync_playwright
+
+from labkit import exercises
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PATIENCE = 20_000  # milliseconds: a page on a busy machine
@@ -32,3 +35,13 @@ def browser():
             pytest.skip(HOW)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def each_trial_once():
+    """The checks of the exercises run each of their trials once, not once for each answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, lesson in vars(exercises).items():
+            if name.startswith("lesson"):
+                patch.setattr(lesson, "run", once(lesson.run))
+        yield

@@ -158,7 +158,7 @@ def test_points_arrive_while_another_cell_runs(page):
     expect(gauge(page)).to_contain_text("of 5 trials", timeout=LONG)
     page.locator(".jp-CodeCell").nth(2).click(position={"x": 300, "y": 10})
     page.keyboard.press("Shift+Enter")
-    expect(page.get_by_text("the kernel is free")).to_be_visible(timeout=5_000)
+    expect(page.get_by_text("the kernel is free")).to_be_visible()
     expect(button(page, "Run")).to_be_disabled()
     wait_for(lambda: points(page).count() >= 3, 180)
 
@@ -179,9 +179,9 @@ def test_out_of_memory_is_counted_down_and_explained(page):
 def test_a_click_on_a_mark_shows_its_trial(page):
     points(page).first.click()
     said = page.locator("[aria-label='outcome of the trial']")
-    expect(said).to_contain_text("it fits", timeout=5_000)
+    expect(said).to_contain_text("it fits")
     expect(page.get_by_label("show trial")).to_have_value(re.compile("batch_size 8 .* it fits"))
-    expect(page.locator(".labkit-trials .labkit-ring")).to_have_count(2, timeout=5_000)
+    expect(page.locator(".labkit-trials .labkit-ring")).to_have_count(2)
 
 
 def test_a_limit_can_be_moved_and_run_by_the_keyboard_alone(page):
@@ -302,7 +302,7 @@ def test_stop_ends_a_trial_and_a_restart_leaves_no_process(page, server):
     button(page, "Run").click()
     expect(gauge(page)).to_contain_text("· step", timeout=LONG)
     button(page, "Stop").click()
-    expect(button(page, "Run")).to_be_enabled(timeout=5_000)
+    expect(button(page, "Run")).to_be_enabled()
     button(page, "Run").click()
     expect(gauge(page)).to_contain_text("· step", timeout=LONG)
     assert trials_of(server)

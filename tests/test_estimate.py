@@ -244,18 +244,24 @@ def test_the_search_keeps_to_what_may_be_tried():
     assert outcome.limit_bytes == 65 * MIB  # 98 % of 70 % of the limit, in whole MiB
 
 
-def test_what_is_found_for_a_dataset_goes_on_fitting():
-    feed = {"kind": "separable", "feed": "dataset"}
-    found = labkit.find_batch_size(train, memory_limit="192 MiB", **feed)
+FEED = {"kind": "separable", "feed": "dataset"}
+
+
+@pytest.fixture(scope="module")
+def found_for_a_dataset():
+    return labkit.find_batch_size(train, memory_limit="192 MiB", **FEED)
+
+
+def test_what_is_found_for_a_dataset_goes_on_fitting(found_for_a_dataset):
+    found = found_for_a_dataset
     assert found.ooms <= 1
-    longer = {"memory_limit": "192 MiB", "epochs": 20, **feed}
+    longer = {"memory_limit": "192 MiB", "epochs": 20, **FEED}
     assert labkit.run(train, batch_size=found.batch_size, **longer).ok
     assert labkit.run(train, batch_size=int(1.1 * found.batch_size), **longer).status == "oom"
 
 
-def test_the_batches_that_tf_data_makes_are_known_to_grow():
-    fed = labkit.estimate(train, kind="separable", feed="dataset")
-    for schedule in fed._schedules:
+def test_the_batches_that_tf_data_makes_are_known_to_grow(found_for_a_dataset):
+    for schedule in found_for_a_dataset.estimate._schedules:
         per_unit = (schedule.sizes({"batch_size": 1008}) - schedule.sizes({"batch_size": 8})) / 1000
         made = schedule.timeline.in_pipeline & (per_unit > 100)
         assert made.sum() >= 3
@@ -521,12 +527,11 @@ def test_weights_that_grow_in_both_dimensions_are_followed_with_their_optimizer_
         model.fit(np.ones((320, 200)), np.ones((320, 10)), batch_size=32, verbose=0)
 
     estimated = labkit.estimate(wide, over="units", at=(64, 128))
-    measured = labkit.run(wide, units=1024).peak_bytes
-    assert 0.95 * measured < estimated.peak_bytes(1024) < 1.1 * measured  # along a straight line, 0.86 of it
+    measured = labkit.run(wide, units=1024).peak_bytes  # itself 24.1 to 25.8 MB in ten runs on a busy machine
+    assert 0.9 * measured < estimated.peak_bytes(1024) < 1.1 * measured  # along a straight line, 0.86 of it
 
 
-def test_a_peak_under_a_limit_that_it_does_not_fit_is_the_peak_without():
-    estimated = labkit.estimate(train)
+def test_a_peak_under_a_limit_that_it_does_not_fit_is_the_peak_without(estimated):
     assert estimated.peak_bytes(512, "16 MiB") == estimated.peak_bytes(512) > 2**24
     assert not any("several dimensions" in note for note in estimated.notes)
 
@@ -765,7 +770,7 @@ def in_a_thread(work):
 
     thread = threading.Thread(target=kept)
     thread.start()
-    thread.join(60)
+    thread.join(300)
     return caught[0]
 
 

@@ -7,6 +7,8 @@ from answers import answer
 
 from labkit.exercises import Exercise, ____, lesson00, lesson01
 
+pytestmark = pytest.mark.usefixtures("each_trial_once")
+
 
 def pieces(inner):
     return lesson01.q2.solution().replace("model.predict_on_batch(X[start : start + rows])", inner)

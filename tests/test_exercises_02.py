@@ -6,6 +6,8 @@ from answers import answer
 from labkit.exercises import ____
 from labkit.exercises.lesson02 import q1, q2
 
+pytestmark = pytest.mark.usefixtures("each_trial_once")
+
 COPIES = {"rmsprop": 1, "adamw": 2, "lion": 1, "adadelta": 2}
 
 

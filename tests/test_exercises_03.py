@@ -6,6 +6,8 @@ from answers import answer
 from labkit.exercises import ____
 from labkit.exercises.lesson03 import q1, q2
 
+pytestmark = pytest.mark.usefixtures("each_trial_once")
+
 RESET = "    model.layers[0].reset_state()\n"
 
 

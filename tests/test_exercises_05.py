@@ -6,6 +6,8 @@ from answers import answer
 from labkit.exercises import ____
 from labkit.exercises.lesson05 import q1, q2
 
+pytestmark = pytest.mark.usefixtures("each_trial_once")
+
 
 def feed(rows):
     return answer(f"def feed(names, read_small):\n    return ({rows}).shuffle(256).batch(32)", "feed")

@@ -5,6 +5,8 @@ from answers import answer
 
 from labkit.exercises.lesson06 import q1, q2
 
+pytestmark = pytest.mark.usefixtures("each_trial_once")
+
 REORDER = """self.order = np.random.permutation(len(X))
 
     return"""

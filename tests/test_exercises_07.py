@@ -6,6 +6,8 @@ from answers import answer
 from labkit.exercises import ____
 from labkit.exercises.lesson07 import QUESTIONS, q1, q2
 
+pytestmark = pytest.mark.usefixtures("each_trial_once")
+
 RIGHT = dict(zip(QUESTIONS, (448, 436, 384), strict=True))
 
 

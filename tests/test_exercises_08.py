@@ -6,6 +6,8 @@ from answers import answer
 from labkit.exercises import ____
 from labkit.exercises.lesson08 import q1, q2
 
+pytestmark = pytest.mark.usefixtures("each_trial_once")
+
 
 def model(old="", new=""):
     assert old in q2.solution()

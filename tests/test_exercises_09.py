@@ -6,6 +6,8 @@ from answers import answer
 from labkit.exercises import ____
 from labkit.exercises.lesson09 import SETTINGS, q1, q2
 
+pytestmark = pytest.mark.usefixtures("each_trial_once")
+
 
 @pytest.mark.parametrize(("exercise", "name"), [(q1, "order"), (q2, "settings")])
 def test_the_solution_passes(exercise, name):

@@ -9,6 +9,8 @@ from answers import answer
 from labkit.exercises import ____
 from labkit.exercises.lesson12 import VERDICTS, q1, q2
 
+pytestmark = pytest.mark.usefixtures("each_trial_once")
+
 CLAIMS = json.loads((Path(__file__).parent.parent / "notebooks" / "claims.json").read_text())
 
 

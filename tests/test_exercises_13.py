@@ -10,6 +10,8 @@ import labkit
 from labkit.exercises import ____
 from labkit.exercises.lesson13 import q1, q2, score
 
+pytestmark = pytest.mark.usefixtures("each_trial_once")
+
 LESSON = Path(__file__).parent.parent / "notebooks" / "13-capstone.ipynb"
 
 
@@ -22,7 +24,7 @@ def lesson():
 
 @pytest.fixture(scope="module")
 def base(lesson):
-    return labkit.run(score, route=answer(lesson, "train"))
+    return labkit.run(score, timeout=600, route=answer(lesson, "train"))  # a busy machine may be slow
 
 
 def route(lesson, code):
@@ -71,14 +73,16 @@ def fixed():
     model.fit(X, y[:, :64], epochs=2, verbose=0)
     return model"""
 UNTAUGHT = CUT.replace("(0, 192)", "0").replace("y[:, :64]", "y")
+FEW_PAGES = UNTAUGHT.replace("epochs=2", "batch_size=8, epochs=2")
+HALF_OF_THEM = FEW_PAGES.replace('"adam"', "keras.optimizers.Adam(gradient_accumulation_steps=2)")
 
 
 @pytest.mark.parametrize(
     ("code", "complaint"),
     [
         (LATE, "The policy was set after the model was built"),
-        ("def fixed():\n    return train(batch_size=8)", "each came from 8 pages"),
-        ("def fixed():\n    return train(batch_size=8, accumulate=2)", "each came from 16 pages"),
+        (FEW_PAGES, "each came from 8 pages"),
+        (HALF_OF_THEM, "each came from 16 pages"),
         (CUT, "does not transcribe a whole page"),
         (UNTAUGHT, "more than a point less"),
         ("def fixed():\n    train(batch_size=8, accumulate=4)", "yours returned a NoneType"),

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -181,7 +180,7 @@ def test_a_long_line_is_kept_within_bounds():
 
 @pytest.mark.parametrize("how", ["timeout", "stopped", "killed"])
 def test_a_profiled_trial_that_is_ended_leaves_no_files(how, tmp_path, monkeypatch):
-    before = set(Path("/tmp").iterdir())
+    before = set(Path("/tmp").glob(f"labkit-{os.getpid()}-*"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     trial = labkit.Trial("import time; time.sleep(60)", profile=True, timeout=2)
     if how == "stopped":
@@ -190,8 +189,7 @@ def test_a_profiled_trial_that_is_ended_leaves_no_files(how, tmp_path, monkeypat
         trial = labkit.Trial("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", profile=True)
     assert trial.run().status == how
     assert list(tmp_path.iterdir()) == []
-    of_others = re.compile(rf"labkit-(?!{os.getpid()}-)\d+-")  # trials of other kernels on this machine
-    assert [path for path in set(Path("/tmp").iterdir()) - before if not of_others.match(path.name)] == []
+    assert set(Path("/tmp").glob(f"labkit-{os.getpid()}-*")) == before
 
 
 def test_what_a_killed_kernel_left_is_removed_by_the_next(tmp_path):

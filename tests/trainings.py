@@ -84,7 +84,7 @@ def blocks(batch_size=128):
             return x + self.narrow(self.wide(x))
 
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(2048, 32, 128)).astype("float32"), rng.normal(size=(2048, 1)).astype("float32")
+    X, y = rng.normal(size=(1024, 16, 128)).astype("float32"), rng.normal(size=(1024, 1)).astype("float32")
     model = keras.Sequential(
         [*(Block() for _ in range(4)), keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(1)]
     )
