@@ -274,3 +274,29 @@ def test_where_the_loss_of_the_code_as_it_is_was_not_seen_an_exact_fix_stands_fo
     nothing = trying(start)
     nothing._compare([start, failed, loose])
     assert nothing._reference is None
+
+
+def test_cells_and_data():
+    more, less, out = (
+        row("m", 130, 9.4, tolerance=None),
+        row("l", 60, None, losses=SAME),
+        row("o", None, status="oom"),
+    )
+    found = trials(first(), more, less, out, row("n", 60, why_not="no reason"))
+    assert found._cells(more) == {
+        "": "m", "peak": "130 MiB", "saves": "-30.0 MiB", "samples/s": "9", "same loss": FOLLOWING,
+    }  # fmt: skip
+    assert found._cells(less) == {
+        "": "l", "peak": "60.0 MiB", "saves": "40.0 MiB", "samples/s": "·", "same loss": "yes, 0 % apart",
+    }  # fmt: skip
+    assert found._cells(out)["saves"] == found._cells(out)["same loss"] == "·"
+    assert found._cells(found.rows[0])["same loss"] == "·"
+    assert "Not applied:\n  n: no reason\n" in repr(found)
+    assert trials(first(), row("n", 50, losses=SAME, why_not="no"), limit=80).best() is None
+    data = found["l"].to_dict()
+    assert (data["peak_bytes"], data["same_result"], data["lesson"]) == (
+        60 * MIB,
+        True,
+        "08-mixed-precision.ipynb",
+    )
+    assert set(data) < set(vars(less)) | {"applies"}
