@@ -79,7 +79,7 @@ def score(route):
 def _judge_route(fixed, base):
     if not isinstance(base, Outcome) or not base.ok or not isinstance(base.result, dict):
         return "Pass base as well, the outcome of labkit.run(score, route=train)."
-    tried = run(score, route=fixed, memory_limit=LIMIT)
+    tried = run(score, route=fixed, memory_limit=LIMIT, timeout=600)
     if tried.status == "oom":
         return _too_large(fixed, tried)
     if not tried.ok:
