@@ -25,6 +25,7 @@ from labkit import plots
 from labkit.categories import CATEGORIES
 from labkit.show import bars, sweeps
 from labkit.show.figure import NARROW
+from labkit.widgets.parts import runs
 
 MIB = 2**20
 CORPUS = Path(__file__).parent / "corpus" / "real"
@@ -77,7 +78,22 @@ FIXES = [
     ("XLA", 60 * MIB, 33_000, True),
 ]
 LIMITED = {**OUTCOMES, "with less": outcome("oom", 90, 96, asked=5), "a crash": outcome("crashed", 20, 100)}
+
+
+def mapped():
+    """A map of four by three values under 16 MiB: of two places, one was run, and one was not."""
+    grid = [[32, 64, 128, 256], [50, 100, 200]]
+    points = [(150, 100), (183, 100), (74, 200), (91, 200)]
+    values = [*((first, second) for first in grid[0] for second in grid[1]), *points]
+    predicted = {(first, second): 900 * first * second for first, second in values}
+    tried = [((150, 100), outcome("ok", 13, 16)), ((183, 100), outcome("oom", 15, 16, asked=1))]
+    return runs.MapRun(
+        {}, SimpleNamespace(tried=tried), 16 * MIB, predicted, {50: 256, 100: 150, 200: 74}, grid, points
+    )
+
+
 FIGURES = {
+    "map": lambda: sweeps.area_map(("batch_size", "length"), mapped()),
     "crash": lambda: records.crash().plot(title="Batch 512"),
     "crash by layer": lambda: records.crash().plot(by="layer", title="many words " * 12),
     "two": lambda: plots.timelines({"before " * 9: records.crash(), "after": records.step()}, title="Both"),
@@ -180,7 +196,7 @@ def test_no_grey_can_be_read_on_both_pages():
                    for c in np.linspace(0, 1, 1001))  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("frontier", "layers")])
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("frontier", "layers", "map")])
 def test_every_limit_that_is_drawn_has_its_label(name):
     figure = FIGURES[name]()
     said = " ".join(text.get_text() for text in texts(figure))

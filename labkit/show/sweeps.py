@@ -6,7 +6,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from ..outcome import STATUS_TEXT
 from ..sizes import MIB, format_size
-from .figure import GAP, WIDTH, Figure, entitle, ink, legend, mark_limit, note, plain
+from .figure import GAP, TEXT, WIDTH, Figure, entitle, ink, legend, mark_limit, note, plain
 from .palette import BLUE, CATEGORY_COLOURS, RUN_COLOURS, VERMILION
 
 MARKERS = "osD^X"
@@ -264,8 +264,8 @@ def _cell(axes, run, value, borders):
     text = f"{format_size(size)}{'' if fits else ' ✗'}"
     marked = any(second == value[1] and low <= first <= high for first, second in run.points)
     height = low * (high / low) ** (0.2 if marked else 0.5)
-    around = [withStroke(linewidth=2, foreground="white")]
-    axes.text(value[1], height, text, ha="center", va="center", fontsize=9, zorder=4, path_effects=around)
+    around = [withStroke(linewidth=2, foreground=axes.get_facecolor())]
+    axes.text(value[1], height, text, ha="center", va="center", fontsize=TEXT, zorder=4, path_effects=around)
 
 
 def _marks(axes, run):
