@@ -5,6 +5,7 @@ Real trials that end in each of these ways are in test_run.py and test_hostile.p
 
 import pickle
 import signal
+import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -174,7 +175,9 @@ def test_a_result_is_loaded_of_a_trial_that_returned_only(watch):
         (b"ctensorflow\nconstant\n.", "tensorflow.constant needs tensorflow"),
     ],
 )
-def test_a_result_that_needs_tensorflow_is_left_out_and_that_is_said(watch, content, words):
+def test_a_result_that_needs_tensorflow_is_left_out_and_that_is_said(watch, content, words, monkeypatch):
+    for name in ("keras", "tensorflow"):  # another test of this process may have imported them
+        monkeypatch.delitem(sys.modules, name, raising=False)
     if content:
         watch.folder.result.write_bytes(content)
     watch.done = {"status": "ok"}
