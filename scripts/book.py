@@ -150,8 +150,9 @@ def become_chart(output, script):
     size = f'width="{output.metadata["image/png"]["width"]}"'
     picture = f'<img alt="{said}" {size} src="data:image/png;base64,{output.data["image/png"]}">'
     chart = f'<div class="timelines" data-by="{kept["by"]}" data-packed="{kept["data"]}">{picture}</div>'
-    charts = f"<style>{pages.css()}</style>\n<script type=module>{pages.script()}{DRAW}</script>"
-    output.data = {"text/html": chart + charts * script}
+    if script:
+        chart += f"<style>{pages.css()}</style>\n<script type=module>{pages.script()}{DRAW}</script>"
+    output.data = {"text/html": chart}
 
 
 def main(arguments: list[str]) -> int:

@@ -236,10 +236,8 @@ class Shortening:
         """An epoch of a loop of Keras's: note from which iterator it takes its batches."""
         loop = self._loops[-1] if self._loops else None
         for made in call(epochs):
-            if loop:
-                *_, iterator = (
-                    made  # after the first step, or the first and the last: versions of Keras differ
-                )
+            if loop:  # the iterator is last, after the first step or the first and the last, by version
+                *_, iterator = made
                 loop.takes_from(iterator, for_good=bool(epochs.steps_per_epoch))
             yield made
 

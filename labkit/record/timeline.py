@@ -411,7 +411,8 @@ class Timeline:
         """A figure of the memory in use, stacked by category or by layer, with the peak marked."""
         from ..show import pages, timelines
 
-        return pages.with_chart(timelines.timeline(self, by=by, title=title), {title: self}, by)
+        figure = timelines.timeline(self, by=by, title=title)
+        return pages.with_chart(figure, lambda: pages.pack(pages.timelines_data({title: self})), by)
 
     def __repr__(self):
         sizes = {label: size for label, size in self.shares().items() if size}

@@ -28,14 +28,14 @@ class Figure(matplotlib.figure.Figure):
 
     It brings a background of its own: no colour of a text has enough contrast on white and on dark pages.
 
-    also   what a notebook keeps beside the picture: a dict of MIME type -> data
+    also   called for what a notebook keeps beside the picture: a dict of MIME type -> data
     """
 
     def __init__(self, figsize=(WIDTH, 3.6), layout="constrained", **options):
         super().__init__(figsize=figsize, layout=layout, **{"facecolor": _paper(), **options})
         if layout == "constrained":
             self.get_layout_engine().set(w_pad=MARGIN, h_pad=MARGIN)
-        self.also = {}
+        self.also = dict
 
     def __repr__(self):
         titles = [self.get_suptitle(), *(axes.get_title(loc="left") for axes in self.axes)]
@@ -50,7 +50,7 @@ class Figure(matplotlib.figure.Figure):
         return png.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        bundle = {"text/plain": repr(self), "image/png": self._repr_png_(), **self.also}
+        bundle = {"text/plain": repr(self), "image/png": self._repr_png_(), **self.also()}
         return bundle, {"image/png": {"width": self._page_width}}
 
     def to_img(self, alt):

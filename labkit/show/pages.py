@@ -66,9 +66,12 @@ def timeline_data(timeline, label=""):
     }
 
 
-def with_chart(figure, shown, by):
-    """A figure of {label: Timeline} that keeps, in a notebook, what its chart is drawn from."""
-    figure.also = {MIME: {"data": pack(timelines_data(shown)), "by": by}}
+def with_chart(figure, packed, by):
+    """A figure of timelines that keeps, in a notebook, what its chart is drawn from.
+
+    packed   called for that where a notebook shows the figure: packed timelines_data()
+    """
+    figure.also = lambda: {MIME: {"data": packed(), "by": by}}
     return figure
 
 

@@ -42,7 +42,7 @@ class TimelineView:
         from ..show import pages, timelines
 
         figure = timelines.timelines(self.timelines, by=self._chart.by)
-        return pages.with_chart(figure, self.timelines, self._chart.by)
+        return pages.with_chart(figure, lambda: self._chart.data, self._chart.by)
 
     def table(self):
         """What is in use at the peak of each timeline, as HTML tables."""
