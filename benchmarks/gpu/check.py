@@ -1,4 +1,4 @@
-"""What the course and labkit say about GPUs, tested on one: a report on six points in under ten minutes.
+"""What the course and labkit say about GPUs, tested on one: a report on eight points in under ten minutes.
 
 Each point is guarded: exceptions are written down and the rest goes on. The report is saved after every line,
 so a run that is cut off keeps what it has. See README.md in this folder.
@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -51,7 +52,7 @@ MODELS = {  # the parameters of `train`
     "LSTM": {"net": "lstm", "batch_size": 64},
     "ResNet-50": {"net": "resnet50", "batch_size": 16},
 }
-SHARES = {6: 1.5, 1: 2.5, 2: 1.5, 3: 1.5, 4: 2.5, 5: 2}  # shares of the time, in the order of the run
+SHARES = {6: 1.5, 1: 2.5, 2: 1.5, 3: 1.5, 4: 2.5, 5: 2, 7: 0.5, 8: 1.5}  # of the time, in this order
 
 
 class StopWhenHolding(Console):
@@ -69,7 +70,7 @@ def ended(check, code, expected):
     trial = labkit.Trial(code, memory_limit=LIMIT, timeout=seconds, show=show)
     if show:
         show.trial = trial
-    outcome = trial.run()
+    outcome = check.keep_log(trial.run())
     as_expected = "" if outcome.status == expected else f"EXPECTED {expected}, GOT "
     inside = f" · NVML inside {format_size(outcome.result)}" if outcome.result else ""
     cause = f" · diagnosis: {outcome.diagnosis.cause}" if outcome.diagnosis else ""
@@ -113,6 +114,8 @@ def timelines(check):
     with tempfile.TemporaryDirectory() as folder:
         check.line("saved for TensorBoard", lambda: said(check.run(train, profile=folder, **options)))
         check.line("planes, allocators", lambda: check.run(planes, folder=folder).result)
+        for path in Path(folder).rglob("*.xplane.pb") if not check.small else ():
+            check.line("the profile", lambda path=path: shutil.copy(path, check.beside("xplane.pb")))
 
 
 def timeline(check, options):
@@ -169,7 +172,8 @@ def stand_in(check):
 
 def against_the_stand_in(check):
     """The same code here and on the CPU stand-in"""
-    plain, compiled = check.line("on the stand-in", stand_in, check) or ({}, {})
+    measured = check.stand_in and json.loads(Path(check.stand_in).read_text())
+    plain, compiled = measured or check.line("on the stand-in", stand_in, check) or ({}, {})
     kinds = {
         "stand-in": (plain, plain),
         "its XLA": (compiled, plain),
@@ -232,7 +236,42 @@ def products(check):
     return f"{right} · {given_back(before)}"
 
 
-POINTS = {1: outcomes, 2: whole_arrays, 3: timelines, 4: against_the_stand_in, 5: estimates, 6: forking}
+def turns(check):
+    """Two trials at once that together need more than the GPU has: does the second wait?"""
+    half = labkit.device().memory_bytes * 6 // 10
+    hold = f"{HOLD}; import time; time.sleep(8)"
+    first = f"import labkit; labkit.run({hold!r}, memory_limit={half})"
+    with subprocess.Popen([sys.executable, "-c", first], stdout=subprocess.PIPE, text=True) as other:
+        for line in other.stdout:
+            if "holding" in line:
+                break
+        show = Waiting()
+        check.line(
+            "the second", lambda: said(labkit.Trial(HOLD, memory_limit=half, timeout=60, show=show).run())
+        )
+    check.say(f"it said: {show.texts or 'nothing'}")
+
+
+class Waiting(Console):
+    """Remembers what the trial said of waiting."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts = []
+
+    def status(self, text):
+        if text not in self.texts and "waiting" in text:
+            self.texts.append(text)
+
+
+def kit(check):
+    """The kit's own check of a device, then try_fixes()"""
+    check.line("device().check()", lambda: repr(labkit.device().check()))
+    options = {"net": "convolutional", "batch_size": 32 if check.small else 256}
+    check.line("try_fixes()", lambda: repr(labkit.try_fixes(train, memory_limit=LIMIT, **options)))
+
+
+POINTS = {1: outcomes, 2: whole_arrays, 3: timelines, 4: against_the_stand_in, 5: estimates, 6: forking, 7: turns, 8: kit}
 
 
 def facts(check):
@@ -253,12 +292,6 @@ def facts(check):
     check.say(f"LABKIT_FORK: {os.environ.get('LABKIT_FORK', 'not set')}")
 
 
-def first_training(check):
-    outcome = check.run(train, **MODELS["dense"], timeout=240)
-    warnings = re.findall(r"TensorFlow was not built with.*", outcome.log)
-    return " · ".join([said(outcome), *warnings[:1]])
-
-
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
@@ -267,7 +300,8 @@ def arguments():
     parser.add_argument("--points", type=int, nargs="+", choices=sorted(POINTS), default=list(SHARES))
     parser.add_argument("--seconds", type=float, default=540, help="for all points together; default 540")
     parser.add_argument("--out", default=RESULTS / "gpu", help="folder for the report")
-    parser.add_argument("--peaks-to", help=argparse.SUPPRESS)
+    parser.add_argument("--peaks-to", help="only measure the models of point 4, on the stand-in, to this file")
+    parser.add_argument("--stand-in", help="what --peaks-to wrote, so that point 4 does not measure it again")
     return parser.parse_args()
 
 
@@ -277,6 +311,7 @@ def main():
     if options.rehearse:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     if options.peaks_to:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         check = Check(None, False, options.rehearse)
         check.deadline += options.seconds
         found = [peaks(check, jit_compile=jit) for jit in (False, True)]
@@ -294,7 +329,7 @@ def main():
         name += "-" + "".join(map(str, options.points))
     if options.rehearse:
         name = "A rehearsal on the CPU stand-in, which proves nothing about a GPU"
-    check = Check(Report(name, options.out), not options.rehearse, options.rehearse)
+    check = Check(Report(name, options.out), not options.rehearse, options.rehearse, options.stand_in)
     end = time.monotonic() + options.seconds
     check.deadline = end
     facts(check)
@@ -302,7 +337,7 @@ def main():
         share = SHARES[number] / sum(SHARES[other] for other in options.points[place:])
         check.deadline = time.monotonic() + share * (end - time.monotonic())
         check.say(f"\n({number}) {POINTS[number].__doc__}")
-        POINTS[number](check)
+        check.line(f"point {number}", POINTS[number], check)
     return 0
 
 

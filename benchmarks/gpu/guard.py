@@ -11,8 +11,8 @@ from labkit.sizes import MIB
 class Check:
     """The report, and the time that is left for the current point."""
 
-    def __init__(self, report, keep, small):
-        self._report, self._keep, self.small = report, keep, small
+    def __init__(self, report, keep, small, stand_in=None):
+        self._report, self._keep, self.small, self.stand_in = report, keep, small, stand_in
         self.deadline = time.monotonic() + 60
 
     def say(self, line=""):
@@ -36,7 +36,18 @@ class Check:
         return self.deadline - time.monotonic()
 
     def run(self, train, **options):
-        return labkit.run(train, **{"timeout": self.patience(), **options})
+        return self.keep_log(labkit.run(train, **{"timeout": self.patience(), **options}))
+
+    def keep_log(self, outcome):
+        """Append the log of a trial that failed to a file beside the report."""
+        if self._keep and not outcome.ok:
+            with open(self.beside("errors.txt"), "a") as file:
+                file.write(f"{'=' * 20} {outcome.status}\n{outcome.log}\n")
+        return outcome
+
+    def beside(self, ending):
+        """The path of a file beside the report."""
+        return self._report.folder / f"{self._report.name}.{ending}"
 
     def patience(self, share=1):
         """Seconds for one trial: what is left, but longer than TensorFlow waits for memory."""
