@@ -46,6 +46,19 @@ def processes():
     return _smi_processes() if running is None else running
 
 
+def is_open():
+    """Whether this process has opened a GPU, as CUDA does at its start: then no fork of it can use one."""
+    with contextlib.suppress(OSError):
+        return any(map(_is_of_gpu, os.listdir("/proc/self/fd")))
+    return False
+
+
+def _is_of_gpu(fd):
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{fd}").startswith("/dev/nvidia")
+    return False
+
+
 def _query_nvml(query):
     """The list that `query` yields from NVML; None if NVML is missing or fails."""
     try:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from . import machine
 from .commands.doctor import Finding, version
 from .errors import LabkitError
-from .sizes import format_size
+from .sizes import MIB, format_size
 from .trials.trial import run
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "keras-memory-labkit")
-LIMIT, UNITS = "64 MiB", 1024
+LIMIT, UNITS = 64 * MIB, 1024
+TIMES = {"cpu": 1, "gpu": 8}  # the limit and what exceeds it: a GPU tries out algorithms, which takes more
 WEIGHTS = 4 * UNITS**2 + 4 * UNITS + 4 * UNITS + 256  # of the dense network, in the allocator's blocks
 COUNTERS = 1024  # bytes of optimizer state that are not a copy of weights, at most
 
@@ -99,7 +100,7 @@ def _train(batch_size=64, net="dense", jit_compile="auto", rows=None):
 
 def _trial(device, **options):
     """The Outcome of a trial of _train, which has run where it should."""
-    outcome = run(_train, memory_limit=LIMIT, **options)
+    outcome = run(_train, memory_limit=LIMIT * TIMES[device.kind], **options)
     if outcome.device != device.kind:
         raise _DoesNotHold(f"The trial ran on the {outcome.device}.")
     return outcome
@@ -144,7 +145,7 @@ def _runs_out(device, causes, **options):
 
 
 def _batch_too_large(device):
-    diagnosis = _runs_out(device, ["activations"], batch_size=8192, jit_compile=False)
+    diagnosis = _runs_out(device, ["activations"], batch_size=8192 * TIMES[device.kind], jit_compile=False)
     if diagnosis.layer != "wide":
         raise _DoesNotHold(f"The layer named is {diagnosis.layer}.")
 
@@ -156,6 +157,6 @@ CLAIMS = {
     "It reaches the peak of an LSTM.": lambda device: _timeline(device, net="lstm"),
     "A batch that is too large runs out of memory, in the layer that is to blame.": _batch_too_large,
     "A whole array given to fit() runs out of memory, and is named as the cause.": lambda device: _runs_out(
-        device, ["array_copied_to_device"], rows=32_768
+        device, ["array_copied_to_device"], rows=32_768 * TIMES[device.kind]
     ),
 }

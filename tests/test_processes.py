@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 import labkit
-from labkit.trials.trial import _forks, _launcher
+from labkit import gpus
+from labkit.trials.trial import _launcher
 
 
 def start_script(body, **environ):
@@ -118,15 +119,27 @@ def test_without_forking_each_trial_has_a_fresh_process():
     assert all_gone(mark)
 
 
-@pytest.mark.parametrize(
-    ("asked", "kind", "forks"),
-    [(None, "cpu", True), (None, "gpu", False), ("", "gpu", False), ("0", "cpu", False), ("1", "gpu", True)],
-)
-def test_forking_goes_by_the_device_unless_it_is_asked_for(monkeypatch, asked, kind, forks):
-    monkeypatch.delenv("LABKIT_FORK", raising=False)
-    if asked is not None:
-        monkeypatch.setenv("LABKIT_FORK", asked)
-    assert _forks(kind) is forks
+def test_a_process_that_has_opened_a_gpu_is_not_forked():
+    script, mark = start_script(
+        """
+        import labkit, psutil
+        from labkit.process import launcher
+        from labkit.trials.trial import _launcher
+        opened = "import sys, labkit.gpus as gpus; gpus.is_open = lambda: sys.argv[-1] == '1'"
+        launcher._MAIN = f"{opened}; {launcher._MAIN}"
+        for _ in range(2):
+            outcome = labkit.run("import os, tensorflow as tf; os.getpid()")
+            print(outcome.status, psutil.Process(_launcher.pid).cmdline()[-1])
+        """
+    )
+    assert script.communicate(timeout=240)[0].splitlines() == ["ok 0"] * 2
+    assert all_gone(mark)
+
+
+def test_a_gpu_that_this_process_has_opened_is_seen(monkeypatch):
+    assert not gpus.is_open()
+    monkeypatch.setattr(gpus.os, "readlink", lambda path: "/dev/nvidiactl")
+    assert gpus.is_open()
 
 
 def test_a_script_without_tensorflow_is_told_how_to_install_it(tmp_path):

@@ -271,7 +271,16 @@ def kit(check):
     check.line("try_fixes()", lambda: repr(labkit.try_fixes(train, memory_limit=LIMIT, **options)))
 
 
-POINTS = {1: outcomes, 2: whole_arrays, 3: timelines, 4: against_the_stand_in, 5: estimates, 6: forking, 7: turns, 8: kit}
+POINTS = {
+    1: outcomes,
+    2: whole_arrays,
+    3: timelines,
+    4: against_the_stand_in,
+    5: estimates,
+    6: forking,
+    7: turns,
+    8: kit,
+}
 
 
 def facts(check):
@@ -300,7 +309,9 @@ def arguments():
     parser.add_argument("--points", type=int, nargs="+", choices=sorted(POINTS), default=list(SHARES))
     parser.add_argument("--seconds", type=float, default=540, help="for all points together; default 540")
     parser.add_argument("--out", default=RESULTS / "gpu", help="folder for the report")
-    parser.add_argument("--peaks-to", help="only measure the models of point 4, on the stand-in, to this file")
+    parser.add_argument(
+        "--peaks-to", help="only measure the models of point 4, on the stand-in, to this file"
+    )
     parser.add_argument("--stand-in", help="what --peaks-to wrote, so that point 4 does not measure it again")
     return parser.parse_args()
 

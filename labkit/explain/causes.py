@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..logs import forms
-from ..record.opnames import FORWARD_TYPES
+from ..record.opnames import ARRAY, FORWARD_TYPES
 from ..sizes import MIB, format_size
 from . import evidence, tensors
 
@@ -163,7 +163,8 @@ def _array_copied_to_device(failure):
             "The process died while TensorFlow copied an array to the device in one piece: on the CPU "
             'stand-in that copy crashes; on a GPU it raises "Dst tensor is not initialized".'
         ]
-    if failure.kind == "copy":
+    converted = failure.last_part == ARRAY and (failure.requested_bytes or 0) > MIB
+    if failure.kind == "copy" or converted:
         if tensors.is_of_weights(failure) or tensors.comes_in_batches(failure):
             return None
         said = ["It failed while an array was copied from the host to the device."]

@@ -146,6 +146,23 @@ class Growth:
         return self._factor * (self._shards.elements(*numbers[1:]) if self._shards else math.prod(numbers))
 
 
+class TriedOut:
+    """The bytes with which a GPU tries out an algorithm: as seen, for how they grow no small trial tells."""
+
+    is_matched, is_shaped, sort = True, False, "tried"
+
+    def __init__(self, size):
+        self.own = None, size
+
+    def depends_on(self, name):
+        """Whether it grows with a parameter: unknown."""
+        return False
+
+    def bytes(self, point):
+        """The bytes requested, at any point."""
+        return self.own[1]
+
+
 class Plan:
     """The bytes of the block of a compiled step: the fullest moment of what XLA places in it.
 
@@ -239,7 +256,7 @@ def borrow(growths):
             shapes[dimensions][growth.numbers] += 1
             for place, numbers in enumerate(growth.numbers):
                 places[place, dimensions[place]][numbers] += 1
-        elif dimensions is None:
+        elif dimensions is None and growth.sort != "tried":
             sizes[size][growth.numbers] += 1
     for growth in (growth for growth in growths if not growth.is_matched):
         dimensions, size = growth.own

@@ -13,12 +13,14 @@ import re
 
 import numpy as np
 
+from ..record.profiles.autotuning import tried_out
 from ..record.xla_blocks import blocks_of
 
 LEFT_OUT = 10  # the cost of an allocation without a counterpart
 SAME, AFFINE, ODD = 0, 3, 25  # costs of pairs; an odd one is worse than two left without a counterpart
 OTHER_LIFE = 2  # the cost of a pair of which one is kept beyond its step and the other is not
 FASTEST = 4  # the highest power of the parameter with which anything grows
+TRIED = "tried out"  # instead of the dimensions of what a GPU's autotuning allocates
 MOST = 4_000_000  # pairs compared within a group; in larger ones, only those of at least SMALL bytes
 SMALL = 1024
 SCRATCH = 15  # the cost of an odd pair of an op's scratch memory, which may shrink as tensors grow
@@ -44,7 +46,7 @@ class Tokens:
         self.shapes = [_dimensions(shape) for shape in self.record.shapes]
         self.shape = columns["shape"]
         self.segments = _segments(self.record, columns["begin"])
-        self.programs = blocks_of(self.record)
+        self.programs, self.tried = blocks_of(self.record), tried_out(self.record)
         nameless = timeline.in_pipeline & (columns["op"] == 0)
         self.groups, self.pipeline = collections.defaultdict(list), collections.defaultdict(list)
         self._group(nameless)
@@ -55,6 +57,8 @@ class Tokens:
         ops = [_RUN_DEPENDENT.sub("", op) for op in self.record.ops]
         names = zip(*(columns[name].tolist() for name in ("op", "shape", "dtype", "temp")), strict=True)
         for place, (op, shape, dtype, temp) in enumerate(names):
+            if self.tried[place]:
+                continue
             if nameless[place]:
                 self.pipeline[int(self.requested[place])].append(place)
             elif place in self.programs and not op:
@@ -69,8 +73,8 @@ class Tokens:
         return self.shapes[self.shape[place]]
 
     def seen(self, place):
-        """(dimensions, bytes requested); (program, bytes) of the block of a compiled program."""
-        what = self.programs.get(place) or self.dimensions(place)
+        """(dimensions, or the program whose block it is, or TRIED; bytes requested)."""
+        what = TRIED if self.tried[place] else self.programs.get(place) or self.dimensions(place)
         return what, int(self.requested[place])
 
 

@@ -77,14 +77,18 @@ class Estimate:
         self._off = GUESS_OFF * guessed if guessed > MATTERS else 0.0
         self.notes = list(self._doubts())
 
-    def peak_bytes(self, value=None, memory_limit=None, **values):
+    def peak_bytes(self, value=None, memory_limit=None, autotuning=True, **values):
         """The predicted peak in bytes at `over` = value.
 
         memory_limit   a limit changes the peak a little, because the allocator's blocks differ; if the value
                        does not fit, the result is the peak without a limit
+        autotuning     False: without what a GPU takes in the first step to try out algorithms. It is added as
+                       the small trials have seen it, for they do not tell how it grows.
         """
         point = self._point(value, values)
         schedule = self._schedule(point)
+        if not autotuning:
+            return schedule.later_peak(point)
         if memory_limit:
             limited = schedule.replay(point, parse_size(memory_limit) // MIB * MIB)  # it takes whole MiB
             if limited.fits:
@@ -100,7 +104,8 @@ class Estimate:
         allocator fills with blocks larger than requested: a quarter of what they are larger is added.
         The upper end has room for two more gradients of the largest weight, for the gaps that updates leave
         wander from step to step. Where growth is in doubt, as `notes` then say, the ends are further apart:
-        by what cannot be explained, and by a part of what is guessed.
+        by what cannot be explained, and by a part of what is guessed. What a GPU takes in the first step to
+        try out algorithms may be nothing, or have grown in proportion.
         """
         point = self._point(value, values)
         near = self._schedules_near(point)
@@ -113,7 +118,9 @@ class Estimate:
         below += QUEUE_OFF * self._schedule(point).bytes_in_full_queue(point)
         above += GAPS * self._schedule(point).largest_fixed_gradient(point)
         above += RECURRENT_OFF * max(peaks) * self._schedules[-1].is_recurrent
-        return round(min(peaks) * (1 - SPREAD) - below), round(max(peaks) * (1 + SPREAD) + above)
+        above += self._growth_of_trials(point)
+        least = min(min(peaks), *(schedule.later_peak(point) for schedule in near))
+        return round(least * (1 - SPREAD) - below), round(max(peaks) * (1 + SPREAD) + above)
 
     def largest(self, memory_limit, sure=False, **others):
         """The largest integer value that is predicted to fit the limit, None if not even 1 does.
@@ -137,8 +144,9 @@ class Estimate:
         @functools.cache
         def fits(value, order):
             near = self._schedules_near(at(value)) if sure else [self._schedule(at(value))]
+            room = limit - round(self._growth_of_trials(at(value))) if sure else limit
             return all(
-                schedule.replay(at(value), limit, order).fits
+                schedule.replay(at(value), room, order).fits
                 for schedule in near
                 if order < len(schedule.orders)
             )
@@ -444,8 +452,17 @@ class Estimate:
     def _unknown_growth(self, point):
         """Bytes by which what is unknown would grow if it were proportional to all parameters."""
         schedule = self._schedules[-1]
-        factor = max(1.0, *(point[name] / schedule.point[name] for name in self.names))
-        return schedule.unknown_bytes() * (factor - 1) if schedule.unknown_share() > MATTERS else 0
+        unknown = schedule.unknown_bytes() if schedule.unknown_share() > MATTERS else 0
+        return unknown * (self._factor(point) - 1)
+
+    def _growth_of_trials(self, point):
+        """Bytes by which what a GPU tries out would grow if it were proportional to all parameters."""
+        schedule = self._schedules[-1]
+        return schedule.tried_bytes() * (self._factor(point) - 1)
+
+    def _factor(self, point):
+        """How often a point has the largest trial's value, at least once."""
+        return max(1.0, *(point[name] / self._schedules[-1].point[name] for name in self.names))
 
     def _doubts(self):
         schedule = self._schedules[-1]
@@ -474,6 +491,15 @@ class Estimate:
             yield (
                 f"How {100 * share:.0f} % of the memory at the peak grows is unknown: it may be more than "
                 "predicted, up to the upper end of the interval."
+            )
+        if schedule.tried_bytes() > MATTERS * schedule.timeline.peak_bytes:
+            timeline = schedule.timeline
+            later = timeline.total()[timeline.steps[0] :].max()
+            first, later = format_size(timeline.peak_bytes), format_size(int(later))
+            yield (
+                f"On a GPU the first step also tries out algorithms: at {_named(schedule.point)} it took "
+                f"{first}, and later ones {later}. Small trials do not tell how that grows: the interval "
+                "has room for it, and find_batch_size() measures."
             )
         if self._off:
             yield (

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..record.record import Program
 from . import allocator as bfc
-from .growth import Formulas, Growth, Plan, borrow
-from .matching import Results, Tokens, match, match_results
+from .growth import Formulas, Growth, Plan, TriedOut, borrow
+from .matching import TRIED, Results, Tokens, match, match_results
 
 UNLIMITED = 2**46  # bytes
 LARGER = 16  # times: what is rounded away even then does not grow
@@ -62,7 +62,7 @@ class Schedule:
     def __init__(self, tokens, number, formulas):
         own, self._points = tokens[number], [one.point for one in tokens]
         self.timeline, self.point, self._formulas = own.timeline, own.point, formulas
-        self._requested = own.requested.astype(float)
+        self._requested, self._tried = own.requested.astype(float), own.tried
         self._kinds, self._kind_of, self.doubtful = _kinds_seen(tokens, number)
         self._growths = [self._growth(seen, number) for seen in self._kinds]
         borrow(self._growths)
@@ -104,6 +104,8 @@ class Schedule:
 
     def _growth(self, seen, number):
         """How a kind grows: what was seen of it in each trial, a program if it is the block of one."""
+        if seen[number][0] == TRIED:
+            return TriedOut(seen[number][1])
         if not isinstance(seen[number][0], Program):
             return Growth(seen, number, self._formulas)
         programs = [one and one[0] for one in seen]
@@ -199,6 +201,14 @@ class Schedule:
         except bfc.OutOfMemory:
             return Replay(False, peak, peak_at)
         return Replay(True, peak, peak_at)
+
+    def later_peak(self, point):
+        """The peak there without what a GPU only tries out, which later steps do not need."""
+        count, allocator, peak = len(self._kind_of), bfc.Allocator(UNLIMITED), 0
+        order = [i for i in self.orders[0] if not self._tried[(i if i >= 0 else ~i) % count]]
+        for _ in self._play(point, allocator, order, {}):
+            peak = max(peak, allocator.in_use)
+        return peak
 
     def at_peak(self, point, limit=UNLIMITED):
         """(index, bytes) of each allocation in use at the peak; without the limit where it does not fit."""
@@ -372,6 +382,11 @@ class Schedule:
         unknown = np.array([growth.sort == "unknown" for growth in self._growths])[self._kind_of]
         held = self.timeline.held_at_peak()
         return int(self.timeline.record.allocations["bytes"][held & unknown].sum())
+
+    def tried_bytes(self):
+        """Bytes at the trial's own peak with which a GPU tries out algorithms."""
+        held = self.timeline.held_at_peak() & self._tried
+        return int(self.timeline.record.allocations["bytes"][held].sum())
 
     def unknown_share(self):
         """Their share of the trial's peak."""

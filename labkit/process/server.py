@@ -1,9 +1,10 @@
 """The warm process: it imports TensorFlow once and forks a child for each trial.
 
 The kernel's labkit.process.launcher.Launcher talks to it in lines of JSON over a socket; the request to run a
-trial comes with the write ends of its three pipes (output, errors, events). On a GPU, forking a process that
-has imported TensorFlow is not known to be safe: there the server itself does not import it, and keeps a spare
-child that has imported it and waits.
+trial comes with the write ends of its three pipes (output, errors, events). A fork can use a GPU as long as
+its parent has not opened it (tried on an H200: benchmarks/results/gpu); importing TensorFlow does not. Where
+it does, or with LABKIT_FORK=0, the server itself does not import TensorFlow, and keeps a spare child that has
+imported it and waits.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ import warnings
 
 import psutil
 
-from .. import machine
+from .. import gpus, machine
 from .wire import Lines
 
 IDLE_SECONDS = 600
@@ -45,9 +46,7 @@ class Server:
 
     def serve(self):
         """Serve until the kernel hangs up, dies, or sends no request for a long time."""
-        if self.fork:
-            import_tensorflow()
-        else:
+        if not self.fork:
             self.make_spare()
         self.lines.send({"event": "ready"})
         idle_since = time.monotonic()
@@ -250,4 +249,8 @@ def prctl(option, value):
 
 def main():
     fd, fork = map(int, sys.argv[1:])
+    if fork:
+        import_tensorflow()
+        if gpus.is_open():
+            os.execv(sys.executable, [*sys.orig_argv[:-1], "0"])
     Server(Lines(socket.socket(fileno=fd)), bool(fork)).serve()

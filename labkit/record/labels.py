@@ -9,6 +9,7 @@ import numpy as np
 
 from ..categories import CATEGORIES
 from .opnames import kind_of, layer_of, makes_a_pipeline, replicas_in, sums_gradients
+from .profiles.autotuning import tried_out
 
 
 class Labels:
@@ -68,6 +69,7 @@ class Labels:
             for end in ("/tmp_var", "/tmp_var_zeros")
         )
         temp = columns["temp"].astype(bool) & ~rewritten & ~self._outlives_op()
+        temp |= tried_out(self._record)
         from_python = made_by("python", self._record)
         unscoped = np.array(["/" not in op or sums_gradients(op) for op in ops])[columns["op"]]
         backward = self._backward(np.sort(self._begin[(kinds == "backward") & recorded]))

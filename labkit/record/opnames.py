@@ -41,6 +41,7 @@ _LEADING = re.compile(
     r"|replica_\d+|tower_\d+|loop_body|Func|cond(?:_\d+)?)/"
 )
 _PIPELINE = re.compile(r"^(IteratorGetNext|MakeIterator|\w*Dataset(V\d+)?)(_\d+)?$")
+ARRAY = "_EagerConst"  # copies an array to a GPU
 REPLICA = re.compile(r"(?:^|/)replica_(\d+)(?=/|$)")
 _LOSS = re.compile(r"loss|crossentropy|^mean_|metrics|accuracy")
 _MODEL = re.compile(r"(sequential|functional|model)(_\d+)?$")
@@ -75,7 +76,7 @@ def kind_of(op, optimizers):
         return "slot" if "/Initializer/" in path else "update"
     if BACKWARD.search(path):
         return "backward"
-    if _PIPELINE.match(last):
+    if _PIPELINE.match(last) or last == ARRAY:
         return "input"
     return "update" if _FUNCTION.match(path) else "forward"
 

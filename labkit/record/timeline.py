@@ -16,6 +16,7 @@ from ..errors import LabkitError
 from ..sizes import format_size
 from .labels import Labels, made_by, replicas
 from .opnames import sums_gradients
+from .profiles.autotuning import tried_out
 from .record import Record
 from .xla_blocks import divide_blocks, record_of_block
 
@@ -290,7 +291,14 @@ class Timeline:
     def notes(self):
         """Sentences on what the record does not show, and on what was concluded from names alone."""
         held = self.record.held_bytes
-        notes = list(self.record.notes)
+        notes, tried = list(self.record.notes), np.zeros(len(self._bytes), dtype=bool)
+        tried[: len(self.record.allocations["begin"])] = tried_out(self.record)
+        if tried.any():
+            without = self._held + int(self._sums(~tried).max())
+            notes.append(
+                "The GPU tried out algorithms, each with scratch memory of its own: without that the peak is "
+                f"{format_size(without)} instead of {format_size(self.peak_bytes)}."
+            )
         if self.record.source and held:
             notes.insert(0, f"{format_size(held)} were held before the record began: {LASTING}.")
         return notes

@@ -125,7 +125,7 @@ class Trial:
 
     def _warm(self, show):
         """Start TensorFlow in the launcher unless it is running. Raises Stopped if stopped meanwhile."""
-        _launcher.start(_forks(self.device.kind))
+        _launcher.start(os.environ.get("LABKIT_FORK") != "0")
         start = time.monotonic()
         try:
             while not _launcher.ready:
@@ -161,12 +161,6 @@ class Trial:
         folder.code.write_bytes(self._code.bytes)
         folder.params.write_bytes(self._params)
         folder.request.write_bytes(pickle.dumps(request))
-
-
-def _forks(kind):
-    """Whether trials are forked from a process that has imported TensorFlow: LABKIT_FORK, or on CPUs only."""
-    setting = os.environ.get("LABKIT_FORK")
-    return setting != "0" if setting else kind == "cpu"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,161 @@
+"""What an H200 recorded: its logs, a profile, and twelve timelines of trials, read and extrapolated.
+
+h200/NET-JIT_COMPILE-BATCH.timeline were saved from profiles of benchmarks/gpu/trials.py (4 steps, TensorFlow
+2.21); the peaks that the allocator counted in the same trials, and in others, are in benchmarks/results/gpu.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_pairing import COMPUTE, PYTHON, Tape
+
+import labkit
+from labkit.predict.prediction import Estimate
+from labkit.record.profiles.autotuning import tried_out
+from labkit.record.timeline import Timeline
+
+FILES = Path(__file__).parent / "h200"
+MIB = 2**20
+
+
+def recorded(net, batch):
+    return Timeline.load(FILES / f"{net}-{batch}.timeline")
+
+
+def peaks(timeline):
+    """(peak in the first step, in the later ones), in bytes."""
+    total, first = timeline.total(), timeline.steps[0]
+    return int(total[:first].max()), int(total[first:].max())
+
+
+def estimate(net, at=(8, 16)):
+    found = []
+    for batch in at:
+        timeline = recorded(net, batch)
+        trial = SimpleNamespace(
+            device="gpu", timeline=timeline, peak_bytes=timeline.peak_bytes, wall_seconds=1
+        )
+        found.append(({"batch_size": batch}, trial))
+    return Estimate("batch_size", at, found)
+
+
+@pytest.mark.parametrize("net", ["convolutional-False", "convolutional-auto"])
+def test_without_autotuning_the_peak_of_a_gpu_is_predicted_at_four_times_the_batch(net):
+    first, later = peaks(recorded(net, 64))
+    assert first > 2 * later
+    assert estimate(net).peak_bytes(64, autotuning=False) == pytest.approx(later, rel=0.001)
+
+
+def test_a_gpus_lstm_is_predicted_at_four_times_the_batch():
+    measured = 47_562_752  # benchmarks/results/gpu/nvidia-h200-3458.txt
+    assert estimate("lstm-auto").peak_bytes(64) == pytest.approx(measured, rel=0.001)
+
+
+@pytest.mark.parametrize("net", ["convolutional-False", "convolutional-auto", "dense-auto"])
+def test_with_autotuning_the_interval_holds_and_a_note_tells(net):
+    found = estimate(net)
+    low, high = found.interval(64)
+    assert low < recorded(net, 64).peak_bytes < high
+    assert peaks(recorded(net, 64))[1] < high
+    assert any("tries out algorithms" in note for note in found.notes)
+    assert not any("went different ways" in note or "unknown" in note for note in found.notes)
+
+
+def test_where_nothing_is_tried_out_no_note_tells():
+    found = estimate("lstm-auto")
+    assert not any("tries out" in note for note in found.notes)
+    assert found.peak_bytes(64) == found.peak_bytes(64, autotuning=False)
+
+
+def test_sure_keeps_room_for_what_may_be_tried_out():
+    found = estimate("convolutional-False")
+    largest = found.largest("512 MiB", sure=True)
+    assert largest < found.largest("512 MiB")
+    assert found.interval(largest)[1] < 1.05 * 512 * MIB
+
+
+def test_what_is_tried_out_is_workspace_and_told():
+    timeline = recorded("convolutional-False", 64)
+    first, later = peaks(timeline)
+    [note] = timeline.notes
+    assert f"{labkit.format_size(later)} instead of {labkit.format_size(first)}" in note
+    shares = timeline.by_category()
+    assert shares["workspace"] > 0.5 * timeline.peak_bytes
+    later = timeline.during(3)
+    assert not tried_out(timeline.record)[later.record.allocations["begin"] > timeline.steps[1]].any()
+
+
+def test_arrays_are_inputs():
+    row = next(row for row in recorded("convolutional-auto", 16).alive(120) if row.op == "_EagerConst")
+    assert (row.category, row.requested_bytes) == ("inputs", 16 * 64 * 64 * 3 * 4)
+
+
+def test_a_profile_of_the_gpu_is_read():
+    timeline = labkit.read_profile(FILES / "dense-False-8.xplane.pb.gz")
+    assert (timeline.device, timeline.allocator) == ("GPU:0", "GPU_0_bfc")
+    assert timeline.peak_bytes == 32_910_336  # as the allocator counted
+    assert list(timeline.devices) == ["GPU:0", "gpu_host_bfc"]
+    assert timeline.covers == "whole steps 1 to 4"
+
+
+@pytest.mark.parametrize(
+    ("log", "cause", "asked"),
+    [("whole_array", "array_copied_to_device", 2**30), ("one_tensor_too_many", "activations", 2**25)],
+)
+def test_logs_of_the_gpu(log, cause, asked):
+    found = labkit.diagnose((FILES / f"{log}.txt").read_text())
+    assert found.cause == cause
+    assert any(labkit.format_size(asked) in line for line in found.evidence)
+
+
+def step(tape, tries, b=4, device_op="net/conv/Relu"):
+    """One step: a shaped tensor, scratch memory tried out, and the scratch memory of the run."""
+    kept = tape.allocate(COMPUTE, 4096 * b, device_op, (b, 1024))
+    scratch = [tape.allocate(COMPUTE, (5 + n) * MIB, device_op) for n in range(tries)]
+    for row in scratch:
+        tape.free(row)
+    tape.free(tape.allocate(COMPUTE, MIB, device_op))
+    tape.free(kept)
+    tape.steps.append(tape.place)
+    return scratch
+
+
+def of(tape, device="GPU:0"):
+    return replace(tape.record(None), device=device, batches=[])
+
+
+@pytest.mark.parametrize("tries", [(3, 0, 0), (3, 0), (0, 0, 2), (1, 1, 0)])
+def test_what_an_op_allocates_more_than_in_its_leanest_step_is_tried_out(tries):
+    tape = Tape()
+    scratch = [row for number in tries for row in step(tape, number)]
+    found = tried_out(of(tape))
+    assert [tape.rows[i] for i in np.flatnonzero(found)] == scratch
+
+
+@pytest.mark.parametrize("device", ["CPU:0", "gpu_host_bfc", ""])
+def test_only_gpus_try_out(device):
+    tape = Tape()
+    for number in (3, 0, 0):
+        step(tape, number)
+    assert not tried_out(of(tape, device)).any()
+
+
+def test_one_step_does_not_tell():
+    tape = Tape()
+    step(tape, 3)
+    assert not tried_out(of(tape)).any()
+
+
+def test_what_has_a_shape_stays_or_is_of_one_step_alone_is_not_tried_out():
+    tape = Tape()
+    tape.free(tape.allocate(PYTHON, MIB, "Mul"))  # an initializer
+    tape.allocate(COMPUTE, MIB, "net/conv/Relu")  # never freed
+    tape.free(tape.allocate(COMPUTE, MIB, "net/conv/Relu", (1, 2**18)))
+    late = tape.allocate(COMPUTE, MIB, "net/conv/Relu")
+    step(tape, 0)
+    tape.free(late)
+    step(tape, 0)
+    assert not tried_out(of(tape)).any()
