@@ -526,3 +526,23 @@ def test_weights_that_a_loop_keeps_are_those_of_the_shape_of_an_accumulator():
     assert loop_bytes(kept, "f32[100,64,256]") == 1100
     assert loop_bytes(kept, "f32[64,256]") == 0
     assert loop_bytes("while/body/MatMul", "f32[100,64,256]") == 0
+
+
+STEP_OF_GPU = {
+    "kind": "oom", "op": "__inference_one_step_on_data_792", "on_gpu": True, "requested_bytes": 4 * MIB,
+    "limit_bytes": 2**30, "in_use_bytes": 1000 * MIB, "sizes": chunks(512 * MIB, 300 * MIB, 4 * MIB, 4 * MIB),
+    "is_alone": True,
+}  # fmt: skip
+
+
+def test_large_chunks_of_a_compiled_step_on_a_gpu_are_no_arrays():
+    check("array_copied_to_device", NO, "", STEP_OF_GPU)
+    check("array_copied_to_device", GUESS, "2 chunks hold", {**STEP_OF_GPU, "op": DENSE})
+    check("array_copied_to_device", GUESS, "2 chunks hold", {**STEP_OF_GPU, "on_gpu": False})
+    _, said = RULES["activations"](Failure(**STEP_OF_GPU))
+    assert "tries out algorithms" in said[1]
+    held = {"weights": MIB, "activations": 20 * MIB, "workspace": 30 * MIB}
+    _, said = RULES["activations"](Failure(**STEP_OF_GPU, held_by_category=held))
+    assert "tries out algorithms" in said[-1]
+    _, said = RULES["activations"](Failure(**{**STEP_OF_GPU, "on_gpu": False}, held_by_category=held))
+    assert "tries out" not in " ".join(said)

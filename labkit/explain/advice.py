@@ -62,7 +62,7 @@ XLA_OFF = Advice(
     "many.",
     'model.compile("adam", loss="mse", jit_compile=False)',
     "03",
-    applies=lambda failure: on_tensorflow(failure) and failure.is_one_block,
+    applies=lambda failure: on_tensorflow(failure) and (failure.is_one_block or failure.is_of_compiled_step),
 )
 WHO_HOLDS_IT = Advice(
     "See who holds the memory, and end it: another notebook's kernel, a job that did not die.",

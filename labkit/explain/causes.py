@@ -187,6 +187,8 @@ def _arrays_in_use(failure):
         return LIKELY, [evidence.of_buffer(*samples)]
     if (failure.requested_bytes or 0) >= 0.5 * largest or failure.held_by_category:
         return None
+    if failure.is_of_compiled_step:
+        return None  # large chunks are what XLA tries out algorithms with
     on_weights = tensors.is_of_weights(failure)
     large = None if failure.is_dump_alone else tensors.large_chunks(failure)  # beside what was refused
     if large and (large[1] or not on_weights and largest < 0.6 * (limit or largest)):
@@ -364,10 +366,10 @@ def _activations(failure):
             f"{format_size(moving)} of {evidence.in_use(failure)} were activations, gradients, inputs and "
             "workspace."
         )
-        said = [said, *evidence.in_block(failure), *evidence.in_loop(failure)]
+        said = [said, *evidence.in_block(failure), *evidence.in_loop(failure), *evidence.of_tries(failure)]
         return (CERTAIN, said) if moving > 0.5 * sum(needed.values()) else None
     if failure.kind == "xla":
-        return LIKELY, list(evidence.of_step(failure))
+        return LIKELY, [*evidence.of_step(failure), *evidence.of_tries(failure)]
     if failure.kind in ("torch", "full") and not failure.is_overflow or _ran_without_sizes(failure):
         return _on_another_framework(failure)
     if failure.kind == "copy" and not tensors.is_of_weights(failure):
@@ -386,6 +388,8 @@ def _activations(failure):
         named = "/" in (failure.op or "") and not tensors.is_of_weights(failure)
         if named:
             return GUESS, [*small, "The op belongs to a layer, not to the optimizer."]
+        if failure.is_of_compiled_step:
+            return GUESS, [_MOSTLY, *evidence.of_tries(failure)]
         known = failure.requested_bytes or failure.shape is not None
         return _of_the_process(failure) or ((GUESS, [*small, _MOSTLY]) if known else None)
     said = [*small, evidence.first_dimension(failure)]

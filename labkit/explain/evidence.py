@@ -205,6 +205,15 @@ def of_step(failure):
     yield from in_loop(failure)
 
 
+def of_tries(failure):
+    """What else a compiled step may have been refused on a GPU."""
+    if failure.is_of_compiled_step:
+        yield (
+            "In its first step on a GPU, XLA also tries out algorithms, each with scratch memory of its own, "
+            "which hardly depends on the batch: on an H200, up to 16 times what later steps needed."
+        )
+
+
 def in_use(failure):
     """What a share is a share of: "the 200 MiB in use"."""
     asked = " and asked for" if failure.block else ""

@@ -1,10 +1,13 @@
 """Failure: everything known about one failure, from a log or from a trial."""
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
 from .forms import LOADS, MAKES_WEIGHTS, RUNS
+
+_STEP = re.compile(r"__inference_\w+_\d+")  # a function that is compiled as a whole
 
 DTYPE_BYTES = {
     **dict.fromkeys(("bool", "int8", "uint8"), 1),
@@ -166,6 +169,11 @@ class Failure:
     def is_one_block(self):
         """Whether XLA was refused one block for a step, and not what a loop keeps; on a TPU all is XLA."""
         return self.kind == "xla" and not self.is_tpu and not self.is_in_loop
+
+    @property
+    def is_of_compiled_step(self):
+        """Whether a GPU refused a whole compiled step memory: for its block, or to try out algorithms."""
+        return self.on_gpu and self.shape is None and _STEP.fullmatch(self.op or "") is not None
 
     @property
     def is_nearly_full(self):
