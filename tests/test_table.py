@@ -213,7 +213,7 @@ def test_headline_and_cells():
     assert free.startswith("batch_size 64 takes 100 MiB · nothing tried here saves memory")
     assert "-30.0 MiB" in free and FOLLOWING in free and "no, 8e+02 % apart" in free and "✓" not in free
     fitting = repr(trials(first(), limit=100))
-    assert "and fits 100 MiB · nothing tried here fits" in fitting
+    assert "and fits 100 MiB · nothing tried here saves memory" in fitting
 
 
 def test_a_mistake_of_the_program_is_a_note():

@@ -204,7 +204,8 @@ class FixTrials:
             fits = "fits" if self.fits else "does not fit"
             start += f" and {fits} {format_size(self.limit_bytes)}"
         if best is None:
-            return f"{start} · nothing tried here {'fits' if self.limit_bytes else 'saves memory'}"
+            missing = "fits" if self.limit_bytes and not self.fits else "saves memory and keeps the loss"
+            return f"{start} · nothing tried here {missing}"
         return f"{start} · best: {best.name}, {format_size(best.peak_bytes)}"
 
     def _table(self):
