@@ -40,22 +40,27 @@ def record(folder):
 
 
 def peaks(folder, case):
-    """(peak of the first step, highest peak of a later step) of one profile, in bytes."""
+    """Bytes: peak of the first step, highest peak of a later step, XLA's request for a step's block or None."""
     timeline = labkit.read_profile(folder / case)
     first, *later = (timeline.during(number).peak_bytes for number in range(1, len(timeline.steps) + 1))
-    return first, max(later)
+    block = max((program.bytes for program in timeline.record.programs), default=None)
+    return first, max(later), block
 
 
 def table(gpu, stand_in):
-    """Lines: for each of CASES, the peaks on the GPU and on the stand-in, and their ratio."""
-    yield f"{'':24}{'GPU':>11}{'':19}{'stand-in':>11}{'':11}{'GPU / stand-in':>17}"
-    yield f"{'peak in step':24}{'1':>11}{'2 to 4':>11}{'ratio':>8}{'1':>11}{'2 to 4':>11}{'2 to 4':>17}"
+    """Lines: for each of CASES, the peaks on the GPU and on the stand-in, and ratios."""
+    yield f"{'':24}{'GPU':>10}{'':29}{'stand-in':>10}{'':20}{'GPU / stand-in':>16}"
+    columns = f"{'step 1':>10}{'2 to 4':>10}{'ratio':>8}{'block':>11}"
+    yield f"{'peak':24}{columns}{'step 1':>10}{'2 to 4':>10}{'block':>10}{'2 to 4':>9}{'block':>7}"
     for case in CASES:
-        (first, later), (there_first, there_later) = peaks(gpu, case), peaks(stand_in, case)
+        here, there = peaks(gpu, case), peaks(stand_in, case)
+        sizes, others = ([format_size(size) if size else "-" for size in row] for row in (here, there))
+        later, block = (f"x{x / y:.2f}" if x else "" for x, y in zip(here[1:], there[1:], strict=True))
         yield (
-            f"{case:24}{format_size(first):>11}{format_size(later):>11}{f'x{first / later:.2f}':>8}"
-            f"{format_size(there_first):>11}{format_size(there_later):>11}{f'x{later / there_later:.2f}':>17}"
+            f"{case:24}{sizes[0]:>10}{sizes[1]:>10}{f'x{here[0] / here[1]:.2f}':>8}{sizes[2]:>11}"
+            f"{others[0]:>10}{others[1]:>10}{others[2]:>10}{later:>9}{block:>7}"
         )
+    yield "block: what XLA requests for a step; the allocator may hand out more, for not every block is split"
 
 
 def main():
