@@ -40,7 +40,7 @@ def record(folder):
 
 
 def peaks(folder, case):
-    """Bytes: peak of the first step, highest peak of a later step, XLA's request for a step's block or None."""
+    """Bytes: peak of the first step, highest peak of a later step, XLA's request for a step or None."""
     timeline = labkit.read_profile(folder / case)
     first, *later = (timeline.during(number).peak_bytes for number in range(1, len(timeline.steps) + 1))
     block = max((program.bytes for program in timeline.record.programs), default=None)
