@@ -1,7 +1,7 @@
 """Bring TensorFlow to a machine without a network, in parts of 62 MB. See README.md in this folder.
 
-fetch    here: download the wheels that check.py needs, at the locked versions, and split them into parts
-install  there: check the parts, join them, and install into a separate folder
+fetch    here: install what check.py needs, at the locked versions, slim it, and split it into parts
+install  there: check the parts, and unpack them into a separate folder
 links    there: link the CUDA libraries under the names TensorFlow expects; prints the LD_LIBRARY_PATH to set
 """
 
@@ -14,6 +14,8 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+
+from slim import slim
 
 ROOT = Path(__file__).parents[2]
 PART_BYTES = 62_000_000  # with the checkout, under 64 MiB
@@ -33,29 +35,41 @@ LIBRARIES = [
 ]  # fmt: skip
 
 
-def fetch(folder, with_libraries):
-    """Download into `folder`/wheels with this Python, and split into `folder`/parts."""
+def fetch(folder, capability, with_libraries, preset):
+    """Download into `folder`/wheels, install in `folder`/site with this Python, split into `folder`/parts.
+
+    capability: the compute capability of the GPU, such as "9.0"; preset: of xz, 0 to 9
+    """
+    wheels, site = folder / "wheels", folder / "site"
+    download(wheels, with_libraries)
+    install = ("install", "-q", "--no-index", "--no-deps", "--no-compile", "--upgrade", "--target")
+    pip(*install, site, *sorted(wheels.glob("*.whl")))
+    slim(site, capability)
+    whole = folder / "site.tar.xz"
+    with tarfile.open(whole, "w:xz", preset=preset) as tar:
+        tar.add(site, ".")
+    split(whole, folder / "parts")
+    whole.unlink()
+
+
+def download(wheels, with_libraries):
+    """Download the wheels of NEEDED, for this Python."""
     groups = [names for group, names in NEEDED.items() if with_libraries or group != "cuda libraries"]
     wanted = " ".join(groups).split()
     lines = (ROOT / "requirements-gpu.lock").read_text().splitlines()
     chosen = [line for line in lines if line.partition("==")[0] in wanted]
     assert {line.partition("==")[0] for line in chosen} == set(wanted), "the lock file lacks some of NEEDED"
-    wheels, parts = folder / "wheels", folder / "parts"
-    parts.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(chosen))
         file.flush()
         pip("download", "--no-deps", "--only-binary=:all:", "-d", wheels, "-r", file.name)
-    whole = folder / "wheels.tar"
-    with tarfile.open(whole, "w") as tar:
-        for wheel in sorted(wheels.glob("*.whl"), key=lambda path: path.stat().st_size):
-            tar.add(wheel, wheel.name)
-    split(whole, parts)
-    whole.unlink()
 
 
 def split(whole, parts):
     """Write a file in parts 00, 01, ..., and their checksums in `sha256`."""
+    parts.mkdir(parents=True, exist_ok=True)
+    for old in parts.iterdir():
+        old.unlink()
     sums = []
     with open(whole, "rb") as file:
         while data := file.read(PART_BYTES):
@@ -67,21 +81,18 @@ def split(whole, parts):
 
 
 def install(parts, site):
-    """Join the parts and install the wheels in them into the folder `site`."""
+    """Join the parts and unpack them into the folder `site`."""
     sums = dict(reversed(line.split()) for line in (parts / "sha256").read_text().splitlines())
     bad = [n for n, s in sums.items() if not (parts / n).exists() or sha256(parts / n) != s]
     if bad:
         sys.exit(f"Missing or damaged: parts {', '.join(bad)}. Bring them again.")
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder, "wheels.tar")
-        with open(whole, "wb") as file:
-            for name in sorted(sums):
-                file.write((parts / name).read_bytes())
-        with tarfile.open(whole) as tar:
-            tar.extractall(folder)
-        wheels = sorted(Path(folder).glob("*.whl"))
-        pip("install", "-q", "--no-index", "--no-deps", "--no-compile", "--target", site, *wheels)
-    print(f"{len(wheels)} wheels installed in {site}: export PYTHONPATH={site}")
+    with tempfile.TemporaryFile() as whole:
+        for name in sorted(sums):
+            whole.write((parts / name).read_bytes())
+        whole.seek(0)
+        with tarfile.open(fileobj=whole, mode="r:xz") as tar:
+            tar.extractall(site)
+    print(f"installed in {site}: export PYTHONPATH={site}")
 
 
 def links(folder):
@@ -127,7 +138,9 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("fetch")
     one.add_argument("folder", type=Path)
+    one.add_argument("--capability", default="9.0", help="compute capability of the GPU; default 9.0")
     one.add_argument("--cuda-libraries", action="store_true", help="2.3 GB more, for when links do not work")
+    one.add_argument("--preset", type=int, default=6, help="of xz, 0 to 9; default 6: slow, and small")
     one = commands.add_parser("install")
     one.add_argument("parts", type=Path)
     one.add_argument("site", type=Path)
@@ -135,7 +148,7 @@ def main():
     one.add_argument("folder", type=Path)
     options = parser.parse_args()
     if options.command == "fetch":
-        fetch(options.folder, options.cuda_libraries)
+        fetch(options.folder, options.capability, options.cuda_libraries, options.preset)
     elif options.command == "install":
         install(options.parts, options.site)
     else:
