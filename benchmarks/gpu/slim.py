@@ -25,7 +25,7 @@ def slim(site, capability):
         counts = keep_kernels(library, int(capability.replace(".", "")))
         if counts:
             found = ", ".join(f"{text} {count}" for text, count in sorted(counts.items()))
-            print(f"{library.name}: kept of {found}")
+            print(f"{library.name}: machine code {capability} kept, of {found}")
 
 
 def keep_kernels(library, architecture):
