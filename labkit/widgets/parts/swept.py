@@ -164,7 +164,7 @@ class Plane:
         (firsts, seconds), frontier = run.grid, run.frontier
         inside = [each for each in seconds if firsts[0] <= (frontier[each] or 0) < firsts[-1]]
         points = []
-        for second in spread(inside, PROVED):
+        for second in evenly(inside, PROVED):
             largest = frontier[second] // divides * divides
             by_peak = estimate.largest_by_peak(run.limit, largest, **{self.names[1]: second})
             above = math.ceil(max(by_peak + 1, ABOVE * largest) / divides) * divides
@@ -201,10 +201,10 @@ def _small(first, divides):
     return smallest, 2 * smallest
 
 
-def spread(values, count):
+def evenly(values, count):
     """At most `count` of the values, two or more, evenly spread, the first and the last among them.
 
-    >>> spread([1, 2, 3, 4, 5], 3)
+    >>> evenly([1, 2, 3, 4, 5], 3)
     [1, 3, 5]
     """
     if count >= len(values):
