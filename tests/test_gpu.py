@@ -14,6 +14,7 @@ from test_pairing import COMPUTE, PYTHON, Tape
 
 import labkit
 from labkit.predict.prediction import Estimate
+from labkit.process import ending
 from labkit.record.profiles.autotuning import tried_out
 from labkit.record.timeline import Timeline
 
@@ -86,6 +87,15 @@ def test_what_is_tried_out_is_workspace_and_told():
     assert shares["workspace"] > 0.5 * timeline.peak_bytes
     later = timeline.during(3)
     assert not tried_out(timeline.record)[later.record.allocations["begin"] > timeline.steps[1]].any()
+
+
+def test_a_trial_tells_what_was_tried_out(tmp_path):
+    record = recorded("dense-auto", 16).record
+    record.save(tmp_path / "record")
+    watch = SimpleNamespace(folder=SimpleNamespace(record=tmp_path / "record"), done={})
+    facts = ending._timeline(watch, None, {"note": "First.", "error": None})
+    assert facts["note"].startswith("First. The GPU tried out algorithms")
+    assert "instead of 176 MiB" in facts["note"]
 
 
 def test_arrays_are_inputs():

@@ -70,7 +70,8 @@ def _timeline(watch, limit, facts):
     refusal = dumpfile.newest_of_first_refusal(watch.folder.dumps()) if diagnosis else None
     if refusal:
         timeline = timeline.until(dumpfile.when(refusal))
-    return {"timeline": timeline, "diagnosis": with_timeline(diagnosis, timeline)}
+    note = " ".join(filter(None, [facts["note"], *timeline.tries()]))
+    return {"timeline": timeline, "diagnosis": with_timeline(diagnosis, timeline), "note": note}
 
 
 def _status(watch):

@@ -291,17 +291,22 @@ class Timeline:
     def notes(self):
         """Sentences on what the record does not show, and on what was concluded from names alone."""
         held = self.record.held_bytes
-        notes, tried = list(self.record.notes), np.zeros(len(self._bytes), dtype=bool)
-        tried[: len(self.record.allocations["begin"])] = tried_out(self.record)
-        if tried.any():
-            without = self._held + int(self._sums(~tried).max())
-            notes.append(
-                "The GPU tried out algorithms, each with scratch memory of its own: without that the peak is "
-                f"{format_size(without)} instead of {format_size(self.peak_bytes)}."
-            )
+        notes = [*self.record.notes, *self.tries()]
         if self.record.source and held:
             notes.insert(0, f"{format_size(held)} were held before the record began: {LASTING}.")
         return notes
+
+    def tries(self):
+        """A list: a sentence on what a GPU took to try out algorithms; empty if it took nothing."""
+        tried = np.zeros(len(self._bytes), dtype=bool)
+        tried[: len(self.record.allocations["begin"])] = tried_out(self.record)
+        without = self._held + int(self._sums(~tried).max())
+        if without == self.peak_bytes:
+            return []
+        return [
+            "The GPU tried out algorithms, each with scratch memory of its own: without that the peak is "
+            f"{format_size(without)} instead of {format_size(self.peak_bytes)}."
+        ]
 
     @property
     def pool_bytes(self):
