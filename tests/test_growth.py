@@ -1,7 +1,6 @@
 """How sizes go on, and which allocation is the counterpart of which: small cases, worked out by hand."""
 
 from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -236,51 +235,6 @@ def test_small_ones_of_very_many_are_left_out(monkeypatch):
     assert counterparts(*large) == [0, 1]
     assert counterparts([t("a", 4, 63), *large[0]], [t("a", 8, 31), *large[1]]) == [-1, 1, 2]
     assert counterparts([t("a", 4, 9)] * 2, [t("a", 8, 9)] * 2) == [-1, -1]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "cost"),
-    [
-        (9, 9, matching.SAME), (9, 18, matching.SAME), (9, 19, matching.AFFINE), (9, 10, matching.AFFINE),
-        (9, 145, matching.AFFINE), (9, 146, matching.ODD), (9, 8, matching.ODD), (9, 0, matching.ODD),
-    ],
-)  # fmt: skip
-def test_cost_of_a_pair(one, other, cost):
-    assert matching._cost_of_pair(one, other, {2.0}) == cost
-    assert matching._cost_of_pair(other, one, {0.5}) == cost
-
-
-def test_factors_of_two_parameters():
-    one, other = ({"b": 4, "n": 16, "k": 3}, {"b": 8, "n": 48, "k": 3})
-    found = matching.ratios(SimpleNamespace(point=one), SimpleNamespace(point=other))
-    assert found == {2.0, 3.0, 6.0}
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "found"),
-    [
-        ({100: [0]}, {100: [0]}, {100: (100, False)}),
-        ({100: [0]}, {200: [0]}, {100: (200, False)}),
-        ({100: [0]}, {300: [0]}, {}),
-        ({100: [0, 1]}, {100: [0], 200: [1, 2]}, {100: (200, True)}),
-        ({100: [0, 1]}, {100: [0], 200: [1, 2, 3]}, {100: (200, True)}),  # as near: what grows
-        ({100: [0, 1]}, {100: [0, 4], 200: [1, 2, 3]}, {100: (100, True)}),
-    ],
-)
-def test_sizes_of_what_has_no_name(one, other, found):
-    small, large = (
-        SimpleNamespace(pipeline=one, point={"b": 4}),
-        SimpleNamespace(pipeline=other, point={"b": 8}),
-    )
-    assert matching._sizes(small, large) == found
-
-
-@pytest.mark.parametrize(
-    ("shape", "dimensions"),
-    [("", None), (None, None), ("[]", ()), ("[3]", (3,)), ("[32,10]", (32, 10)), ("[?,10]", None)],
-)
-def test_dimensions(shape, dimensions):
-    assert matching._dimensions(shape) == dimensions
 
 
 # The block of a compiled step
