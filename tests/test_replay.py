@@ -244,14 +244,16 @@ def test_at_once():
 
 # Scratch memory of a convolution's gradient
 
+CONV = "gradient_tape/conv/Conv3DBackpropInputV2"
+
 
 @pytest.mark.parametrize(("size", "taken"), [(60_000, True), (26 * 2048 * 8, False)])
 def test_scratch_memory_that_only_larger_sizes_take(size, taken):
     def build(tape, b):
-        tape.free(tape.allocate(COMPUTE, 8192 * b, "conv/Conv3DBackpropInputV2", (b, 2048)))
+        tape.free(tape.allocate(COMPUTE, 8192 * b, CONV, (b, 2048)))
         tape.steps.append(tape.place)
 
-    scratch = [["conv/Conv3DBackpropInputV2", size, 2048, 0]]
+    scratch = [[CONV, size, 2048, 0]]
     assert of(build, scratch=scratch).replay({"b": 8}).peak == 8192 * 8 + (taken and -(-size // 256) * 256)
 
 
@@ -305,3 +307,239 @@ def test_last_steps():
     assert found([3, 6, 9], round=2) == [(3, 9)]
     assert found([3, 6, 9, 12], moments=[[7, "evaluation"], [8, "part"]]) == [(3, 6), (9, 12)]
     assert Formulas([{"b": 4}]).names == ["b"]
+
+
+# Records in which something is missing, odd, or stands at the edge
+
+
+def test_the_schedules_are_those_of_the_two_largest_peaks():
+    timelines = []
+    for b in (8, 16, 4):
+        tape = Tape()
+        steps(tape, b)
+        timelines.append(Timeline(tape.record(None)))
+    found = schedules([{"b": 8}, {"b": 16}, {"b": 4}], timelines)
+    assert [one.point for one in found] == [{"b": 8}, {"b": 16}]
+
+
+def test_a_gpus_record_is_replayed_as_it_was():
+    def pooled(rows, held):
+        names = ("begin", "end", "bytes", "requested", "address")
+        columns = dict(zip(names, np.array(rows).T, strict=True))
+        return SimpleNamespace(allocations=columns, pool_bytes=2**20, held_bytes=held, events=9)
+
+    rows = [
+        (0, 2, 1024, 1000, 8192), (1, -1, 5120, 5000, 9216), (3, -1, 1024, 900, 8192),
+        (4, 5, 2048, 2000, 14_336), (6, -1, 2048, 1800, 14_336), (-1, 7, 4096, 4096, 0),
+    ]  # fmt: skip
+    pairs = replay.retrace(pooled(rows, 4096))
+    assert [recorded for recorded, _ in pairs] == [row[2:5:2] for row in rows[:5]]
+    assert all(recorded == replayed for recorded, replayed in pairs)
+    moved = [(*row[:4], row[4] + 512 * (n == 2)) for n, row in enumerate(rows)]
+    assert [n for n, (one, other) in enumerate(replay.retrace(pooled(moved, 4096))) if one != other] == [2]
+
+
+@pytest.mark.parametrize(("each", "grows"), [(1, False), (2, False), (3, True)])
+def test_what_the_allocator_rounds_away_does_not_grow(each, grows):
+    """At 16 times the batch it takes 15 * 8 * each bytes more: the allocator rounds to 256."""
+
+    def build(tape, b):
+        tape.free(tape.allocate(COMPUTE, each * b, "a/Relu", (b, each)))
+        tape.free(tape.allocate(COMPUTE, 2**20, "c/Relu", (2**20,)))
+        tape.steps.append(tape.place)
+
+    assert of(build).grows_with("b") is grows
+
+
+@pytest.mark.parametrize(
+    ("shape", "at_64"),
+    [
+        (lambda b: [b, 10], "(64, 10)"), (lambda b: [None, 3 * b], "(None, 192)"), (lambda b: [10], "(10)"),
+        (lambda b: None, ""), (lambda b: [b] if b == 8 else None, "(8)"),
+        (lambda b: [b] if b == 8 else [b, 1], "(8)"), (lambda b: [2 * b + 1], "(129)"),
+    ],
+)  # fmt: skip
+def test_shapes_of_layers_at_other_values(shape, at_64):
+    schedule = of(steps, layers=lambda b: [["m/a", "Dense", shape(b)], ["m/c", "ReLU", [b]]])
+    assert list(schedule.layers_at({"b": 64})) == [("m/a", "Dense", at_64), ("m/c", "ReLU", "(64)")]
+
+
+def test_without_gradients_none_is_the_largest():
+    assert of(lambda tape, b: tape.allocate(PYTHON, 4096 * b)).largest_fixed_gradient({"b": 8}) == 0
+
+
+@pytest.mark.parametrize("name", ["gradient_tape/lstm/while/body/MatMul", "lstm/while/body/MatMul", "a/Relu"])
+def test_a_gradient_in_a_loop_is_that_of_a_recurrent_layer(name):
+    def build(tape, b):
+        tape.free(tape.allocate(COMPUTE, 4096 * b, name, (b, 1024)))
+        tape.steps.append(tape.place)
+
+    assert of(build).is_recurrent == name.startswith("gradient_tape/lstm/while")
+
+
+def test_what_every_step_leaves_behind_does_not_pile_up_as_the_last_is_repeated():
+    def build(tape, b):
+        for _ in range(3):
+            tape.allocate(COMPUTE, 4096 * b, "a/Kept", (b, 1024))
+            tape.steps.append(tape.place)
+
+    assert of(build).replay({"b": 100}).peak == 3 * 409_600
+
+
+def fed(tape, b):
+    """Steps whose batch is made by tf.data from the first event on, and freed at once or never."""
+    for _ in range(3):
+        tape.free(tape.allocate(TF_DATA, 4096 * b, "GatherV2", (b, 1024)))
+        tape.allocate(TF_DATA, 2048, "Labels", (512,))
+        step(tape, b)
+
+
+def test_in_every_order_each_allocation_comes_before_its_end_and_only_those_of_tf_data_move():
+    schedule = of(fed)
+    count = len(schedule._kind_of)
+    threads = schedule.timeline.record.allocations["thread"]
+
+    def others(order):
+        return [e for e in order if threads[(e if e >= 0 else ~e) % count] != TF_DATA]
+
+    for order in schedule.orders:
+        held = set()
+        for event in order:
+            (held.add if event >= 0 else held.remove)(event if event >= 0 else ~event)
+        assert set(range(count)) <= set(order) and others(order) == others(schedule.orders[0])
+        first = [e for e in order if 0 <= e < count and threads[e] != TF_DATA][0]
+        assert threads[first] != TF_DATA
+    moved = [order for order in schedule.orders[1:] if order != schedule.orders[0]]
+    assert len(moved) == replay.SHIFTS
+    assert any(order[0] == 0 for order in moved)  # what is first can only move to where it is
+
+
+def test_evaluation_begins_where_the_last_step_ended_and_training_goes_on_after_it():
+    places = {}
+
+    def build(tape, b):
+        steps(tape, b)
+        places[b] = [tape.place]
+        tape.free(tape.allocate(COMPUTE, 100_000 * b, "a/Softmax", (b, 25_000)))
+        places[b].append(tape.place)
+        step(tape, b)
+
+    of(build)
+    once = of(build, moments=lambda b: [[places[b][0], "evaluation"]])
+    assert once.peaks_by_moment({"b": 64})["training"] == peak(64)
+    again = of(build, moments=lambda b: [[places[b][0], "evaluation"], [places[b][1], "training"]])
+    found = again.peaks_by_moment({"b": 64})
+    evaluated = found.pop("evaluation")
+    assert found == {"training": peak(64)} and evaluated > peak(64)
+
+
+def test_rows_are_not_told_by_a_trial_whose_batches_are_unknown():
+    assert of(steps, batches=lambda b: [None if b == 4 else 13]).rows == {}
+    assert of(steps, batches=lambda b: [-(-100 // b), None]).rows == {}
+    assert of(steps, batches=lambda b: []).rows == {}
+
+
+@pytest.mark.parametrize(("thread", "op"), [(COMPUTE, ""), (PYTHON, ""), (TF_DATA, "while/body/Tanh")])
+def test_only_what_a_named_op_leaves_behind_in_a_step_piles_up(thread, op):
+    def build(tape, b):
+        left = [tape.allocate(thread, 4096, op, (1024,)) for _ in range(b)]
+        for row in left:
+            tape.free(row)
+        tape.steps.append(tape.place)
+
+    assert of(build, at=(4, 8)).sizes({"b": 80}).tolist() == [4096] * 8
+
+
+@pytest.mark.parametrize(("begin", "end", "most"), [([-1], [-1], 0), ([-1, 0], [5, 2], 1), ([0], [-1], 1)])
+def test_what_was_there_before_is_not_counted_at_once(begin, end, most):
+    columns = {"begin": np.array(begin), "end": np.array(end)}
+    tokens = SimpleNamespace(record=SimpleNamespace(allocations=columns))
+    assert replay._at_once(tokens, list(range(len(begin)))) == most
+
+
+# Scratch memory, and blocks, that only one of the trials shows
+
+
+def convolution(tape, b, seen=False):
+    row = tape.allocate(COMPUTE, 8192 * b, CONV, (b, 2048))
+    if seen:
+        scratch = tape.allocate(COMPUTE, 60_000, CONV, (15_000,))
+        scratch[-1] = 1
+        tape.free(scratch)
+    tape.free(row)
+    tape.steps.append(tape.place)
+
+
+@pytest.mark.parametrize(
+    ("op", "seen", "taken"),
+    [(CONV, False, 1), (CONV, True, 1), ("other", False, 0)],
+)
+def test_scratch_memory_is_taken_once(op, seen, taken):
+    facts = {"scratch": [[op, 60_000, 2048, 0]]}
+    schedule = of(lambda tape, b: convolution(tape, b, seen), **facts)
+    assert schedule.replay({"b": 8}).peak == 8192 * 8 + taken * 60_160
+    assert len(schedule._scratch) == taken - seen
+
+
+def test_scratch_memory_grows_less_than_the_samples():
+    """At 25 times its tensors or less it is taken: 2048 elements for each sample, and 512 others."""
+    size = replay.MOST_OVERHEAD * (2048 * 8 + 512)
+    schedule = of(convolution, scratch=[[CONV, size, 2048, 512]])
+    assert schedule._scratch_at({"b": 8}) == {0: size} and schedule._scratch_at({"b": 9}) == {0: size}
+    assert schedule._scratch_at({"b": 7}) == {}
+    rounded = -(-size // 256) * 256
+    held = [(row.category, taken, grows) for row, taken, grows in schedule.held_at_peak({"b": 8})]
+    assert held == [("gradients", 8192 * 8, True), ("workspace", rounded, True)]
+    assert schedule.replay({"b": 8}).peak == 8192 * 8 + rounded
+    assert schedule.at_peak({"b": 8}) == [(0, 8192 * 8)] and schedule.bytes_not_requested({"b": 8}) == 0
+
+
+def results(*rows):
+    op, shape, size = zip(*rows, strict=True)
+    count, begin = len(rows), np.zeros(len(rows), dtype=int)
+    return {
+        "op": list(op), "shape": list(shape), "dtype": ["float32"] * count, "users": [[]] * count,
+        "own": [False] * count, "bytes": np.array(size), "offset": np.cumsum([0, *size[:-1]]),
+        "begin": begin, "end": begin + 1,
+    }  # fmt: skip
+
+
+def block(b, *more):
+    rows = [("a/Relu", f"[{b},1024]", 4096 * b), *more]
+    return Program("step", sum(size for *_, size in rows), results(*rows))
+
+
+def compiled(programs):
+    def build(tape, b):
+        for program in programs(b):
+            tape.free(tape.allocate(COMPUTE, program.bytes))
+        tape.steps.append(tape.place)
+
+    return of(build, programs=programs)
+
+
+def test_a_result_that_only_one_block_holds_keeps_its_size():
+    odd = [("odd/Mul", "[3,3,3]", 108_000)]
+    schedule = compiled(lambda b: [block(b, *(odd if b == 8 else []))])
+    assert schedule.sizes({"b": 80}).tolist() == [4096 * 80 + 108_000]
+    assert schedule._growths[0].sort == "unknown"
+
+
+def test_a_block_that_only_one_trial_has_keeps_its_size():
+    def build(tape, b):
+        tape.free(tape.allocate(COMPUTE, 4096 * b))
+        tape.steps.append(tape.place)
+
+    schedule = of(build, programs=lambda b: [block(b)] if b == 8 else [])
+    assert schedule.sizes({"b": 80}).tolist() == [4096 * 8]
+    assert schedule.unknown_bytes() == 4096 * 8
+
+
+def test_an_op_whose_memory_is_as_large_as_a_block_in_one_trial_only_is_unknown():
+    def build(tape, b):
+        tape.free(tape.allocate(COMPUTE, 4096 * b, "a/Conv"))
+        tape.steps.append(tape.place)
+
+    schedule = of(build, programs=lambda b: [block(8)])
+    assert schedule.sizes({"b": 80}).tolist() == [4096 * 8]
+    assert of(build, programs=[]).sizes({"b": 80}).tolist() == [4096 * 80]
