@@ -264,7 +264,7 @@ class Schedule:
             begin, end = columns["begin"][places], columns["end"][places]
             end = np.where(end < 0, last, end)
             most = max(int(((begin <= at) & (end > at)).sum()) for at in begin.tolist())
-            later = ((begin > steps[0]) & (begin <= steps[-1])).sum() if len(steps) > 1 else 0
+            later = ((begin >= steps[0]) & (begin < steps[-1])).sum() if len(steps) > 1 else 0
             in_queue[places] = most / max(1, round(later / max(1, len(steps) - 1)))
         return in_queue
 
