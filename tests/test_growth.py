@@ -46,12 +46,19 @@ def test_formula(formulas, seen, terms, confirmed):
     assert (sorted(found[0]), found[2]) == (sorted(terms), confirmed)
 
 
-def test_what_nothing_explains_stays_as_it_was_seen_last():
-    terms, coefficients, confirmed = THREE.of((5000, 9000, 70_000))
-    if len(terms) == 1:
-        assert (terms, coefficients.tolist(), confirmed) == (((0,),), [70_000.0], False)
-    assert not confirmed
-    assert BATCHES.values((12, 20), {"b": 100}) == pytest.approx(204)
+@pytest.mark.parametrize("seen", [(1, 100, 2, 50), (64, 512, 4096, 32_768)])  # the second grows as a cube
+def test_what_nothing_explains_stays_as_it_was_seen_last(seen):
+    four = Formulas([{"b": 4}, {"b": 8}, {"b": 16}, {"b": 32}])
+    terms, coefficients, confirmed = four.of(seen)
+    assert (terms, coefficients.tolist(), confirmed) == (((0,),), [seen[-1]], False)
+    assert four.values(seen, {"b": 100}) == seen[-1]
+    assert four.of((16, 64, 256, 1024)) == (((2,),), pytest.approx([1]), True)
+
+
+def test_values_at_other_points():
+    two = Formulas([{"b": 4}, {"b": 8}])
+    assert two.values((12, 20), {"b": 100}) == pytest.approx(204)
+    assert two.values((16, 64), {"b": 100}) == pytest.approx(10_000)
     assert THREE.values((7, 7, None), {"b": 100}) == 7
 
 
@@ -107,6 +114,9 @@ def test_what_has_no_counterpart_borrows():
     assert borrowed() == ("unknown", 288)
     assert borrowed(grows) == ("known", 3600)
     assert borrowed(grows, stays) == ("guessed", 3600)  # of several that which grows
+    second = growth(((8, 8), 256), alone)  # its second side grows, to 32 at b = 100
+    assert borrowed(grows, second, second) == ("guessed", pytest.approx(1024))
+    assert borrowed(grows, second, grows) == ("guessed", 3600)
     assert borrowed(stays) == ("known", 288)
     of_sides = growth(((4, 3), 48), ((8, 3), 96)), growth(((7, 9), 252), ((7, 9), 252))
     assert borrowed(*of_sides) == ("known", 3600)
@@ -153,6 +163,7 @@ def test_shards(places, weights, filters):
         [(1, 10, 10), (1, 20, 10)],
         [(5, 0, 10), (4, 20, 10)],
         [(2, 10, 10), (900, 20, 10)],  # no number of filters explains both
+        [(21, 1024, 288), (13, 2048, 288)],  # 61 to 74 filters, and 7 to 28
     ],
 )
 def test_no_shards(shapes):
