@@ -113,7 +113,7 @@ def test_what_has_no_counterpart_borrows():
     grows, stays = growth(((4, 9), 144), alone), growth(((8, 9), 288), alone)
     assert borrowed() == ("unknown", 288)
     assert borrowed(grows) == ("known", 3600)
-    assert borrowed(grows, stays) == ("guessed", 3600)  # of several that which grows
+    assert borrowed(grows, stays, stays) == ("guessed", 3600)  # of several that which grows
     second = growth(((8, 8), 256), alone)  # its second side grows, to 32 at b = 100
     assert borrowed(grows, second, second) == ("guessed", pytest.approx(1024))
     assert borrowed(grows, second, grows) == ("guessed", 3600)
