@@ -238,6 +238,42 @@ def test_what_creates_weights(facts, made):
 
 
 @pytest.mark.parametrize(
+    ("facts", "is_weight"),
+    [
+        ({"op": "gradient_tape/dense/MatMul/MatMul_1", "shape": (512, 512)}, True),
+        ({"op": "gradient_tape/conv/Relu", "shape": (3, 3, 64, 64)}, False),
+        ({"op": "adam/dense/mul", "shape": (512, 512)}, True),
+        ({"op": "dense/kernel/Assign"}, True),
+        ({"op": "model/conv/Conv2D", "shape": (64, 64, 3, 3)}, True),
+        ({"op": "model/conv/Conv2D", "shape": (32, 56, 56, 64)}, False),
+        ({"op": "model/add/add", "shape": (64, 64, 3, 3)}, False),
+        ({"op": "model/add/add", "shape": (3, 3, 64, 64)}, False),
+        ({"op": "Cast", "shape": (3, 3, 64, 64)}, True),
+        ({"shape": (3, 3, 64, 64)}, True),
+        ({"op_type": "Relu", "shape": (3, 3, 64, 64)}, False),
+        ({"shape": (32, 56, 56, 64)}, False),
+        ({}, False),
+    ],
+)
+def test_what_is_of_weights(facts, is_weight):
+    assert bool(tensors.is_of_weights(Failure(**facts))) is is_weight
+
+
+@pytest.mark.parametrize(
+    ("facts", "in_optimizer"),
+    [
+        ({"op": "adam/dense/mul"}, True), ({"op": "model/dense/mul"}, False), ({"op": "mul"}, False),
+        ({"op": "adam/dense/kernel/Assign"}, True), ({"op": "dense/kernel/Assign"}, False),
+        ({"marks": set(tensors.MAKES_SLOTS)}, True), ({"marks": {"add_weight"}}, False),
+        ({"op": "dense/kernel/Assign", "marks": set(tensors.MAKES_SLOTS)}, False),
+        ({"op": "Assign", "marks": set(tensors.MAKES_SLOTS)}, True), ({}, False),
+    ],
+)  # fmt: skip
+def test_what_is_the_optimizers(facts, in_optimizer):
+    assert tensors.in_optimizer(Failure(**facts)) is in_optimizer
+
+
+@pytest.mark.parametrize(
     ("facts", "sure"),
     [
         ({"op": "m/mha/softmax", "shape": (8, 64)}, 2),
@@ -272,6 +308,8 @@ def test_what_creates_weights(facts, made):
         ({"framework": "torch", "layer": "Softmax", "shape": (64, 16, 128)}, 0),
         ({"framework": "torch", "layer": "MultiHeadAttention", "shape": (8, 4, 16, 128)}, 2),
         ({"framework": "torch", "layer": "Dense", "shape": (8, 64, 16, 128)}, 0),
+        ({"layer": "Softmax", "shape": (8, 64, 16, 128)}, 0),
+        ({"op": "transformer/x/Relu", "shape": (8, 128, 128)}, 0),
     ],
 )
 def test_attention_scores(facts, sure):
