@@ -316,14 +316,15 @@ def test_marks_after_an_error_are_of_its_traceback_only_if_none_came_before():
 
 
 @pytest.mark.parametrize(
-    "word", ["peicher", "内存", "émoire", "emori", "bellek", "allocat", "exhaust", "RAM"]
+    "word", ["peicher", "内存", "émoire", "emori", "bellek", "allocat", "exhaust", "RAM", "メモリ", "памят"]
 )
 def test_a_block_is_searched_for_what_it_may_say_of_memory(word, monkeypatch):
     monkeypatch.setattr(reader, "BLOCK_BYTES", 64)
     said = {
         "peicher": "Speicher reicht nicht", "内存": "内存不足", "émoire": "mémoire insuffisante",
         "emori": "memoria insuficiente", "bellek": "yetersiz bellek", "allocat": "failed to allocate",
-        "exhaust": "ResourceExhausted", "RAM": "not enough RAM",
+        "exhaust": "ResourceExhausted", "RAM": "not enough RAM", "メモリ": "メモリ不足",
+        "памят": "недостаточно памяти",
     }[word]  # fmt: skip
     assert read(said).wording == (1, said)
 
@@ -416,3 +417,11 @@ def test_a_failure_reported_again_keeps_the_place_of_its_first_report():
     again = [TRACEBACK, "[[{{node b/MatMul}}]]", kernel.format("matmul_op.cc:3"), OOM.format(SHAPE)]
     [found] = failures(*first, *again)
     assert (found.op, found.kernel, found.last_line) == ("a/Conv2D", "conv_ops", 8)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["jaxlib.x", "raise jax.errors.X: Error", "XlaRuntimeError: x", "JaxRuntimeError: x", "jax/_src Error"],
+)
+def test_what_tells_that_a_text_is_of_jax(line):
+    assert (read(line).framework, read("ValueError: x").framework) == ("jax", "tensorflow")
