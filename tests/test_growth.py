@@ -1,7 +1,6 @@
 """How sizes go on, and which allocation is the counterpart of which: small cases, worked out by hand."""
 
 from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,12 +46,19 @@ def test_formula(formulas, seen, terms, confirmed):
     assert (sorted(found[0]), found[2]) == (sorted(terms), confirmed)
 
 
-def test_what_nothing_explains_stays_as_it_was_seen_last():
-    terms, coefficients, confirmed = THREE.of((5000, 9000, 70_000))
-    if len(terms) == 1:
-        assert (terms, coefficients.tolist(), confirmed) == (((0,),), [70_000.0], False)
-    assert not confirmed
-    assert BATCHES.values((12, 20), {"b": 100}) == pytest.approx(204)
+@pytest.mark.parametrize("seen", [(1, 100, 2, 50), (64, 512, 4096, 32_768)])  # the second grows as a cube
+def test_what_nothing_explains_stays_as_it_was_seen_last(seen):
+    four = Formulas([{"b": 4}, {"b": 8}, {"b": 16}, {"b": 32}])
+    terms, coefficients, confirmed = four.of(seen)
+    assert (terms, coefficients.tolist(), confirmed) == (((0,),), [seen[-1]], False)
+    assert four.values(seen, {"b": 100}) == seen[-1]
+    assert four.of((16, 64, 256, 1024)) == (((2,),), pytest.approx([1]), True)
+
+
+def test_values_at_other_points():
+    two = Formulas([{"b": 4}, {"b": 8}])
+    assert two.values((12, 20), {"b": 100}) == pytest.approx(204)
+    assert two.values((16, 64), {"b": 100}) == pytest.approx(10_000)
     assert THREE.values((7, 7, None), {"b": 100}) == 7
 
 
@@ -107,7 +113,10 @@ def test_what_has_no_counterpart_borrows():
     grows, stays = growth(((4, 9), 144), alone), growth(((8, 9), 288), alone)
     assert borrowed() == ("unknown", 288)
     assert borrowed(grows) == ("known", 3600)
-    assert borrowed(grows, stays) == ("guessed", 3600)  # of several that which grows
+    assert borrowed(grows, stays, stays) == ("guessed", 3600)  # of several that which grows
+    second = growth(((8, 8), 256), alone)  # its second side grows, to 32 at b = 100
+    assert borrowed(grows, second, second) == ("guessed", pytest.approx(1024))
+    assert borrowed(grows, second, grows) == ("guessed", 3600)
     assert borrowed(stays) == ("known", 288)
     of_sides = growth(((4, 3), 48), ((8, 3), 96)), growth(((7, 9), 252), ((7, 9), 252))
     assert borrowed(*of_sides) == ("known", 3600)
@@ -154,6 +163,7 @@ def test_shards(places, weights, filters):
         [(1, 10, 10), (1, 20, 10)],
         [(5, 0, 10), (4, 20, 10)],
         [(2, 10, 10), (900, 20, 10)],  # no number of filters explains both
+        [(21, 1024, 288), (13, 2048, 288)],  # 61 to 74 filters, and 7 to 28
     ],
 )
 def test_no_shards(shapes):
@@ -236,51 +246,6 @@ def test_small_ones_of_very_many_are_left_out(monkeypatch):
     assert counterparts(*large) == [0, 1]
     assert counterparts([t("a", 4, 63), *large[0]], [t("a", 8, 31), *large[1]]) == [-1, 1, 2]
     assert counterparts([t("a", 4, 9)] * 2, [t("a", 8, 9)] * 2) == [-1, -1]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "cost"),
-    [
-        (9, 9, matching.SAME), (9, 18, matching.SAME), (9, 19, matching.AFFINE), (9, 10, matching.AFFINE),
-        (9, 145, matching.AFFINE), (9, 146, matching.ODD), (9, 8, matching.ODD), (9, 0, matching.ODD),
-    ],
-)  # fmt: skip
-def test_cost_of_a_pair(one, other, cost):
-    assert matching._cost_of_pair(one, other, {2.0}) == cost
-    assert matching._cost_of_pair(other, one, {0.5}) == cost
-
-
-def test_factors_of_two_parameters():
-    one, other = ({"b": 4, "n": 16, "k": 3}, {"b": 8, "n": 48, "k": 3})
-    found = matching.ratios(SimpleNamespace(point=one), SimpleNamespace(point=other))
-    assert found == {2.0, 3.0, 6.0}
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "found"),
-    [
-        ({100: [0]}, {100: [0]}, {100: (100, False)}),
-        ({100: [0]}, {200: [0]}, {100: (200, False)}),
-        ({100: [0]}, {300: [0]}, {}),
-        ({100: [0, 1]}, {100: [0], 200: [1, 2]}, {100: (200, True)}),
-        ({100: [0, 1]}, {100: [0], 200: [1, 2, 3]}, {100: (200, True)}),  # as near: what grows
-        ({100: [0, 1]}, {100: [0, 4], 200: [1, 2, 3]}, {100: (100, True)}),
-    ],
-)
-def test_sizes_of_what_has_no_name(one, other, found):
-    small, large = (
-        SimpleNamespace(pipeline=one, point={"b": 4}),
-        SimpleNamespace(pipeline=other, point={"b": 8}),
-    )
-    assert matching._sizes(small, large) == found
-
-
-@pytest.mark.parametrize(
-    ("shape", "dimensions"),
-    [("", None), (None, None), ("[]", ()), ("[3]", (3,)), ("[32,10]", (32, 10)), ("[?,10]", None)],
-)
-def test_dimensions(shape, dimensions):
-    assert matching._dimensions(shape) == dimensions
 
 
 # The block of a compiled step

@@ -251,6 +251,40 @@ def test_in_a_profile_the_backward_pass_is_where_it_was_seen():
     assert category(4, 2) == "activations"
 
 
+def test_the_backward_pass_of_a_profile_includes_its_last_place():
+    def category(*places):
+        rows = [(0, 9, "model/x/Relu", COMPUTE), *((at, at + 1, f"{GRADIENT}a", COMPUTE) for at in places)]
+        seen = {"backward_at": [3, 11], "backward_to": [5, 13]}
+        return labkit.Timeline(record(rows, 16, source="x.pb", **seen)).row(0).category
+
+    assert [category(at, 12) for at in (2, 3, 5, 6)] == [
+        "workspace",
+        "activations",
+        "activations",
+        "workspace",
+    ]
+
+
+def test_what_was_held_before_a_profile_is_a_curve_of_its_own():
+    rows = [(-1, 3, "", PYTHON), (1, 2, "dense/VarHandleOp", COMPUTE), (4, 5, "model/x/Relu", COMPUTE)]
+    facts = {"held_bytes": 3 * 4096}
+    seen = labkit.Timeline(record(rows, 6, **facts, source="x.pb")).curves()
+    assert seen[BEFORE].tolist() == [12_288, 12_288, 12_288, 8192, 8192, 8192]
+    assert seen["other"].tolist() == [0, 4096, 0, 0, 0, 0]
+    own = labkit.Timeline(record(rows, 6, **facts)).curves()
+    assert own["other"].tolist() == [12_288, 16_384, 12_288, 8192, 8192, 8192] and BEFORE not in own
+
+
+def test_a_part_of_a_profile_has_the_steps_that_ended_in_it():
+    rows = [(n, n + 1, "model/x/Relu", COMPUTE) for n in range(0, 30, 2)]
+    whole = labkit.Timeline(record(rows, 30, source="x.pb", starts=[0, 10, 20], steps=[10, 20, 30]))
+    assert [whole.during(step).events for step in (1, 2, 3)] == [10, 10, 10]
+    part = whole.until(1.5)
+    assert part.during(1).events == 10
+    with pytest.raises(ValueError, match="steps 1 to 1"):
+        part.during(2)
+
+
 def test_replicas_on_one_pool_are_told_apart():
     rows = [
         (0, 5, "net/a/MatMul", COMPUTE, 0, 100), (1, 6, "replica_1/net/a/MatMul", COMPUTE, 0, 200),
@@ -266,6 +300,10 @@ def test_replicas_on_one_pool_are_told_apart():
     assert list(found.on("CPU:0 replica 1").devices) == ["CPU:0", "CPU:0 replica 0", "CPU:0 replica 1"]
     alone = labkit.Timeline(record(rows[:1], 10, device="CPU:0"))
     assert list(alone.devices) == ["CPU:0"]
+    others = {"CPU:1": record(rows[:1], 10, device="CPU:1")}
+    of_several = labkit.Timeline(record(rows, 10, device="CPU:0", others=others))
+    assert list(of_several.devices) == ["CPU:0", "CPU:1"]  # each replica has a device of its own
+    assert list(of_several.on("CPU:1").devices) == ["CPU:0", "CPU:1"]
 
 
 # Figures of a timeline

@@ -316,14 +316,15 @@ def test_marks_after_an_error_are_of_its_traceback_only_if_none_came_before():
 
 
 @pytest.mark.parametrize(
-    "word", ["peicher", "内存", "émoire", "emori", "bellek", "allocat", "exhaust", "RAM"]
+    "word", ["peicher", "内存", "émoire", "emori", "bellek", "allocat", "exhaust", "RAM", "メモリ", "памят"]
 )
 def test_a_block_is_searched_for_what_it_may_say_of_memory(word, monkeypatch):
     monkeypatch.setattr(reader, "BLOCK_BYTES", 64)
     said = {
         "peicher": "Speicher reicht nicht", "内存": "内存不足", "émoire": "mémoire insuffisante",
         "emori": "memoria insuficiente", "bellek": "yetersiz bellek", "allocat": "failed to allocate",
-        "exhaust": "ResourceExhausted", "RAM": "not enough RAM",
+        "exhaust": "ResourceExhausted", "RAM": "not enough RAM", "メモリ": "メモリ不足",
+        "памят": "недостаточно памяти",
     }[word]  # fmt: skip
     assert read(said).wording == (1, said)
 
@@ -368,3 +369,59 @@ def test_plan_of_xla_belongs_to_its_error():
     plan = ["\tSize: 9.00MiB", "\tShape: f32[9]"]
     assert len(failures("Out of memory while trying to allocate 99 bytes", *plan)[0].division.buffers) == 1
     assert failures(OOM.format(SHAPE), *plan)[0].division is None
+
+
+# What of a long text is read, and what is read first
+
+
+@pytest.mark.parametrize(
+    "last", ["Process finished with exit code 137", "Memoria insuficiente", "메모리 부족"]
+)
+def test_the_end_of_a_long_text_is_read_whatever_it_says(monkeypatch, last):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 200)
+    filler = ["step 1 loss 0.5 ok"] * 40
+    log = read(*filler, last)
+    assert (log.failures[0].line if log.failures else log.wording[0]) == 41
+    assert not log.skimmed
+
+
+def test_the_block_after_one_that_speaks_of_memory_is_read(monkeypatch):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 200)
+    filler = ["step 1 loss 0.5 ok"] * 40
+    lines = [*filler, OOM.format(SHAPE), "x" * 150, "[[{{node net/MatMul}}]]", *filler]
+    assert failures(*lines)[0].op == "net/MatMul"
+    far = [*filler, OOM.format(SHAPE), *["x" * 150] * 4, "[[{{node net/MatMul}}]]", *filler]
+    assert failures(*far)[0].op is None
+
+
+def test_of_lines_in_other_words_the_first_counts():
+    assert read("Speicher voll", "Memoria insuficiente").wording == (1, "Speicher voll")
+
+
+@pytest.mark.parametrize(
+    ("lines", "kinds"),
+    [
+        (["Stats:", "Limit:  1024", "InUse:  512"], ["refused"]),
+        (["Stats:", "Limit:  1024", "InUse:  0"], ["refused"]),
+        (["Stats:", "Limit:  1024"], []),
+        (["InUse at 7f00 of size 1280 next 1"], ["refused"]),
+    ],
+)
+def test_a_dump_without_its_error_is_a_refusal_if_it_says_what_was_in_use(lines, kinds):
+    assert [found.kind for found in failures(*lines)] == kinds
+
+
+def test_a_failure_reported_again_keeps_the_place_of_its_first_report():
+    kernel = "OP_REQUIRES failed at {} : Resource exhausted"
+    first = [TRACEBACK, "[[{{node a/Conv2D}}]]", kernel.format("conv_ops.cc:12"), OOM.format(SHAPE)]
+    again = [TRACEBACK, "[[{{node b/MatMul}}]]", kernel.format("matmul_op.cc:3"), OOM.format(SHAPE)]
+    [found] = failures(*first, *again)
+    assert (found.op, found.kernel, found.last_line) == ("a/Conv2D", "conv_ops", 8)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["jaxlib.x", "raise jax.errors.X: Error", "XlaRuntimeError: x", "JaxRuntimeError: x", "jax/_src Error"],
+)
+def test_what_tells_that_a_text_is_of_jax(line):
+    assert (read(line).framework, read("ValueError: x").framework) == ("jax", "tensorflow")

@@ -8,6 +8,7 @@ from labkit.errors import NothingFits
 from labkit.fixes.table import AS_IT_IS, FOLLOWING, FixTrials, Row
 from labkit.fixes.trying import TryingFixes
 from labkit.outcome import Outcome, TrialError
+from labkit.show import bars
 from labkit.sizes import MIB
 
 
@@ -87,7 +88,7 @@ def test_a_loss_of_zero_and_a_row_by_itself():
     ("peak", "status", "trial_limit", "limit", "fits"),
     [
         (100, "ok", 100, 100, True), (101, "ok", 200, 100, False), (None, "oom", 100, 100, False),
-        (None, "oom", 99, 100, False), (None, "ok", None, 100, False),
+        (None, "oom", 99, 100, False), (None, "ok", None, 100, False), (60, "ok", 100, 100, True),
     ],
 )  # fmt: skip
 def test_fits(peak, status, trial_limit, limit, fits):
@@ -143,6 +144,7 @@ def test_several_fixes_together_are_as_exact_as_the_least_exact():
         ("error", "a\n\x1b[1mThe point.\x1b[0m\nb", "With it, training fails: The point."),
         ("error", "Several things:\n  first\n  last", "With it, training fails: last"),
         ("error", "first\nlast", "With it, training fails: first"),
+        ("error", "  \nfirst\nlast", "With it, training fails: first"),
         ("killed", "", "With it, training fails: the process was ended"),
         ("ok", "", ""),
         ("oom", "x", ""),
@@ -150,7 +152,19 @@ def test_several_fixes_together_are_as_exact_as_the_least_exact():
 )
 def test_why_a_trial_failed(status, message, said):
     assert Row("x", [], Outcome(status, error=TrialError("X", message))).failure() == said
-    assert Row("x", []).failure() == ""
+    assert Row("x", []).failure() == "" and not Row("x", []).runs_out
+    killed = Row("x", [], Outcome("killed"))
+    assert killed.failure() == "With it, training fails: the process was ended"
+
+
+@pytest.mark.parametrize(
+    ("status", "peak", "measured"),
+    [("ok", 5, True), ("ok", None, False), ("oom", 5, False), ("killed", 5, False)],
+)
+def test_only_a_trial_that_ended_well_is_a_measurement(status, peak, measured):
+    found = row(peak=peak, speed=9.0, status=status)
+    assert found.measured is measured
+    assert (found.peak_bytes, found.samples_per_second) == ((5 * MIB, 9.0) if measured else (None, None))
 
 
 # The best
@@ -186,6 +200,10 @@ SAME, OTHER = {4: 1.0}, {4: 9.0}
         ([row("a", 70, 9.0, tolerance=None), row("b", 90, 1.0, losses=SAME)], 80, "a"),
         ([row("a", 70, 9.0, losses=SAME), row("b", 60, None, losses=SAME)], 80, "a"),
         ([row("a", 90, losses=SAME)], 80, None),
+        ([row("a", 70, 0.5, losses=SAME), row("b", 60, None, losses=SAME)], 80, "a"),  # of unknown speed
+        # What takes an unknown amount saves nothing that is known of.
+        ([row("a", None, losses=SAME), row("b", 90, losses=SAME)], None, "b"),
+        ([row("a", 70, 9.0, losses=SAME, why_not="no"), row("b", 60, losses=SAME)], 80, "b"),
     ],
 )
 def test_best(others, limit, best):
@@ -194,6 +212,15 @@ def test_best(others, limit, best):
     said = repr(found).splitlines()[0]
     assert (f"best: {best}," in said) if best else ("nothing tried here" in said)
     assert found.fits == (limit == 200)
+
+
+def test_where_the_code_as_it_is_ran_out_the_best_is_one_that_does_not():
+    start = first(peak=None, status="oom", limit=80 * MIB)
+    found = trials(start, row("a", 70, losses=SAME), limit=80)
+    assert not found.fits and found.best().name == "a"
+    assert repr(found).startswith("batch_size 64 takes over 80.0 MiB · best: a, 70.0 MiB")
+    assert trials(start, row("a", 90, losses=SAME), limit=80).best() is None
+    assert trials(start, row("a", 90, losses=SAME)).best() is None  # how much it saves is not known
 
 
 def test_rows_stand_in_order_of_what_they_take():
@@ -300,3 +327,40 @@ def test_cells_and_data():
         "08-mixed-precision.ipynb",
     )
     assert set(data) < set(vars(less)) | {"applies"}
+    assert found.to_dict() == {
+        "over": "batch_size", "value": 64, "limit_bytes": None, "seconds": 1.0, "notes": [],
+        "rows": [each.to_dict() for each in found],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("peak", "saves"), [(60, "40.0 MiB"), (100, "0 B"), (130, "-30.0 MiB")])
+def test_what_is_saved_in_words(peak, saves):
+    assert trials(first(), row("a", peak))._table()[1]["saves"] == saves
+
+
+@pytest.mark.parametrize(("largest", "told"), [(None, "·"), (0, "0"), (64, "64")])
+def test_the_largest_batch_stands_in_the_table_under_a_limit(largest, told):
+    found = row("a", 60, largest=largest)
+    assert trials(first(), found, limit=80)._cells(found)["largest"] == told
+    assert "largest" not in trials(first(), found)._cells(found)
+
+
+def test_what_was_not_applied_stands_below_the_table_in_text_and_page():
+    found = trials(first(), row("<a>", 60, losses=SAME, code="one\n\ntwo"), row("n", None, why_not="no & no"))
+    assert [each[""] for each in found._table()] == [AS_IT_IS, "<a>"]
+    text, page = repr(found), found._repr_mimebundle_()
+    assert "Not applied:\n  n: no & no\n\n<a>, in your code:\n\n    one\n\n    two" in text
+    assert page["text/plain"] == text
+    assert "Not applied: 1</summary><ul><li>n: no &amp; no</li></ul>" in page["text/html"]
+    assert "<pre>&lt;a&gt;, in your code:\n\n    one\n\n    two</pre>" in page["text/html"]
+    assert repr(found["<a>"]) == "<<a>: 60.0 MiB>" and repr(found["n"]) == "<n: no & no>"
+
+
+def test_the_figure_shows_what_was_measured_or_predicted(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(bars, "bytes_against_speed", lambda *given: drawn.append(given) or "figure")
+    others = row("a", 60, 9.0, losses=SAME), row("o", None, status="oom"), row("n", 50, why_not="no")
+    found = trials(first(), *others, limit=80)
+    assert found.plot() == found.plot("t") == "figure"
+    points = [(AS_IT_IS, 100 * MIB, 1.0, "unknown"), ("a", 60 * MIB, 9.0, True)]
+    assert drawn == [(points, 80 * MIB, title) for title in (repr(found).splitlines()[0], "t")]

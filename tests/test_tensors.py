@@ -56,6 +56,11 @@ def test_oblong_maps_may_be_flattened_too(height, channels):
     assert tensors.flattened(rows_of_matrix(prime)) == []
 
 
+@pytest.mark.parametrize(("height", "width", "found"), [(15, 29, [(15, 29, 32)]), (15, 31, [])])
+def test_oblong_maps_are_at_most_twice_as_wide_as_high(height, width, found):
+    assert tensors.flattened(Failure(op="MatMul", shape=(height * width * 32, 16))) == found
+
+
 def test_one_guess_of_oblong_maps():
     found = tensors.flattened(rows_of_matrix(7 * 9 * 512))
     assert found == [(7, 9, 512)]
@@ -118,6 +123,7 @@ def test_small_weights_refused_in_a_step(op, shape, size, in_step):
         ("gradient_tape/conv/Conv2D/Conv2DBackpropFilter", (32, 56, 56, 64), False),  # a workspace
         ("gradient_tape/conv/Conv2D/Conv2DBackpropFilter", (64, 64), False),
         ("gradient_tape/conv/Conv2D/Conv2DBackpropInput", (3, 3, 64, 64), False),
+        ("gradient_tape/conv/Conv2D/Conv2DBackpropFilter", None, True),
         (None, (3, 3, 64, 64), False),
     ],
 )
@@ -238,6 +244,42 @@ def test_what_creates_weights(facts, made):
 
 
 @pytest.mark.parametrize(
+    ("facts", "is_weight"),
+    [
+        ({"op": "gradient_tape/dense/MatMul/MatMul_1", "shape": (512, 512)}, True),
+        ({"op": "gradient_tape/conv/Relu", "shape": (3, 3, 64, 64)}, False),
+        ({"op": "adam/dense/mul", "shape": (512, 512)}, True),
+        ({"op": "dense/kernel/Assign"}, True),
+        ({"op": "model/conv/Conv2D", "shape": (64, 64, 3, 3)}, True),
+        ({"op": "model/conv/Conv2D", "shape": (32, 56, 56, 64)}, False),
+        ({"op": "model/add/add", "shape": (64, 64, 3, 3)}, False),
+        ({"op": "model/add/add", "shape": (3, 3, 64, 64)}, False),
+        ({"op": "Cast", "shape": (3, 3, 64, 64)}, True),
+        ({"shape": (3, 3, 64, 64)}, True),
+        ({"op_type": "Relu", "shape": (3, 3, 64, 64)}, False),
+        ({"shape": (32, 56, 56, 64)}, False),
+        ({}, False),
+    ],
+)
+def test_what_is_of_weights(facts, is_weight):
+    assert bool(tensors.is_of_weights(Failure(**facts))) is is_weight
+
+
+@pytest.mark.parametrize(
+    ("facts", "in_optimizer"),
+    [
+        ({"op": "adam/dense/mul"}, True), ({"op": "model/dense/mul"}, False), ({"op": "mul"}, False),
+        ({"op": "adam/dense/kernel/Assign"}, True), ({"op": "dense/kernel/Assign"}, False),
+        ({"marks": set(tensors.MAKES_SLOTS)}, True), ({"marks": {"add_weight"}}, False),
+        ({"op": "dense/kernel/Assign", "marks": set(tensors.MAKES_SLOTS)}, False),
+        ({"op": "Assign", "marks": set(tensors.MAKES_SLOTS)}, True), ({}, False),
+    ],
+)  # fmt: skip
+def test_what_is_the_optimizers(facts, in_optimizer):
+    assert tensors.in_optimizer(Failure(**facts)) is in_optimizer
+
+
+@pytest.mark.parametrize(
     ("facts", "sure"),
     [
         ({"op": "m/mha/softmax", "shape": (8, 64)}, 2),
@@ -256,6 +298,8 @@ def test_what_creates_weights(facts, made):
         ({"op": "m/x/MatMul", "layer": "conv", "shape": (8, 4, 128, 128)}, 0),
         ({"op": "m/x/Conv2D", "shape": (8, 4, 4096, 4096)}, 0),
         ({"op": "m/x/BiasAdd", "shape": (8, 4, 4096, 4096)}, 0),
+        ({"op": "m/x/Avg", "shape": (8, 4, 4096, 4096)}, 0),
+        ({"op": "m/x/Max", "shape": (8, 4, 4096, 4096)}, 0),
         ({"op": "adam/x/mul", "shape": (8, 4, 4096, 4096)}, 0),
         ({"op": "transformer/x/add", "shape": (8, 128, 128)}, 1),
         ({"op": "m/x/add", "shape": (8, 128, 128)}, 0),
@@ -272,10 +316,24 @@ def test_what_creates_weights(facts, made):
         ({"framework": "torch", "layer": "Softmax", "shape": (64, 16, 128)}, 0),
         ({"framework": "torch", "layer": "MultiHeadAttention", "shape": (8, 4, 16, 128)}, 2),
         ({"framework": "torch", "layer": "Dense", "shape": (8, 64, 16, 128)}, 0),
+        ({"layer": "Softmax", "shape": (8, 64, 16, 128)}, 0),
+        ({"op": "transformer/x/Relu", "shape": (8, 128, 128)}, 0),
     ],
 )
 def test_attention_scores(facts, sure):
     assert tensors.scores(Failure(**facts)) == sure
+
+
+@pytest.mark.parametrize("word", ["attention", "attn", "attend", "self_att", "mha"])
+def test_names_of_attention(word):
+    assert tensors.scores(Failure(op=f"m/{word}/Relu", shape=(8, 4, 128, 128))) == 2
+
+
+@pytest.mark.parametrize(
+    "op_type", ["RandomUniform", "StatelessRandomUniformV2", "RandomStandardNormal", "TruncatedNormal"]
+)
+def test_random_numbers_are_weights_to_begin_with(op_type):
+    assert tensors.creates(Failure(op_type=op_type, shape=(9, 9)))
 
 
 @pytest.mark.parametrize(
@@ -446,7 +504,7 @@ SAMPLE = 64 * 1024
     [
         ([1001], 32, SAMPLE), ([1000, 2000], 32, SAMPLE), ([1024], 32, None), ([1024, 1001], 32, None),
         ([1024, 1001, 1003], 32, SAMPLE), ([1001, 1001.5], 32, None), ([127], 32, None), ([129], 32, SAMPLE),
-        ([1001], 64, SAMPLE),
+        ([1001], 64, SAMPLE), ([1001, 100], 32, None),
     ],
 )  # fmt: skip
 def test_one_sample_that_all_large_chunks_are_multiples_of(counts, batch, sample):

@@ -98,7 +98,7 @@ def _is_turned(shape):
 
 def is_turned(shape):
     """Whether it is a kernel in cuDNN's order: TensorFlow turns it for each call, a small copy."""
-    return shape is not None and len(shape) in (4, 5) and shape[0] > 11 and _is_turned(shape)
+    return shape is not None and len(shape) in (4, 5) and _is_turned(shape)
 
 
 def creates(failure):

@@ -9,6 +9,8 @@ paired by size, and a size that fits two of the other trial's is left to a furth
 """
 
 import collections
+import itertools
+import math
 import re
 
 import numpy as np
@@ -157,9 +159,10 @@ def _without_op(key):
 
 
 def ratios(one, other):
-    """The factors by which something proportional to a parameter, or to two of them, differs."""
-    single = {other.point[name] / one.point[name] for name in one.point} - {1.0}
-    return single | {np.prod(list(single))}
+    """The factors by which something proportional to a parameter, or to several of them, differs."""
+    single = [other.point[name] / one.point[name] for name in one.point]
+    several = range(1, len(single) + 1)
+    return {math.prod(chosen) for count in several for chosen in itertools.combinations(single, count)}
 
 
 def _align(one, places, other, others):
@@ -247,7 +250,7 @@ def _sizes(one, other):
 
 def _segments(record, begin):
     """The number of the part of the trial, such as a training step, in which each allocation was made."""
-    return np.searchsorted(sorted([*record.steps, *(place for place, _ in record.moments)]), begin)
+    return np.searchsorted(sorted([*record.steps, *(place for place, _ in record.moments)]), begin, "right")
 
 
 def _dimensions(shape):

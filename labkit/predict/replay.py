@@ -3,6 +3,7 @@
 import bisect
 import collections
 import functools
+from dataclasses import replace
 
 import numpy as np
 
@@ -212,13 +213,19 @@ class Schedule:
 
     def at_peak(self, point, limit=UNLIMITED):
         """(index, bytes) of each allocation in use at the peak; without the limit where it does not fit."""
+        return [(i, size) for i, size, is_scratch in self._in_use(point, limit) if not is_scratch]
+
+    def _in_use(self, point, limit):
+        """The same, and whether it is scratch memory that only larger sizes take, of the op at that index."""
         replay = self.replay(point, limit)
         if not replay.fits:
             replay, limit = self.replay(point), UNLIMITED
-        held = {}
-        for _ in self._play(point, bfc.Allocator(limit), self.orders[0][: replay.place + 1], held):
-            pass
-        return [(i % len(self._kind_of), chunk.size) for i, chunk in held.items()]
+        held, count = {}, len(self._kind_of)
+        for place in self._play(point, bfc.Allocator(limit), self.orders[0], held):
+            if place == replay.place:
+                break
+        for i, chunk in held.items():
+            yield i % count, chunk.size, i >= (REPEATS + 2) * count
 
     def _play(self, point, allocator, order, held):
         """Replay an order, keeping the chunks in use in `held`; yields the place of each event."""
@@ -267,7 +274,7 @@ class Schedule:
             begin, end = columns["begin"][places], columns["end"][places]
             end = np.where(end < 0, last, end)
             most = max(int(((begin <= at) & (end > at)).sum()) for at in begin.tolist())
-            later = ((begin > steps[0]) & (begin <= steps[-1])).sum() if len(steps) > 1 else 0
+            later = ((begin >= steps[0]) & (begin < steps[-1])).sum() if len(steps) > 1 else 0
             in_queue[places] = most / max(1, round(later / max(1, len(steps) - 1)))
         return in_queue
 
@@ -344,9 +351,10 @@ class Schedule:
     def held_at_peak(self, point, limit=UNLIMITED):
         """(Row, bytes, whether it depends on any parameter) of everything in use at the peak."""
         grows = [any(map(growth.depends_on, self.point)) for growth in self._growths]
-        for i, size in self.at_peak(point, limit):
+        for i, size, is_scratch in self._in_use(point, limit):
             start = 0.0
             for row, share in self.timeline.parts(i):  # itself, unless it is the block of a compiled step
+                row = replace(row, category="workspace") if is_scratch else row
                 yield row, round(size * (start + share)) - round(size * start), grows[self._kind_of[i]]
                 start += share
 

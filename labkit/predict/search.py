@@ -196,12 +196,13 @@ class Searching:
         """
         lasting = self._lasting
         predicted = self.estimate.largest(self._tight) or 0
-        if refused <= APART * lasting or predicted <= WORTHWHILE * lasting < refused:
+        if refused <= APART * lasting or predicted <= WORTHWHILE * lasting:
             return None
-        peak = dict(self.history)[lasting].peak_bytes
+        tried = dict(self.history)
+        peak = tried[lasting].peak_bytes
         promised = lasting * self._tight / peak if peak else lasting
         middle = self._allowed(round(min(max(promised, (lasting * refused) ** 0.5), 0.95 * refused)))
-        return middle if middle > lasting and middle not in dict(self.history) else None
+        return middle if middle not in tried else None
 
     def _first(self):
         largest = self.estimate.largest(self._tight, sure=True)
@@ -252,7 +253,6 @@ class Searching:
         if outcome.status not in ("ok", "oom"):
             raise LabkitError(f"The trial at {self.over}={value} failed:\n{outcome}")
         self.history.append((value, outcome))
-        return outcome
 
     def _epochs(self, value):
         """How many epochs a proof trains at least: several if they are short."""
@@ -279,7 +279,7 @@ def spread(outcome):
     A rise by more than a tenth is no spread: other work began.
     """
     peaks = outcome.step_peak_bytes
-    rise = peaks[-1] - peaks[len(peaks) // 2] if len(peaks) > 1 else 0
+    rise = peaks[-1] - peaks[len(peaks) // 2] if peaks else 0
     return rise if rise <= MOST_SPREAD * outcome.peak_bytes else 0
 
 
