@@ -1,15 +1,15 @@
 """A model of TensorFlow's BFC allocator: what it allocates for a sequence of requests, to the byte.
 
 The rules are those of `BFCAllocator` in TensorFlow's source (tsl/framework/bfc_allocator.cc): requests are
-rounded up to 256 bytes; free chunks are kept in bins by powers of two, and the smallest that is large enough
-is taken, at the lowest address if several are equal; a chunk is split only if it is at least twice as large
-as the request or 128 MiB larger; region sizes double from 2 MiB; free neighbours are merged.
+rounded up to 256 bytes; the smallest free chunk that is large enough is taken, at the lowest address if
+several are equal (its bins by powers of two only make that search fast); a chunk is split only if it is at
+least twice as large as the request or 128 MiB larger; region sizes double from 2 MiB; free neighbours are
+merged.
 """
 
 from bisect import bisect_left, insort
 
 ROUND = 256
-BINS = 21
 FIRST_REGION = 2 * 2**20
 SPLIT_WASTE = 128 * 2**20
 REGION_SPACE = 2**40  # regions are far apart, each at a lower address than the one before, as with mmap
@@ -45,8 +45,7 @@ class Allocator:
         self.in_use = self.peak = self.held = 0
         self._next_region = FIRST_REGION
         self._regions = 0
-        self._bins = [[] for _ in range(BINS)]
-        self._chunks = {}
+        self._free = []  # (size, address, Segment), sorted
 
     @classmethod
     def of_pool(cls, limit, address, free):
@@ -85,15 +84,14 @@ class Allocator:
         self._put(chunk)
 
     def _find(self, size):
-        for free in self._bins[_bin(size) :]:
-            place = bisect_left(free, (size, float("-inf")))
-            if place < len(free):
-                chunk = self._chunks.pop(free.pop(place))
-                if chunk.size >= 2 * size or chunk.size - size >= SPLIT_WASTE:
-                    self._split(chunk, size)
-                chunk.free = False
-                return chunk
-        return None
+        place = bisect_left(self._free, (size,))
+        if place == len(self._free):
+            return None
+        chunk = self._free.pop(place)[2]
+        if chunk.size >= 2 * size or chunk.size - size >= SPLIT_WASTE:
+            self._split(chunk, size)
+        chunk.free = False
+        return chunk
 
     def _extend(self, size):
         """Add a region; False if the limit leaves no room for it."""
@@ -126,16 +124,7 @@ class Allocator:
             first.after.before = first
 
     def _put(self, chunk):
-        key = (chunk.size, chunk.address)
-        insort(self._bins[_bin(chunk.size)], key)
-        self._chunks[key] = chunk
+        insort(self._free, (chunk.size, chunk.address, chunk))
 
     def _take(self, chunk):
-        key = (chunk.size, chunk.address)
-        free = self._bins[_bin(chunk.size)]
-        del free[bisect_left(free, key)]
-        del self._chunks[key]
-
-
-def _bin(size):
-    return min(BINS - 1, (size // ROUND).bit_length() - 1)
+        del self._free[bisect_left(self._free, (chunk.size, chunk.address))]
