@@ -3,7 +3,9 @@
     .venv/bin/python benchmarks/lessons_on_binder.py [LESSON.ipynb ...]
 
 It runs in a memory cgroup, as on Binder, and so needs root on Linux. The peak is that of the working set, as
-Kubernetes counts it: all of the container's memory but what can be given back at once.
+Kubernetes counts it: all of the container's memory but what can be given back at once. "yardstick" is the CPU
+time of a fixed piece of Python just before each lesson: on a shared machine the same work may take half as
+much time again an hour later.
 """
 
 import contextlib
@@ -31,6 +33,13 @@ ENTER = (
     "for folder in sys.argv[1].split(':'): open(folder + '/cgroup.procs', 'w').write('0')\n"
     "os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})\n"
     "os.execv(sys.argv[2], sys.argv[2:])"
+)
+YARDSTICK = (
+    "import os, time\n"
+    "os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})\n"
+    "start = time.process_time()\n"
+    "len({str(i): i for i in range(2_000_000)})\n"
+    "print(time.process_time() - start)"
 )
 
 
@@ -138,6 +147,11 @@ def measure(lesson):
         container.remove()
 
 
+def yardstick():
+    """CPU seconds of YARDSTICK here and now."""
+    return float(subprocess.check_output([sys.executable, "-c", YARDSTICK]))
+
+
 def main():
     asked = [Path(name) for name in sys.argv[1:]]
     lessons = asked or sorted((COURSE / "notebooks").glob("[0-9]*.ipynb"))
@@ -145,12 +159,14 @@ def main():
     report(
         f"one CPU and {LIMIT / 1e9:g} GB for JupyterLab's server, the kernel, its launcher and its trials\n"
     )
-    report("lesson                                CPU s  longest cell s  peak, of 1.80 GB  failed  killed")
+    report(f"{'lesson':36}  CPU s  longest cell s  peak, of 1.80 GB  failed  killed  yardstick s")
     over, total = [], 0
     for lesson in lessons:
+        speed = yardstick()
         cells, cpu, peak, kills = measure(lesson)
         longest, failed = max(cells.seconds), len(cells.errors)
-        report(f"{lesson.stem:36} {cpu:6.0f} {longest:15.0f} {peak / 1e9:14.2f} GB {failed:7} {kills:7}")
+        times = f"{lesson.stem:36} {cpu:6.0f} {longest:15.0f} {peak / 1e9:14.2f} GB"
+        report(f"{times} {failed:7} {kills:7} {speed:12.2f}")
         for number, error in cells.errors:
             report(f"    cell {number}: {error[-300:]}")
         total += cpu
