@@ -279,6 +279,9 @@ class Played:
     def grows_with(self, name):
         return True
 
+    def tried_bytes(self):
+        return 0
+
     def replay(self, point, limit=None, order=0):
         value = point["batch_size"]
         return Replay(not self.orders[order](value), value * 3 * MIB // 2, 0)

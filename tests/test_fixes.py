@@ -89,7 +89,8 @@ def test_a_fix_has_the_effect_that_it_has_by_hand(train, name, changes):
     written = labkit.try_fixes(by_hand(train, changes, STREAM), fixes=[], batch_size=64).rows[0]
     row = outside[name]
     assert row.applies, row.why_not
-    assert row.peak_bytes == pytest.approx(written.peak_bytes, rel=0.02)
+    # how many batches tf.data has made ahead differs from run to run, most on a busy machine
+    assert row.peak_bytes == pytest.approx(written.peak_bytes, rel=0.05)
     common = set(row.program.losses) & set(written.program.losses)
     assert common or row.program.fit is None
     for batches in common:

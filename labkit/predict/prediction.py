@@ -457,8 +457,8 @@ class Estimate:
 
     def _growth_of_trials(self, point):
         """Bytes by which what a GPU tries out would grow if it were proportional to all parameters."""
-        schedule = self._schedules[-1]
-        return schedule.tried_bytes() * (self._factor(point) - 1)
+        tried = self._schedules[-1].tried_bytes()
+        return tried * (self._factor(point) - 1) if tried else 0
 
     def _factor(self, point):
         """How often a point has the largest trial's value, at least once."""
