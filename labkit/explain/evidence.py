@@ -210,7 +210,7 @@ def of_tries(failure):
     if failure.is_of_compiled_step:
         yield (
             "In its first step on a GPU, XLA also tries out algorithms, each with scratch memory of its own, "
-            "which hardly depends on the batch: on an H200, up to 16 times what later steps needed."
+            "which is not proportional to the batch: on an H200, up to 16 times what later steps needed."
         )
 
 

@@ -298,8 +298,9 @@ class Timeline:
 
     def tries(self):
         """A list: a sentence on what a GPU took to try out algorithms; empty if it took nothing."""
-        tried = np.zeros(len(self._bytes), dtype=bool)
-        tried[: len(self.record.allocations["begin"])] = tried_out(self.record)
+        tried = tried_out(self._shown)
+        if not tried.any():
+            return []
         without = self._held + int(self._sums(~tried).max())
         if without == self.peak_bytes:
             return []
