@@ -45,11 +45,11 @@ def unet(layers, keras):
     return inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x))
 
 
-def resnet50(layers, keras):
-    model = keras.applications.ResNet50(
-        weights=None, input_shape=(32, 32, 3), classes=10, classifier_activation=None
+def mobilenet(layers, keras):
+    model = keras.applications.MobileNet(
+        weights=None, input_shape=(32, 32, 3), alpha=0.25, classes=10, classifier_activation=None
     )
     return model.inputs, model.outputs[0]
 
 
-MODELS = [dense, convolutional, lstm, gru_with_embedding, attention, unet, resnet50]
+MODELS = [dense, convolutional, lstm, gru_with_embedding, attention, unet, mobilenet]

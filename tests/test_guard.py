@@ -123,17 +123,20 @@ def test_a_container_is_seen_as_the_machine(container):
     )
 
 
-def test_the_one_that_takes_more_than_it_reserved_is_ended_and_its_neighbour_is_not(container):
+def test_the_one_that_takes_more_than_it_reserved_is_ended_and_its_neighbour_is_not(container, tmp_path):
+    os.mkfifo(end := tmp_path / "end")  # the neighbour runs until it is written to
     container(
         2500,
         f"""
         import subprocess, sys, labkit
-        holds = "import numpy as np, time; X = np.ones(2**25); print('holds', flush=True); time.sleep(20)"
+        holds = "import numpy as np; X = np.ones(2**25); print('holds', flush=True); open({str(end)!r}).read()"
         code = f"import labkit; o = labkit.run({{holds!r}}, memory_limit='128 MiB'); print(o); assert o.ok"
         neighbour = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         assert neighbour.stdout.readline() == "holds\\n"
         outcome = labkit.run({INTO_THE_RESERVE!r}, memory_limit="128 MiB")
         assert (outcome.status, outcome.diagnosis.cause) == ("oom", "host_memory"), outcome
+        assert neighbour.poll() is None
+        open({str(end)!r}, "w").close()
         told, _ = neighbour.communicate()
         assert neighbour.returncode == 0, told
         """,
