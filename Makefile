@@ -10,7 +10,8 @@ TEST_STAMP := .venv/.installed-for-tests
 BOOK_STAMP := .venv-book/.installed
 PROXY := .venv/bin/configurable-http-proxy
 LESSONS := $(sort $(wildcard notebooks/*.ipynb))
-SANITIZE := $(wildcard tests/nbval_sanitize.cfg)
+NBVAL = --nbval-lax --nbval-cell-timeout=300
+PYTEST = $(VENV_PATH) .venv/bin/pytest --dist loadfile --no-loadscope-reorder
 
 # Without it, uv downloads a Python of its own where the one it wants is missing.
 export UV_PYTHON_DOWNLOADS := never
@@ -65,13 +66,10 @@ lab: $(STAMP)  ## Open JupyterLab on the first lesson (ARGS=--no-browser only st
 hub: $(TEST_STAMP) $(PROXY)  ## Try a class on this machine: JupyterHub, on the loopback address only
 	@$(VENV_PATH) .venv/bin/python scripts/hub.py
 
-# Lessons and tests wait a lot, for TensorFlow at each out of memory: the lessons run beside the tests, which run in
-# two processes, and are shown after them.
-test: $(TEST_STAMP)  ## Run every check; one that fails does not hide the others
-	@lessons=$$(mktemp); $(MAKE) --no-print-directory test-notebooks >$$lessons 2>&1 & \
-	trap "kill $$! 2>/dev/null" EXIT; \
-	$(MAKE) --no-print-directory -k lint test-code; code=$$?; \
-	wait $$! || code=1; cat $$lessons; rm $$lessons; exit $$code
+# Twice as many processes as most machines have cores: lessons and tests wait a lot, for TensorFlow at each out of memory.
+# The lessons come first, as they take longest.
+test: $(TEST_STAMP) $(if $(shell command -v npm),$(PROXY))  ## Run every check; one that fails does not hide the others
+	@$(MAKE) --no-print-directory lint; code=$$?; $(PYTEST) -n 4 $(NBVAL) $(LESSONS) tests && exit $$code
 
 lint: $(TEST_STAMP)  ## Check style and format of code and notebooks, and that rooms import only from below
 	.venv/bin/ruff check .
@@ -79,13 +77,10 @@ lint: $(TEST_STAMP)  ## Check style and format of code and notebooks, and that r
 	.venv/bin/lint-imports --no-cache --no-logo
 
 test-code: $(TEST_STAMP) $(if $(shell command -v npm),$(PROXY))  ## Run the tests in tests/
-	$(VENV_PATH) .venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
+	$(PYTEST) -n 3 tests
 
 test-notebooks: $(TEST_STAMP)  ## Run the lessons and compare their checked cells
-ifneq ($(LESSONS),)
-	$(VENV_PATH) .venv/bin/pytest --nbval-lax --nbval-cell-timeout=300 \
-		$(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE)) $(LESSONS)
-endif
+	$(PYTEST) -n 2 $(NBVAL) $(LESSONS)
 
 test-colab:  ## Try labs and lessons with Colab's packages, in an environment of their own
 	@$(PYTHON) scripts/hosted.py colab $(LESSONS)
