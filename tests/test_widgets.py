@@ -50,11 +50,11 @@ def wait_for(true, seconds=180):
 
 @pytest.fixture(scope="module")
 def lab():
-    """Two runs: one that ends out of memory, one under another activation."""
+    """Two runs: one that is estimated and ends out of memory, one recorded under another activation."""
     lab = BatchSizeLab(train, memory_limit="24 MiB", smallest=1024, largest=8192)
     lab.run()
     lab._swept.range.value = (1024, 2048)
-    return lab.run(activation="gelu")
+    return lab.run(activation="gelu", estimate=False, timelines=True)
 
 
 def test_a_lab_can_be_drawn_while_its_next_run_is_estimated(lab):
@@ -134,7 +134,7 @@ def test_measured_points_land_on_the_estimate(lab):
     for value, outcome in first.tried:
         assert not outcome.ok or outcome.peak_bytes == pytest.approx(first.predicted[value], rel=0.15)
     assert first.predicted[8192] > first.limit
-    assert all(dict(run["predicted"]) for run in lab._chart.data["runs"])
+    assert [bool(dict(run["predicted"])) for run in lab._chart.data["runs"]] == [True, False]
     assert '<th scope="col">estimate' in lab.table()
 
 
@@ -146,6 +146,15 @@ def test_a_trial_chosen_in_the_chart_is_shown_and_the_other_way_round(lab):
     before = lab._chart.revealed
     lab._pick.value = (0, 0)
     assert lab._chart.chosen == 1 and lab._chart.revealed == before + 1
+
+
+def test_the_timeline_of_a_chosen_trial_is_drawn(lab):
+    lab._pick.value = (1, 1)
+    [drawn] = json.loads(zlib.decompress(base64.b64decode(lab._timeline.data)))["timelines"]
+    assert drawn["label"] == "batch_size 2048"
+    assert 'class="labkit-picture"' in lab._detail.value
+    lab._pick.value = (0, 0)
+    assert lab._timeline.data == ""
 
 
 def test_what_does_not_train_has_no_estimate_and_is_swept_all_the_same(capsys):
@@ -330,9 +339,9 @@ def fitted(batch_size=32, depth=1):
 
 def test_fixes_are_swept_and_told_apart():
     lab = BatchSizeLab(fitted, memory_limit="64 MiB", smallest=63, largest=126)
-    lab.run(timelines=True, estimate=False)
-    lab.set(timelines=False, estimate=True)
-    lab.run(input_pipeline="batches from a PyDataset", accumulation="2 smaller batches, accumulated")
+    lab.run(estimate=False)
+    fixes = {"input_pipeline": "batches from a PyDataset", "accumulation": "2 smaller batches, accumulated"}
+    lab.run(estimate=True, **fixes)
     plain, streamed = lab.series
     staged = 4096 * 512 * 4
     peak = {value: outcome.peak_bytes for value, outcome in plain.tried}
@@ -343,10 +352,6 @@ def test_fixes_are_swept_and_told_apart():
     told = lab._chart.data["runs"][1]["text"]
     assert "batches from a PyDataset" in told and "accumulated" in told
     assert lab._fixes_title().startswith("Fixes: batches from a PyDataset")
-    lab._pick.value = (0, 0)
-    drawn = json.loads(zlib.decompress(base64.b64decode(lab._timeline.data)))["timelines"]
-    assert drawn[0]["label"] == "batch_size 63"
-    assert 'class="labkit-picture"' in lab._detail.value
 
 
 def test_a_fix_that_cannot_be_applied_says_why_and_nothing_is_run():
