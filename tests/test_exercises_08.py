@@ -41,7 +41,6 @@ def test_wrong_letters(given, complaint):
     [
         (model(', dtype="float32"'), "The output is float16"),
         (model('"mixed_float16"', '"float32"'), "computes in float32"),
-        (model('"mixed_float16"', '"mixed_bfloat16"'), "computes in bfloat16"),
         (model('"mixed_float16"', '"float16"'), "keeps its weights in float16"),
         (model('activation="softmax", '), "that is not a softmax"),
         (model('entropy")', 'entropy", auto_scale_loss=False)'), "a plain Adam"),

@@ -49,7 +49,6 @@ def test_wrong_letters(given, complaint):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        (as_it_was, "it still grows"),
         (clearing, "it still grows"),
         (rates("        model.set_weights(initial)\n", ""), "Does each rate start from the initial weights?"),
         (rates("range(5)", "range(1)"), "Does each rate train for five steps?"),

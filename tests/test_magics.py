@@ -14,7 +14,7 @@ def kernel():
     launched = psutil.Process(manager.provisioner.process.pid).children(recursive=True)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
-    _, left = psutil.wait_procs(launched, timeout=15)
+    _, left = psutil.wait_procs(launched, timeout=60)
     assert not left
 
 

@@ -31,7 +31,7 @@ def page(browser, tmp_path_factory):
 
 def test_a_lab_runs_and_stops(page):
     button(page, "Run").click()
-    wait_for(lambda: points(page).count() >= 2, LONG / 1000)
+    wait_for(lambda: points(page).count() >= 1, LONG / 1000)
     expect(button(page, "Run")).to_be_disabled()
     button(page, "Stop").click()
     expect(button(page, "Run")).to_be_enabled(timeout=20_000)

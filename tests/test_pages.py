@@ -486,15 +486,21 @@ def test_each_of_seven_runs_has_a_sign_of_its_own(show):
     assert len({(one.get_attribute("fill"), one.get_attribute("d")) for one in signs.all()}) == 7
 
 
+def wait_for_chosen(page, count):
+    """Wait until so many trials have been chosen, and the chart has been drawn anew."""
+    page.wait_for_function("count => window.chosen.length >= count", arg=count)
+    page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+
+
 def test_points_on_top_of_each_other_can_all_be_reached(show, lab_runs):
     page = show(lab_page(lab_runs[:2]))
     first = page.locator("[role=button][data-trial='1']").bounding_box()
     at = [first["x"] + first["width"] / 2, first["y"] + first["height"] / 2]
     page.mouse.move(*at)
     expect(page.locator(".labkit-tip")).to_contain_text("Also here: run 1, batch_size 8")
-    for _ in range(3):
+    for number in range(1, 4):
         page.mouse.click(*at)
-        page.wait_for_timeout(60)
+        wait_for_chosen(page, number)
     chosen = page.evaluate("window.chosen")
     assert set(chosen) == {1, 5} and chosen[0] != chosen[1] != chosen[2]
     page.locator("[role=button][tabindex='0']").focus()
@@ -506,7 +512,7 @@ def test_points_on_top_of_each_other_can_all_be_reached(show, lab_runs):
     assert len(set(names)) == 8 and all("batch_size" in name for name in names)
     assert "out of memory" in names[3] and "peak 30.0 MiB of 100 MiB" in names[4]
     page.keyboard.press("Enter")
-    page.wait_for_timeout(60)
+    wait_for_chosen(page, 4)
     assert page.evaluate("window.chosen").pop() == 8
     assert page.locator(".labkit-ring").count() == 1
 
@@ -554,7 +560,7 @@ def test_a_maps_marks_differ_in_shape_and_say_what_they_are(show, map_page):
     said = page.evaluate("document.activeElement.getAttribute('aria-label')")
     assert said.startswith("run 1, batch_size 17, length 128: outcome ✗ out of memory") and "estimate" in said
     page.keyboard.press("Enter")
-    page.wait_for_timeout(60)
+    wait_for_chosen(page, 1)
     assert page.evaluate("window.chosen") == [2]
 
 

@@ -99,11 +99,16 @@ def as_it_was(build_sgd, rates, X, y):
 
 def _judge_rates(answer):
     wanted = run(compare, answer=as_it_was, count=FEW).result
-    few, many = (run(compare, answer=answer, count=count) for count in (FEW, MANY))
-    for tried in (few, many):
-        if not tried.ok:
-            return f"It ended with status {tried.status!r}: {tried.error}"
-    return _losses_wrong(few.result, wanted) or _rates_grow(few, many)
+    few = run(compare, answer=answer, count=FEW)
+    wrong = _failed(few) or _losses_wrong(few.result, wanted)
+    if wrong:
+        return wrong
+    many = run(compare, answer=answer, count=MANY)
+    return _failed(many) or _rates_grow(few, many)
+
+
+def _failed(tried):
+    return None if tried.ok else f"It ended with status {tried.status!r}: {tried.error}"
 
 
 def _losses_wrong(found, wanted):
