@@ -55,7 +55,7 @@ def test_find_batch_size_proves_and_prints_json(home, capsys):
 
 
 def test_where_nothing_fits_the_status_is_1(home, capsys):
-    given = ["shallow_net:train", "--memory-limit", "2MiB", "width=4096"]
+    given = ["shallow_net:train", "--memory-limit", "2MiB", "--at", "1", "2", "width=4096"]
     assert main(["estimate", *given]) == 1
     assert "Not even batch_size=1" in capsys.readouterr().out
     assert main(["estimate", *given, "--json"]) == 1

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import threading
 
 import pytest
 
@@ -50,8 +49,19 @@ def test_repeats_and_values_that_are_no_numbers():
 
 
 def test_a_stopped_sweep_goes_on_where_it_was():
-    swept = Sweep("import time; time.sleep(1)", "x", [1, 2, 3], params={})
-    threading.Timer(1.5, swept.stop).start()
+    class StoppingOnce:
+        stopped = False
+
+        def output(self, text):
+            if text == "2" and not self.stopped:
+                self.stopped = True
+                swept.stop()
+
+        def __getattr__(self, name):
+            return lambda *args, **kwargs: None
+
+    code = "import time; print(x, end=''); time.sleep(1)"
+    swept = Sweep(code, "x", [1, 2, 3], show=StoppingOnce(), params={})
     swept.resume()
     assert not swept.finished and 0 < len(swept) < 3
     assert "resume() continues" in repr(swept)

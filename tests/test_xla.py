@@ -65,7 +65,7 @@ def test_what_lies_in_a_block_fills_it_as_xla_planned(compiled):
 
 def test_the_peak_stays_the_allocators_and_all_adds_up(compiled):
     timeline = compiled.timeline
-    assert timeline.peak_bytes == compiled.peak_bytes
+    assert timeline.peak_bytes == compiled.peak_bytes and timeline.refused_block() is None
     assert sum(row.bytes for row in timeline.at_peak()) == timeline.peak_bytes
     assert min(row.bytes for row in timeline.at_peak()) >= 0
     for by in ("category", "layer"):
@@ -89,11 +89,11 @@ def test_layers_and_categories_are_those_of_the_model(compiled):
 
 def test_activations_grow_with_the_batch_and_are_gone_as_the_step_ends():
     small, large = (
-        labkit.run(train, profile=True, batch_size=size, build=pictures).timeline for size in (16, 64)
+        labkit.run(train, profile=True, batch_size=size, build=dense).timeline for size in (64, 256)
     )
     kept = [timeline.curves()["activations"].max() for timeline in (small, large)]
     assert kept[1] == pytest.approx(4 * kept[0], rel=0.1)
-    assert large.by_category(large.steps[1])["activations"] < 0.01 * kept[1]
+    assert large.by_category(large.steps[1])["activations"] < 0.05 * kept[1]  # the output stays
 
 
 def test_a_compiled_function_inside_a_loop_of_ones_own():
@@ -127,7 +127,6 @@ def test_out_of_memory_tells_what_the_refused_block_was_for():
     [said] = [sentence for sentence in outcome.diagnosis.evidence if "need the most of it" in sentence]
     largest = next(name for name in block.by_layer() if name)
     assert largest in said
-    assert labkit.run(train, profile=True, batch_size=4, build=dense).timeline.refused_block() is None
 
 
 def recurrent(batch_size, jit_compile, length=400):
@@ -141,14 +140,17 @@ def recurrent(batch_size, jit_compile, length=400):
         model.train_on_batch(np.zeros((batch_size, length, 8), "float32"), np.zeros((batch_size, 1)))
 
 
-def test_an_lstm_keeps_its_weights_for_each_step_of_the_sequence_whatever_the_batch():
-    peaks = {
-        (jit, size): labkit.run(recurrent, batch_size=size, jit_compile=jit).peak_bytes
-        for jit in (False, True)
+@pytest.fixture(scope="module")
+def unrolled():
+    """{batch size: Outcome}, compiled."""
+    return {
+        size: labkit.run(recurrent, memory_limit="40 MiB", batch_size=size, jit_compile=True)
         for size in (1, 8)
     }
-    assert peaks[True, 8] < 1.1 * peaks[True, 1]  # its blocks do not grow with the batch here
-    assert peaks[True, 1] > 5 * peaks[False, 1]
+
+
+def test_an_lstm_keeps_its_weights_for_each_step_of_the_sequence_whatever_the_batch(unrolled):
+    assert unrolled[8].peak_bytes < 1.1 * unrolled[1].peak_bytes  # its blocks do not grow with the batch here
     outcome = labkit.run(recurrent, memory_limit="24 MiB", profile=True, batch_size=1, jit_compile=True)
     assert outcome.status == "oom" and outcome.diagnosis.cause == "weights_or_optimizer"
     assert outcome.diagnosis.failure.loop_bytes >= 400 * 64 * 256 * 4  # one of its stacks at the least
@@ -156,15 +158,16 @@ def test_an_lstm_keeps_its_weights_for_each_step_of_the_sequence_whatever_the_ba
     assert "jit_compile=False" in outcome.diagnosis.fixes[0].code
     mended = labkit.run(recurrent, memory_limit="24 MiB", batch_size=1, jit_compile=False)
     assert mended.ok and outcome.diagnosis.fixes[0].saves > 0
+    assert unrolled[1].peak_bytes > 5 * mended.peak_bytes
 
 
-def test_where_that_part_alone_would_fit_a_smaller_batch_helps_too():
+def test_where_that_part_alone_would_fit_a_smaller_batch_helps_too(unrolled):
     outcome = labkit.run(recurrent, memory_limit="40 MiB", profile=True, batch_size=24, jit_compile=True)
     assert outcome.status == "oom" and outcome.diagnosis.cause == "activations"
     assert any("once for each time step" in said for said in outcome.diagnosis.evidence)
     without, smaller = outcome.diagnosis.fixes[:2]
     assert "jit_compile=False" in without.code and "batch_size=" in smaller.code
-    assert labkit.run(recurrent, memory_limit="40 MiB", batch_size=8, jit_compile=True).ok
+    assert unrolled[8].ok
 
 
 def larger_later(first, later):
@@ -207,9 +210,13 @@ def test_programs_of_one_name_are_matched_in_the_order_in_which_they_ran():
     assert [places for key, places in groups.items() if key[0] == "XLA"] == [sorted(blocks)]
 
 
+def plain_pictures(layers, keras):
+    return [layer for layer in pictures(layers, keras) if not isinstance(layer, layers.BatchNormalization)]
+
+
 def test_the_estimate_holds_and_knows_what_is_in_the_block():
-    estimate = labkit.estimate(train, at=(8, 16), build=pictures)
-    measured = labkit.run(train, memory_limit="1 GiB", batch_size=128, build=pictures, profile=3)
+    estimate = labkit.estimate(train, at=(8, 16), build=plain_pictures)
+    measured = labkit.run(train, memory_limit="1 GiB", batch_size=128, build=plain_pictures, profile=3)
     assert estimate.peak_bytes(128) == pytest.approx(measured.peak_bytes, rel=0.05)
     parts = estimate.breakdown(128)
     for by in ("category", "layer"):
@@ -286,7 +293,7 @@ def test_a_program_of_another_form_leaves_its_block_whole():
 
 
 def test_without_xla_nothing_is_divided():
-    timeline = labkit.run(train, profile=True, batch_size=8, build=pictures, jit_compile=False).timeline
+    timeline = labkit.run(train, profile=True, batch_size=8, build=dense, jit_compile=False).timeline
     assert timeline.record.programs == []
     assert timeline.events == timeline.record.events
     assert np.array_equal(timeline.filled(), timeline.total())

@@ -7,16 +7,16 @@ def arrays(batch_size=256):
     import numpy as np
 
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(8192, 784)), np.eye(10)[rng.integers(0, 10, 8192)]
+    X, y = rng.normal(size=(4096, 784)), np.eye(10)[rng.integers(0, 10, 4096)]
     model = keras.Sequential(
-        [keras.layers.Dense(512, activation="relu"), keras.layers.Dense(10, activation="softmax")]
+        [keras.layers.Dense(256, activation="relu"), keras.layers.Dense(10, activation="softmax")]
     )
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     model.fit(X, y, batch_size, epochs=2, validation_split=0.25, verbose=0)
 
 
 def images(batch_size=32):
-    """A convolutional network with BatchNormalization, sample weights and validation_data."""
+    """A convolutional network, sample weights and validation_data."""
     import keras
     import numpy as np
     from keras import layers
@@ -24,28 +24,12 @@ def images(batch_size=32):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(512, 32, 32, 3)).astype("float32"), rng.integers(0, 10, 512)
     weights = rng.random(512).astype("float32")
-    first = [layers.Conv2D(32, 3, padding="same"), layers.BatchNormalization(), layers.ReLU()]
-    model = keras.Sequential(
-        [*first, layers.Conv2D(32, 3), layers.GlobalAveragePooling2D(), layers.Dense(10)]
-    )
+    hidden = [layers.Conv2D(128, 3, activation="relu"), layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([*hidden, layers.Dense(10)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss)
     held = (X[:64], y[:64])
     model.fit(X, y, batch_size=batch_size, sample_weight=weights, validation_data=held, verbose=0)
-
-
-def sequences(batch_size=64):
-    """An LSTM."""
-    import keras
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(1024, 60, 16)).astype("float32"), rng.normal(size=(1024, 1)).astype("float32")
-    model = keras.Sequential(
-        [keras.layers.LSTM(64, return_sequences=True), keras.layers.LSTM(64), keras.layers.Dense(1)]
-    )
-    model.compile("adam", "mse")
-    model.fit(X, y, batch_size=batch_size, verbose=0)
 
 
 def inputs_by_name(batch_size=64):
@@ -67,26 +51,26 @@ def inputs_by_name(batch_size=64):
 
 
 def blocks(batch_size=128):
-    """Residual blocks of a class of its own, each of several layers."""
+    """Residual blocks of a class of its own, each of several layers, whose activations fill memory."""
     import keras
     import numpy as np
 
     class Block(keras.layers.Layer):
         def __init__(self):
             super().__init__()
-            self.wide, self.narrow = keras.layers.Dense(1024, activation="gelu"), keras.layers.Dense(128)
+            self.wide, self.narrow = keras.layers.Dense(512, activation="gelu"), keras.layers.Dense(16)
 
         def build(self, shape):
             self.wide.build(shape)
-            self.narrow.build((*shape[:-1], 1024))
+            self.narrow.build((*shape[:-1], 512))
 
         def call(self, x):
             return x + self.narrow(self.wide(x))
 
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(1024, 16, 128)).astype("float32"), rng.normal(size=(1024, 1)).astype("float32")
+    X, y = rng.normal(size=(1024, 8, 16)).astype("float32"), rng.normal(size=(1024, 1)).astype("float32")
     model = keras.Sequential(
-        [*(Block() for _ in range(4)), keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(1)]
+        [*(Block() for _ in range(2)), keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(1)]
     )
     model.compile("adam", "mse")
     model.fit(X, y, batch_size=batch_size, verbose=0)
@@ -136,3 +120,17 @@ def eager(batch_size=64):
     model.compile("adam", "mse", run_eagerly=True)
     keras.config.set_dtype_policy("mixed_float16")
     model.fit(X, y, batch_size=batch_size, verbose=0)
+
+
+def in_pieces(batch_size=64):
+    """Freed pieces of memory with others between them, none of them large enough for what comes next."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    pieces = [tf.zeros((batch_size, 2**16)) for _ in range(8)]
+    del pieces[::2]
+    pieces.append(tf.zeros((batch_size, 3 * 2**15)))  # as large as one and a half
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4 * batch_size, 8)), np.ones(4 * batch_size), batch_size=batch_size, verbose=0)
