@@ -53,10 +53,14 @@ def test_two_routes_pass(lesson, base, call):
 
 
 def test_a_third_route_fits(lesson):
-    """Three steps tell: it learns by the accumulation of the first and the recomputation of the second."""
+    """It learns by the accumulation of the first and the recomputation of the second.
+
+    Three steps peaked at 159 MiB where a whole training peaked at 172 MiB, so room is left for more.
+    """
     third = route(lesson, "def fixed():\n    return train(batch_size=16, accumulate=2, wrap=again)")
     tried = Trial(score, params={"route": third}, memory_limit=LIMIT, timeout=600, shorten_to=3).run()
     assert tried.ok, tried
+    assert tried.peak_bytes < 0.8 * labkit.parse_size(LIMIT)
     assert tried.result["policy"] == "float32"
 
 
