@@ -129,7 +129,7 @@ def test_the_one_that_takes_more_than_it_reserved_is_ended_and_its_neighbour_is_
         2500,
         f"""
         import subprocess, sys, labkit
-        holds = "import numpy as np; X = np.ones(2**25); print('holds', flush=True); open({str(end)!r}).read()"
+        holds = "import numpy; X = numpy.ones(2**25); print('holds', flush=True); open({str(end)!r}).read()"
         code = f"import labkit; o = labkit.run({{holds!r}}, memory_limit='128 MiB'); print(o); assert o.ok"
         neighbour = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         assert neighbour.stdout.readline() == "holds\\n"
