@@ -142,9 +142,8 @@ def tiny(failure):
     models = tensors.earlier_models(failure)
     if models:
         yield (
-            f"The op's name counts {models} model{'s' * (models > 1)} or trainings before this one in the "
-            f"same "
-            "process, which may still hold their memory."
+            f"The op's name counts {models} models or trainings before this one in the same process, which "
+            "may still hold their memory."
         )
 
 
