@@ -580,6 +580,6 @@ def test_earlier_models_are_counted_from_two_and_not_in_a_process_of_its_own(fac
     assert tensors.earlier_models(failure) == models
     told = [said for said in evidence.tiny(failure) if "before this one" in said]
     assert told == ([] if models == 0 else [
-        "The op's name counts 2 models or trainings before this one in the same process, which may still hold "
-        "their memory."
+        "The op's name counts 2 models or trainings before this one in the same process, which may still "
+        "hold their memory."
     ])  # fmt: skip

@@ -61,8 +61,8 @@ def near_miss(failure):
         share = f"{100 * needed / limit:.0f} %" + (", and not in one piece" if needed <= limit else "")
         steps = "step" if failure.steps == 1 else f"fullest of the {failure.steps} steps"
         yield (
-            f"A near miss: the {steps} before it took {100 * before / limit:.0f} % of the limit, and this one "
-            f"needs at least {share}.{_between_steps(failure)}"
+            f"A near miss: the {steps} before it took {100 * before / limit:.0f} % of the limit, and this "
+            f"one needs at least {share}.{_between_steps(failure)}"
         )
 
 

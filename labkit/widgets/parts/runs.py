@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ...outcome import STATUS_TEXT
 from ...show import tables
-from ...sizes import format_size
+from ...sizes import counted, format_size
 
 NOTHING = "No trial has been run yet."
 
@@ -74,7 +74,7 @@ class MapRun(Run):
     def result(self):
         """How many of the points that were run turned out as predicted."""
         right = sum(outcome.ok == self.fits(value) for value, outcome in self.tried)
-        return f"{right} of {len(self.tried)} trials as predicted"
+        return f"{right} of {counted(len(self.tried), 'trial')} as predicted"
 
     def told(self, over):
         """For each value of the second parameter what fits, predicted and measured, in words."""
