@@ -10,6 +10,7 @@ from labkit.fixes.trying import TryingFixes
 from labkit.outcome import Outcome, TrialError
 from labkit.show import bars
 from labkit.sizes import MIB
+from labkit.trials.sweeps import Sweep
 
 
 def fix(divides=1, tolerance=0.0, group="a", lesson="08"):
@@ -364,3 +365,25 @@ def test_the_figure_shows_what_was_measured_or_predicted(monkeypatch):
     assert found.plot() == found.plot("t") == "figure"
     points = [(AS_IT_IS, 100 * MIB, 1.0, "unknown"), ("a", 60 * MIB, 9.0, True)]
     assert drawn == [(points, 80 * MIB, title) for title in (repr(found).splitlines()[0], "t")]
+
+
+@pytest.mark.parametrize(
+    ("limit", "statuses", "summary"),
+    [
+        (None, ["ok", "ok"], "buffer 256 to 8192: peak up to 40.0 MiB"),
+        (None, ["ok", "error"], "buffer 256: peak up to 20.0 MiB"),
+        (None, ["error", "error"], "no value of buffer ran to its end"),
+        (64 * MIB, ["ok", "ok"], "buffer 8192 fits"),
+        (64 * MIB, ["ok", "oom"], "buffer 256 fits"),
+        (64 * MIB, ["oom"], "nothing fits"),
+    ],
+)
+def test_sweep_speaks_of_what_fits_only_where_there_is_a_limit(limit, statuses, summary):
+    sweep = Sweep("pass", "buffer", [256, 8192], params={})
+    peaks = (20 * MIB, 40 * MIB)
+    sweep.tried = [
+        (value, Outcome(status=status, peak_bytes=peak, limit_bytes=limit))
+        for value, status, peak in zip(sweep.values, statuses, peaks, strict=False)
+    ]
+    assert sweep.summary == summary
+    assert sweep.plot("Rows").get_suptitle() == f"Rows: {summary}"

@@ -38,8 +38,7 @@ class Run:
         """What the run found, in a few words."""
         if self.sweep is None:
             return "no trial yet"
-        frontier = self.sweep.frontier
-        return "nothing fits" if frontier is None else f"{self.sweep.over} {frontier} fits"
+        return self.sweep.summary
 
 
 @dataclass
