@@ -4,13 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from labkit.errors import NothingFits
+from labkit.errors import LabkitError, NothingFits
 from labkit.fixes.table import AS_IT_IS, FOLLOWING, FixTrials, Row
 from labkit.fixes.trying import TryingFixes
 from labkit.outcome import Outcome, TrialError
-from labkit.show import bars
+from labkit.show import bars, sweeps
 from labkit.sizes import MIB
 from labkit.trials.sweeps import Sweep
+from labkit.widgets.parts.chart import trials_data
+from labkit.widgets.parts.runs import Run, rows
+from labkit.widgets.parts.swept import swept
 
 
 def fix(divides=1, tolerance=0.0, group="a", lesson="08"):
@@ -387,3 +390,53 @@ def test_sweep_speaks_of_what_fits_only_where_there_is_a_limit(limit, statuses, 
     ]
     assert sweep.summary == summary
     assert sweep.plot("Rows").get_suptitle() == f"Rows: {summary}"
+
+
+@pytest.mark.parametrize(
+    ("limit", "largest", "too_large"),
+    [
+        (256, 25, [32, 64]),  # 32 has a peak below the limit, and no room in one piece
+        (256, 0, [16, 32, 64]),
+        (256, None, [64]),
+        (256, 64, [64]),
+        (None, None, []),
+    ],
+)
+def test_estimate_of_a_lab_marks_what_should_not_fit(limit, largest, too_large):
+    predicted = {16: 122 * MIB, 32: 233 * MIB, 64: 450 * MIB}
+    run = Run({}, Sweep("pass", "batch_size", [16, 32, 64], params={}), limit and limit * MIB, predicted)
+    run.largest = largest
+    run.sweep.tried = [(32, Outcome("oom", peak_bytes=250 * MIB, limit_bytes=256 * MIB))]
+    assert run.too_large == too_large
+    (row,) = rows([run])
+    assert row["estimate"] == ("233 MiB ✗" if 32 in too_large else "233 MiB")
+    data = trials_data([run], "batch_size", [16, 32, 64], run.limit)
+    assert data["runs"][0]["tooLarge"] == too_large
+    assert ("small ✗" in data["common"]) == bool(too_large)
+    assert ("estimated not to fit: " + ", ".join(map(str, too_large)) in data["summary"]) == bool(too_large)
+    facts = dict(data["runs"][0]["trials"][0]["facts"])
+    assert facts["estimate"] == ("233 MiB, not to fit" if 32 in too_large else "233 MiB")
+    figure = sweeps.sweeps({"": run.sweep}, predicted={"": predicted}, too_large={"": too_large})
+    marked = [line.get_xdata() for line in figure.axes[0].lines if line.get_markeredgewidth() == 2]
+    assert [x for xs in marked for x in xs] == too_large
+
+
+def test_lab_asks_its_estimate_once_for_what_fits():
+    asked = []
+
+    def largest(limit):
+        asked.append(limit)
+        return 25
+
+    estimate = SimpleNamespace(peak_bytes=lambda value, limit: 7 * value * MIB, largest=largest)
+    line = swept("batch_size", 16, 64)
+    run = line.run({}, 256 * MIB)
+    line.predict(run, estimate, 1, None)
+    assert (asked, run.largest, run.too_large) == ([256 * MIB], 25, [32, 64])
+
+    def unknown(limit):
+        raise LabkitError("Nothing in memory is known to grow.")
+
+    estimate.largest, run = unknown, line.run({}, 256 * MIB)
+    line.predict(run, estimate, 1, None)
+    assert (run.largest, run.too_large) == (None, [64])

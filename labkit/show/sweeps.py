@@ -16,12 +16,13 @@ POINTS = 24  # at which an estimate is drawn
 ASIDE = 7  # points: in a map, trials that fit stand so far to the left of their value, others to the right
 
 
-def sweeps(sweeps, title="", predicted=None):
+def sweeps(sweeps, title="", predicted=None, too_large=None):
     """Sweeps over one parameter: peaks with their limits, and samples per second alongside.
 
     sweeps      a dict of label -> Sweep. Trials that did not fit are crosses at their limit. Repeated trials
                 of a value are separate points, and the line goes through their medians.
     predicted   a dict of label -> {value: bytes}: the estimate made beforehand, dotted
+    too_large   a dict of label -> values that were predicted not to fit: small crosses on that line
     """
     figure = Figure(figsize=(WIDTH, 3.8 + 0.2 * (len(sweeps) - 1)))
     memory, speed = figure.subplots(1, 2, width_ratios=(3, 2))
@@ -39,12 +40,23 @@ def sweeps(sweeps, title="", predicted=None):
     for number, label in enumerate(sweeps):
         points = sorted((predicted or {}).get(label, {}).items())
         memory.plot([v for v, _ in points], [b / MIB for _, b in points], ":", color=_colour(number), lw=2)
-    memory.set_ylabel("peak, MiB (dotted: estimate)" if any((predicted or {}).values()) else "peak, MiB")
+        unfit = [(v, b / MIB) for v, b in points if v in (too_large or {}).get(label, ())]
+        if unfit:
+            memory.plot(*zip(*unfit, strict=True), "x", color=_colour(number), mew=2)
+    memory.set_ylabel(_peak_and(predicted, too_large))
     _finish_speed(speed)
     entitle(figure, title)
     if len(sweeps) > 1:
         legend(figure, memory)
     return figure
+
+
+def _peak_and(predicted, too_large):
+    """The name of the axis of peaks, with what else is drawn there."""
+    if not any((predicted or {}).values()):
+        return "peak, MiB"
+    crosses = "\nsmall ×: estimated not to fit" if any((too_large or {}).values()) else ""
+    return f"peak, MiB (dotted: estimate){crosses}"
 
 
 def _draw_sweep(memory, speed, label, points, number):

@@ -17,12 +17,25 @@ class Run:
     settings    {name: text}, the limit among them, in the order in which they are shown
     sweep       None before the trials
     predicted   {value: peak in bytes} estimated before the sweep; empty without an estimate
+    largest     the largest value that is predicted to fit the limit, 0 if none; None if not known
     """
 
     settings: dict
     sweep: object
     limit: int | None
     predicted: dict = field(default_factory=dict)
+    largest: int | None = field(default=None, kw_only=True)
+
+    def fits(self, value):
+        """Whether a value is predicted to fit: a peak below the limit may not, for gaps between tensors."""
+        if self.largest is not None and value > self.largest:
+            return False
+        return self.limit is None or self.predicted[value] <= self.limit
+
+    @property
+    def too_large(self):
+        """The values that are predicted not to fit."""
+        return [value for value in self.predicted if not self.fits(value)]
 
     @property
     def tried(self):
@@ -139,12 +152,11 @@ def rows(runs):
 def _row(number, run, value, outcome):
     measured = outcome.peak_bytes is not None
     limited = measured and outcome.limit_bytes
-    predicted = run.predicted.get(value)
     return {
         "run": str(number),
         **{name: str(each) for name, each in by_name(run.sweep.over, value).items()},
         "outcome": outcome.ending,
-        "estimate": format_size(predicted) if predicted else "",
+        "estimate": _estimate(run, value) if value in run.predicted else "",
         "peak": format_size(outcome.peak_bytes) if measured else "",
         "of the limit": f"{100 * outcome.peak_bytes / outcome.limit_bytes:.0f} %" if limited else "",
         "samples/s": f"{outcome.samples_per_second:,.0f}" if outcome.samples_per_second else "",
@@ -155,12 +167,12 @@ def grid(run, over):
     """What was predicted of a MapRun, as an HTML table: a row for each value of the second parameter."""
     return tables.html([
         {over[1]: str(second), f"largest {over[0]}": str(largest or "none")}
-        | {f"{over[0]} {first}": _cell(run, (first, second)) for first in run.grid[0]}
+        | {f"{over[0]} {first}": _estimate(run, (first, second)) for first in run.grid[0]}
         for second, largest in run.frontier.items()
     ])  # fmt: skip
 
 
-def _cell(run, value):
+def _estimate(run, value):
     return f"{format_size(run.predicted[value])}{'' if run.fits(value) else ' ✗'}"
 
 
