@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import labkit
 from labkit.errors import LabkitError, NothingFits
 from labkit.fixes.table import AS_IT_IS, FOLLOWING, FixTrials, Row
 from labkit.fixes.trying import TryingFixes
@@ -440,3 +441,29 @@ def test_lab_asks_its_estimate_once_for_what_fits():
     estimate.largest, run = unknown, line.run({}, 256 * MIB)
     line.predict(run, estimate, 1, None)
     assert (run.largest, run.too_large) == (None, [64])
+
+
+def test_limit_that_not_all_share_is_named_beside_its_row():
+    unlimited, limited = (
+        Outcome("ok", peak_bytes=80 * MIB),
+        Outcome("ok", peak_bytes=40 * MIB, limit_bytes=MIB),
+    )
+    figure = labkit.compare({"fit": unlimited, "stream": limited}).plot()
+    memory = figure.axes[0]
+    assert [label.get_text() for label in memory.get_yticklabels()] == ["fit", "stream\nlimit 1.00 MiB"]
+    assert not any(text.get_text().startswith("limit") for text in memory.texts)
+    assert figure.get_suptitle() == "Lowest peak: stream, 40.0 MiB"
+    assert labkit.compare({"fit": unlimited}).plot("Ways").get_suptitle() == "Ways"
+
+
+@pytest.mark.parametrize(
+    ("ends", "at"), [("ok oom oom", 0), ("oom oom ok", 1), ("oom ok oom", 0.5), ("ok ok ok", 0)]
+)
+def test_name_of_a_limit_covers_no_cross(ends, at):
+    sweep = Sweep("pass", "x", [1, 2, 3], params={})
+    sweep.tried = [
+        (value, Outcome(status, peak_bytes=40 * MIB, limit_bytes=64 * MIB))
+        for value, status in enumerate(ends.split(), 1)
+    ]
+    named = [text for text in sweep.plot().axes[0].texts if text.get_text().startswith("limit")]
+    assert [text.xy[0] for text in named] == [at]

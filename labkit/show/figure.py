@@ -113,11 +113,15 @@ def note(axes, text, at, offset, **options):
                          parse_math=False, bbox=ground, **options)  # fmt: skip
 
 
-def mark_limit(axes, limit, right=False, below=False):
-    """Draw a limit in bytes as a line across axes in MiB, named at its left or right end, above or below."""
+def mark_limit(axes, limit, at=0, below=False):
+    """Draw a limit in bytes as a line across axes in MiB, named above or below it.
+
+    at   where along the line: 0 at its left end, 0.5 in the middle, 1 at its right end
+    """
+    side = round(2 * at)
     axes.axhline(limit / MIB, color=ink(), linestyle="--", linewidth=1.2)
-    note(axes, f"limit {format_size(limit)}", (int(right), limit / MIB),
-         (-GAP if right else GAP, -GAP if below else GAP), ha="right" if right else "left",
+    note(axes, f"limit {format_size(limit)}", (at, limit / MIB),
+         ((GAP, 0, -GAP)[side], -GAP if below else GAP), ha=("left", "center", "right")[side],
          va="top" if below else "baseline", xycoords=("axes fraction", "data"))  # fmt: skip
 
 

@@ -85,15 +85,16 @@ def _mark_values(axes, positions):
 def _draw_limits(axes, points):
     """Draw the limits, and above each, where there is room, how the first trial that failed there ended.
 
-    The limits are named at the side where no trial failed first.
+    The limits are named where the trials that failed are far away.
     """
     limits = {outcome.limit_bytes for _, outcome in points if outcome.limit_bytes}
     failed = sorted(((x, o) for x, o in points if not o.ok), key=lambda point: point[0])
     first = {_failed_at(outcome): (x, outcome) for x, outcome in reversed(failed)}
     axes.set_ylim(0, ROOM * max([axes.get_ylim()[1] / 1.05, *(limit / MIB for limit in limits)]))
     for limit in limits:
-        first_here = first.get(limit / MIB)
-        mark_limit(axes, limit, right=bool(first_here) and _side(axes, first_here[0]) < 0.5, below=True)
+        sides = [_side(axes, x) for x, outcome in failed if _failed_at(outcome) == limit / MIB]
+        at = max((0, 1, 0.5), key=lambda at: min((abs(side - at) for side in sides), default=1))
+        mark_limit(axes, limit, at, below=True)
     written = []
     for height, (x, outcome) in sorted(first.items(), reverse=True):
         layer = outcome.diagnosis.layer if outcome.diagnosis else None
