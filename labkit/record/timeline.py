@@ -410,7 +410,7 @@ class Timeline:
 
         path            where to write it as well
         label, beside   what to call this one, and a dict of label -> Timeline to show beside it on one scale
-        by              "category" or "layer": the initial colouring
+        by              "category" or "layer": the initial coloring
 
         >>> before.timeline.to_html("both.html", label="before", beside={"after": after.timeline})
         """

@@ -154,7 +154,7 @@ def memory_map(outcome, width=WIDTH):
 
 
 def _chunks(axes, memory_map):
-    """Draw the chunks in order, the largest groups of equal ones in colours; returns their end, MiB."""
+    """Draw the chunks in order, the largest groups of equal ones in colors; returns their end, MiB."""
     used = memory_map.in_use_bytes
     groups = [(n, size) for n, size in memory_map.groups()[: len(GROUP_COLOURS)] if n * size > 0.05 * used]
     labels, end = {}, 0

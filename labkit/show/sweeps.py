@@ -139,7 +139,7 @@ def _colour(number):
 
 
 def _marker(number):
-    """The marker of a run: another where the colours begin again."""
+    """The marker of a run: another where the colors begin again."""
     return MARKERS[(number + number // len(RUN_COLOURS)) % len(MARKERS)]
 
 

@@ -10,7 +10,7 @@ const MARKS = [
 ];
 const SMALL_CROSS = (x, y) => `M${x - 4},${y - 4}l8,8m0,-8l-8,8`;
 const CROSS = (x, y) => `M${x - 6},${y - 6}l12,12m0,-12l-12,12`;
-// The mark of a run: another where the colours begin again.
+// The mark of a run: another where the colors begin again.
 const markOf = (run) => MARKS[(run + Math.floor(run / MARKS.length)) % MARKS.length];
 
 // A function from a value to its place, 0 to 1; logarithmic if the values span a factor of 8.
