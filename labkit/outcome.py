@@ -4,7 +4,7 @@ import html
 import statistics
 from dataclasses import dataclass, field
 
-from .sizes import format_size
+from .sizes import counted, format_size
 
 STATUS_TEXT = {
     "ok": "it fits",
@@ -132,9 +132,9 @@ class Outcome:
             return ""
         parts = [f"{self.wall_seconds:.1f} s"]
         if self.step_seconds:
-            median, count = self.median_step_seconds, len(self.step_seconds)
+            median, steps = self.median_step_seconds, len(self.step_seconds)
             duration = f"{median:.3g} s" if median >= 1 else f"{1000 * median:.3g} ms"
-            parts.append(f"{count} step{'s' * (count > 1)}, {duration} each (median)")
+            parts.append(f"{counted(steps, 'step')}, {duration} each (median)")
         if self.samples_per_second:
             parts.append(f"{self.samples_per_second:,.0f} samples/s")
         return " · ".join(parts)

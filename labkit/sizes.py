@@ -1,4 +1,4 @@
-"""Memory sizes: "256 MiB" to bytes and back."""
+"""Numbers as text: "256 MiB" to bytes and back, and "3 steps"."""
 
 import math
 import operator
@@ -60,3 +60,12 @@ def format_size(size):
             break
     digits = max(0, 2 - int(math.log10(max(abs(size), 1))))
     return f"{size:.{digits}f} {unit}iB"
+
+
+def counted(number, noun):
+    """A number of things as text.
+
+    >>> counted(1, "step"), counted(2000, "step")
+    ('1 step', '2,000 steps')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from labkit.explain import causes
+from labkit.explain import causes, evidence, tensors
 from labkit.logs.failure import Failure
 from labkit.logs.xlatext import Buffer, Division
 from labkit.sizes import MIB
@@ -546,3 +546,40 @@ def test_large_chunks_of_a_compiled_step_on_a_gpu_are_no_arrays():
     assert "tries out algorithms" in said[-1]
     _, said = RULES["activations"](Failure(**{**STEP_OF_GPU, "on_gpu": False}, held_by_category=held))
     assert "tries out" not in " ".join(said)
+
+
+STEPS = {"limit_bytes": 100, "in_use_bytes": 99, "requested_bytes": 7, "steps_peak_bytes": 92}
+
+
+@pytest.mark.parametrize(
+    ("ends", "start", "end"),
+    [
+        ([50], "the step before it took 92 %", "106 %. What the first step creates"),
+        ([50, 50], "the fullest of the 2 steps before it", "106 %. Nothing grows"),
+        ([50, 51], "the fullest of the 2 steps", "106 %. Nothing grows"),
+        ([50, 52], "the fullest of the 2 steps", "needs at least 106 %."),
+    ],
+)
+def test_near_miss_says_that_nothing_grows_only_after_steps_that_show_it(ends, start, end):
+    (said,) = evidence.near_miss(Failure(**STEPS, steps=len(ends), step_bytes=ends))
+    assert start in said and end in said
+    assert ("Nothing grows" in said) == ("Nothing grows" in end)
+
+
+@pytest.mark.parametrize(
+    ("facts", "models"),
+    [
+        ({"op": "sequential_1/lstm_1/while/MatMul_1"}, 0),
+        ({"op": "sequential_2/lstm_1/while/MatMul_1"}, 2),
+        ({"op": "sequential_2/lstm_1/while/MatMul_1", "is_alone": True}, 0),
+        ({"op": "sequential_2/lstm_1/MatMul", "is_alone": True, "grows_by_bytes": MIB}, 2),
+    ],
+)
+def test_earlier_models_are_counted_from_two_and_not_in_a_process_of_its_own(facts, models):
+    failure = Failure(**facts, requested_bytes=9)
+    assert tensors.earlier_models(failure) == models
+    told = [said for said in evidence.tiny(failure) if "before this one" in said]
+    assert told == ([] if models == 0 else [
+        "The op's name counts 2 models or trainings before this one in the same process, which may still "
+        "hold their memory."
+    ])  # fmt: skip

@@ -1,10 +1,13 @@
 """One line, and one line of a dump, to what it says: sizes, kinds, and what is no message at all."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from labkit.logs import dumptext, messages
 from labkit.logs.failure import Failure
-from labkit.sizes import MIB
+from labkit.sizes import MIB, counted
+from labkit.widgets.parts.runs import MapRun
 
 GIB = 1024 * MIB
 ROOM = "2.0G. That was not possible. There are 1.0G free"
@@ -294,3 +297,10 @@ def test_inside(line, inside):
 def test_heading():
     assert dumptext.heading("BFCAllocator dump for GPU_0_bfc") == "GPU_0_bfc"
     assert dumptext.heading("fine") is None
+
+
+def test_one_of_a_thing_is_singular():
+    assert counted(1, "step") == "1 step" and counted(0, "step") == "0 steps"
+    sweep = SimpleNamespace(tried=[((8, 16), SimpleNamespace(ok=True))])
+    run = MapRun({}, sweep, limit=2, predicted={(8, 16): 1})
+    assert run.result == "1 of 1 trial as predicted"

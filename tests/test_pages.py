@@ -323,6 +323,7 @@ class Tried:
     def __init__(self, outcomes):
         self.over, self.tried = "batch_size", outcomes
         self.frontier = max((value for value, outcome in outcomes if outcome.ok), default=None)
+        self.summary = f"batch_size {self.frontier} fits"
 
 
 def outcome(peak, limit, ok=True, layer="conv2d"):

@@ -4,12 +4,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from labkit.errors import NothingFits
+import labkit
+from labkit.errors import LabkitError, NothingFits
 from labkit.fixes.table import AS_IT_IS, FOLLOWING, FixTrials, Row
 from labkit.fixes.trying import TryingFixes
 from labkit.outcome import Outcome, TrialError
-from labkit.show import bars
+from labkit.show import bars, sweeps
 from labkit.sizes import MIB
+from labkit.trials.sweeps import Sweep
+from labkit.widgets.parts.chart import trials_data
+from labkit.widgets.parts.runs import Run, rows
+from labkit.widgets.parts.swept import swept
 
 
 def fix(divides=1, tolerance=0.0, group="a", lesson="08"):
@@ -364,3 +369,101 @@ def test_the_figure_shows_what_was_measured_or_predicted(monkeypatch):
     assert found.plot() == found.plot("t") == "figure"
     points = [(AS_IT_IS, 100 * MIB, 1.0, "unknown"), ("a", 60 * MIB, 9.0, True)]
     assert drawn == [(points, 80 * MIB, title) for title in (repr(found).splitlines()[0], "t")]
+
+
+@pytest.mark.parametrize(
+    ("limit", "statuses", "summary"),
+    [
+        (None, ["ok", "ok"], "buffer 256 to 8192: peak up to 40.0 MiB"),
+        (None, ["ok", "error"], "buffer 256: peak up to 20.0 MiB"),
+        (None, ["error", "error"], "no value of buffer ran to its end"),
+        (64 * MIB, ["ok", "ok"], "buffer 8192 fits"),
+        (64 * MIB, ["ok", "oom"], "buffer 256 fits"),
+        (64 * MIB, ["oom"], "nothing fits"),
+    ],
+)
+def test_sweep_speaks_of_what_fits_only_where_there_is_a_limit(limit, statuses, summary):
+    sweep = Sweep("pass", "buffer", [256, 8192], params={})
+    peaks = (20 * MIB, 40 * MIB)
+    sweep.tried = [
+        (value, Outcome(status=status, peak_bytes=peak, limit_bytes=limit))
+        for value, status, peak in zip(sweep.values, statuses, peaks, strict=False)
+    ]
+    assert sweep.summary == summary
+    assert sweep.plot("Rows").get_suptitle() == f"Rows: {summary}"
+
+
+@pytest.mark.parametrize(
+    ("limit", "largest", "too_large"),
+    [
+        (256, 25, [32, 64]),  # 32 has a peak below the limit, and no room in one piece
+        (256, 0, [16, 32, 64]),
+        (256, None, [64]),
+        (256, 64, [64]),
+        (None, None, []),
+    ],
+)
+def test_estimate_of_a_lab_marks_what_should_not_fit(limit, largest, too_large):
+    predicted = {16: 122 * MIB, 32: 233 * MIB, 64: 450 * MIB}
+    run = Run({}, Sweep("pass", "batch_size", [16, 32, 64], params={}), limit and limit * MIB, predicted)
+    run.largest = largest
+    run.sweep.tried = [(32, Outcome("oom", peak_bytes=250 * MIB, limit_bytes=256 * MIB))]
+    assert run.too_large == too_large
+    (row,) = rows([run])
+    assert row["estimate"] == ("233 MiB ✗" if 32 in too_large else "233 MiB")
+    data = trials_data([run], "batch_size", [16, 32, 64], run.limit)
+    assert data["runs"][0]["tooLarge"] == too_large
+    assert ("small ✗" in data["common"]) == bool(too_large)
+    assert ("estimated not to fit: " + ", ".join(map(str, too_large)) in data["summary"]) == bool(too_large)
+    facts = dict(data["runs"][0]["trials"][0]["facts"])
+    assert facts["estimate"] == ("233 MiB, not to fit" if 32 in too_large else "233 MiB")
+    figure = sweeps.sweeps({"": run.sweep}, predicted={"": predicted}, too_large={"": too_large})
+    marked = [line.get_xdata() for line in figure.axes[0].lines if line.get_markeredgewidth() == 2]
+    assert [x for xs in marked for x in xs] == too_large
+
+
+def test_lab_asks_its_estimate_once_for_what_fits():
+    asked = []
+
+    def largest(limit):
+        asked.append(limit)
+        return 25
+
+    estimate = SimpleNamespace(peak_bytes=lambda value, limit: 7 * value * MIB, largest=largest)
+    line = swept("batch_size", 16, 64)
+    run = line.run({}, 256 * MIB)
+    line.predict(run, estimate, 1, None)
+    assert (asked, run.largest, run.too_large) == ([256 * MIB], 25, [32, 64])
+
+    def unknown(limit):
+        raise LabkitError("Nothing in memory is known to grow.")
+
+    estimate.largest, run = unknown, line.run({}, 256 * MIB)
+    line.predict(run, estimate, 1, None)
+    assert (run.largest, run.too_large) == (None, [64])
+
+
+def test_limit_that_not_all_share_is_named_beside_its_row():
+    unlimited, limited = (
+        Outcome("ok", peak_bytes=80 * MIB),
+        Outcome("ok", peak_bytes=40 * MIB, limit_bytes=MIB),
+    )
+    figure = labkit.compare({"fit": unlimited, "stream": limited}).plot()
+    memory = figure.axes[0]
+    assert [label.get_text() for label in memory.get_yticklabels()] == ["fit", "stream\nlimit 1.00 MiB"]
+    assert not any(text.get_text().startswith("limit") for text in memory.texts)
+    assert figure.get_suptitle() == "Lowest peak: stream, 40.0 MiB"
+    assert labkit.compare({"fit": unlimited}).plot("Ways").get_suptitle() == "Ways"
+
+
+@pytest.mark.parametrize(
+    ("ends", "at"), [("ok oom oom", 0), ("oom oom ok", 1), ("oom ok oom", 0.5), ("ok ok ok", 0)]
+)
+def test_name_of_a_limit_covers_no_cross(ends, at):
+    sweep = Sweep("pass", "x", [1, 2, 3], params={})
+    sweep.tried = [
+        (value, Outcome(status, peak_bytes=40 * MIB, limit_bytes=64 * MIB))
+        for value, status in enumerate(ends.split(), 1)
+    ]
+    named = [text for text in sweep.plot().axes[0].texts if text.get_text().startswith("limit")]
+    assert [text.xy[0] for text in named] == [at]

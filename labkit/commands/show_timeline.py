@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ..errors import LabkitError
-from ..sizes import format_size
+from ..sizes import counted, format_size
 
 SPARKS = "▁▂▃▄▅▆▇█"
 WIDTH, LAYERS, ROWS, TAIL = 72, 8, 12, 40
@@ -83,7 +83,7 @@ def _text(timeline):
     peak, pool = timeline.peak_bytes, timeline.pool_bytes
     of_pool = f", {100 * peak / pool:.0f} % of the allocator's {format_size(pool)}" if pool else ""
     lines = [
-        f"{timeline.device} ({timeline.allocator}): {timeline.events} events, {timeline.covers}",
+        f"{timeline.device} ({timeline.allocator}): {counted(timeline.events, 'event')}, {timeline.covers}",
         f"peak {format_size(peak)}{of_pool}",
         "",
         _sparks(timeline.total()),
@@ -97,7 +97,7 @@ def _text(timeline):
         "",
         *_largest(timeline),
     ]
-    others = [f"{name} ({other.events} events)" for name, other in timeline.devices.items()]
+    others = [f"{name} ({counted(other.events, 'event')})" for name, other in timeline.devices.items()]
     if len(others) > 1:
         lines += ["", f"Devices: {', '.join(others)}. Choose with --device."]
     return "\n".join([*lines, *([""] if timeline.notes else []), *timeline.notes])
@@ -115,7 +115,7 @@ def _layers(timeline):
     largest = dict(list(named.items())[:LAYERS])
     rest = len(named) - len(largest)
     if rest:
-        largest[f"{rest} more layers"] = sum(named.values()) - sum(largest.values())
+        largest[counted(rest, "more layer")] = sum(named.values()) - sum(largest.values())
     return largest | {"no layer": timeline.by_layer().get(None, 0)}
 
 
@@ -129,7 +129,7 @@ def _shares(sizes, whole):
 
 def _largest(timeline):
     rows = timeline.at_peak()
-    lines = [f"The largest of {len(rows)} allocations in use at the peak:"]
+    lines = [f"The largest of {counted(len(rows), 'allocation')} in use at the peak:"]
     for row in rows[:ROWS]:
         tensor = " ".join(filter(None, [f"{row.dtype}{row.shape}", _tail(row.op)]))
         lines.append(f"  {format_size(row.bytes):>9}  {row.category:<11}  {row.layer or '-':<16}  {tensor}")

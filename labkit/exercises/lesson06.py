@@ -1,5 +1,6 @@
 """Lesson 06: a PyDataset that yields every row once, and a row order for a slow disk."""
 
+from ..sizes import counted
 from ..trials.trial import run
 from .core import Exercise
 
@@ -52,10 +53,10 @@ def _epochs_wrong(yielded):
     for batches in yielded["epochs"]:
         sizes = [len(X) for X, _ in batches]
         if 0 in sizes:
-            return f"{here}, an epoch has {len(sizes)} batches, and one of them is empty."
+            return f"{here}, one of the batches of an epoch is empty (there are {len(sizes)})."
         given = [int(row) for X, _ in batches for row in X]
         if len(given) != rows:
-            return f"{here}, an epoch yields {len(given)} rows."
+            return f"{here}, an epoch yields {counted(len(given), 'row')}."
         if sorted(given) != list(range(rows)):
             return f"{here}, some row comes twice in an epoch, and another not at all."
         if any(by_X != by_y for by_X, by_y in batches):
@@ -120,7 +121,8 @@ def _judge_orders(answer):
 
 def _order_wrong(order, rows, block):
     if sorted(order) != list(range(rows)):
-        return f"{len(order)} numbers returned, with {len(set(order) & set(range(rows)))} of the {rows} rows."
+        found = len(set(order) & set(range(rows)))
+        return f"{counted(len(order), 'number')} returned, with {found} of the {rows} rows."
     starts = [place for place, row in enumerate(order) if row % block == 0]
     for place in starts:
         whole = list(range(order[place], min(order[place] + block, rows)))
@@ -137,5 +139,5 @@ q2 = Exercise(
 def new_order(rows, block):
     starts = np.random.permutation(np.arange(0, rows, block))
     return np.concatenate([np.arange(start, min(start + block, rows)) for start in starts])""",
-    "Every row once, neighbours together, blocks in a new order each time.",
+    "Every row once, neighbors together, blocks in a new order each time.",
 )

@@ -1,7 +1,7 @@
 """Lesson 13: the size of attention scores, and a Transformer brought into 256 MiB."""
 
 from ..outcome import Outcome
-from ..sizes import MIB, format_size
+from ..sizes import MIB, counted, format_size
 from ..trials.trial import Trial, run
 from .core import Exercise, Verdict
 
@@ -126,7 +126,7 @@ def _updates_wrong(seen):
         )
     pages = UPDATES * BATCH / max(made, 1)
     return (
-        f"It made {made} updates, so each came from {pages:.3g} pages: another training. "
+        f"It made {counted(made, 'update')}, so each came from {pages:.3g} pages: another training. "
         f"Make {UPDATES}, each from {BATCH} pages."
     )
 

@@ -59,11 +59,21 @@ def near_miss(failure):
     needed = (failure.in_use_bytes or 0) + (failure.requested_bytes or 0)
     if 0.75 * limit < needed < 1.15 * limit:
         share = f"{100 * needed / limit:.0f} %" + (", and not in one piece" if needed <= limit else "")
+        steps = "step" if failure.steps == 1 else f"fullest of the {failure.steps} steps"
         yield (
-            f"A near miss: the fullest of the {failure.steps} steps before it took "
-            f"{100 * before / limit:.0f} % of "
-            f"the limit, and this one needs at least {share}. Nothing grows; what a step needs wanders."
+            f"A near miss: the {steps} before it took {100 * before / limit:.0f} % of the limit, and this "
+            f"one needs at least {share}.{_between_steps(failure)}"
         )
+
+
+def _between_steps(failure):
+    """What stays in use from step to step, as far as the steps before it tell."""
+    ends = failure.step_bytes
+    if failure.steps == 1:
+        return " What the first step creates, such as the optimizer's state, stays in use."
+    if len(ends) > 1 and ends[-1] - ends[0] < 0.02 * failure.limit_bytes:
+        return " Nothing grows; what a step needs wanders."
+    return ""
 
 
 def batch_that_may_fit(failure):
@@ -132,9 +142,8 @@ def tiny(failure):
     models = tensors.earlier_models(failure)
     if models:
         yield (
-            f"The op's name counts {models} model{'s' * (models > 1)} or trainings before this one in the "
-            f"same "
-            "process, which may still hold their memory."
+            f"The op's name counts {models} models or trainings before this one in the same process, which "
+            "may still hold their memory."
         )
 
 

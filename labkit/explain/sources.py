@@ -14,7 +14,7 @@ from ..logs.forms import JOINS, MARKS
 from ..logs.messages import HIDDEN
 from ..outcome import Outcome
 from ..record.opnames import layer_by_name, layer_of
-from ..sizes import format_size
+from ..sizes import counted, format_size
 from . import causes
 from .diagnosis import explain, without_cause
 from .evidence import printable
@@ -284,7 +284,7 @@ def _of_no_failure(log):
     if log.skimmed:
         return without_cause("unknown", [_SKIMMED])
     lines = max(log.lines, 1)
-    said = f"Nothing in {lines:,} line{'s' * (lines > 1)} speaks of memory that ran out."
+    said = f"Nothing in {counted(lines, 'line')} speaks of memory that ran out."
     return without_cause("not_oom", [said], sure=causes.CERTAIN if log.errors else causes.LIKELY)
 
 

@@ -283,10 +283,16 @@ def is_time_major(failure):
 
 
 def earlier_models(failure):
-    """How many models this process had made before, as the numbers in the names of ops count them."""
+    """How many models this process had made before, as the numbers in the names of ops count them.
+
+    A trial has a process of its own: there it is 0, unless memory in use was seen to grow. A count of 1
+    says nothing: Keras 3 and standalone Keras give it to the first model.
+    """
+    if failure.is_alone and not failure.grows_by_bytes:
+        return 0
     layers = (int(n) for n in _COUNTED_BY_KERAS.findall(failure.op or ""))
-    counted = [int(n) for n in _COUNTED.findall(failure.op or "")]
-    return max([*counted, *(n for n in layers if n >= MANY_MODELS)], default=0)
+    counted = (int(n) for n in _COUNTED.findall(failure.op or ""))
+    return max([*(n for n in counted if n > 1), *(n for n in layers if n >= MANY_MODELS)], default=0)
 
 
 def first_is_doubtful(failure):

@@ -281,7 +281,7 @@ def _elements_of(datasets):
     sizes = [tf.get_static_value(getattr(dataset, "_buffer_size", None)) for dataset in datasets
              if "Prefetch" in type(dataset).__name__]  # fmt: skip
     ahead = max((int(size) for size in sizes if size is not None), default=0)
-    batch = "a batch from tf.data" + (f" (prefetch, {ahead} batches)" if ahead > 0 else "")
+    batch = "a batch from tf.data" + (f" (prefetch, {ahead} batch{'es' * (ahead > 1)})" if ahead > 0 else "")
     for dataset in datasets:
         for spec in tf.nest.flatten(dataset.element_spec):
             if isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None:

@@ -442,7 +442,7 @@ def _not_inside_others(windows):
 
 
 def _line(data):
-    """Bytes as text on one line, without colours."""
+    """Bytes as text on one line, without colors."""
     text = data.decode("utf-8", "replace")
     text = _ANSI.sub("", text) if "\x1b" in text else text
     return " ".join(text.split()) if "\n" in text else text

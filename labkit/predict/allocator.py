@@ -3,7 +3,7 @@
 The rules are those of `BFCAllocator` in TensorFlow's source (tsl/framework/bfc_allocator.cc): requests are
 rounded up to 256 bytes; the smallest free chunk that is large enough is taken, at the lowest address if
 several are equal (its bins by powers of two only make that search fast); a chunk is split only if it is at
-least twice as large as the request or 128 MiB larger; region sizes double from 2 MiB; free neighbours are
+least twice as large as the request or 128 MiB larger; region sizes double from 2 MiB; free neighbors are
 merged.
 """
 
@@ -20,7 +20,7 @@ class OutOfMemory(Exception):
 
 
 class Segment:
-    """A part of a region, in use or free; `before` and `after` are its neighbours, None at the ends.
+    """A part of a region, in use or free; `before` and `after` are its neighbors, None at the ends.
 
     Sizes and addresses are in bytes.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..errors import LabkitError, NothingFits
 from ..machine import check_limit, device
 from ..show import tables
-from ..sizes import MIB, format_size
+from ..sizes import MIB, counted, format_size
 from .estimation import PATIENCE, Estimating
 from .prediction import Estimate
 
@@ -73,8 +73,9 @@ class BatchSizeSearch:
         """Sentences on how sure it is that a longer training fits as well."""
         steps, limit = len(self.proof.step_peak_bytes), format_size(self.proof.limit_bytes)
         notes = [
-            f"Its proof made {steps} steps under {limit}. In the second half of them the peak rose by "
-            f"{100 * self.spread_share:.1f} % of the limit; {100 * self.free_share:.0f} % are free for more."
+            f"Its proof made {counted(steps, 'step')} under {limit}. In the second half of them the peak "
+            f"rose by {100 * self.spread_share:.1f} % of the limit; {100 * self.free_share:.0f} % are free "
+            "for more."
         ]
         if steps < FEW_STEPS:
             notes.append("So few steps say little about a longer training.")
@@ -90,7 +91,7 @@ class BatchSizeSearch:
         ooms = f"{self.ooms} out of memory" if self.ooms else "none out of memory"
         return (
             f"{self.over} {self.batch_size} fits {format_size(self.limit_bytes)} · "
-            f"{self.trials} trials, {ooms}, {self.seconds:.1f} s"
+            f"{counted(self.trials, 'trial')}, {ooms}, {self.seconds:.1f} s"
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None):

@@ -86,7 +86,7 @@ class Server:
         """End the trial before it takes more than a site allows, or the machine's memory is full.
 
         Half of the reserve stays free of the machine's memory, or of its container's; all of it as long as
-        the trial holds more than it has reserved, so that a neighbour that does not is spared.
+        the trial holds more than it has reserved, so that a neighbor that does not is spared.
         """
         if not self.trial or not self.reserve:
             return

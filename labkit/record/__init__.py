@@ -1,1 +1,1 @@
-"""Allocations as data: read from a profile, labelled by layer and category, presented as a Timeline."""
+"""Allocations as data: read from a profile, labeled by layer and category, presented as a Timeline."""

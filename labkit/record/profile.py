@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LabkitError
+from ..sizes import counted
 from .opnames import kind_of, optimizers_in, scopes_in
 from .profiles import folders
 from .profiles.events import Events, breaks, grown, in_use, is_allocation
@@ -77,7 +78,7 @@ def read(path):
     first, *others = _told_apart(records)
     notes = [f"Left out: {failure}" for failure in failures]
     if elsewhere:
-        notes.append(f"This is the newest of the profiles there; {elsewhere} more files are older.")
+        notes.append(f"The newest profile there is read, and {counted(elsewhere, 'older file')} left out.")
     return replace(first, notes=[*first.notes, *notes], others={other.device: other for other in others})
 
 
@@ -208,7 +209,7 @@ def _record(events, profile):
         steps=places["step"],
         snapshots_at=places["snapshot"],
         pool_bytes=in_use(first) + free if "bytes_available" in first.stats else None,
-        notes=[f"In {lost} places events are missing: the profiler lost them."] if lost else [],
+        notes=[f"Events are missing in {counted(lost, 'place')}: the profiler lost them."] if lost else [],
         moments=moments,
     )
 

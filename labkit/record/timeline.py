@@ -13,7 +13,7 @@ import numpy as np
 
 from ..categories import BEFORE, CATEGORIES, OTHERS, UNUSED
 from ..errors import LabkitError
-from ..sizes import format_size
+from ..sizes import counted, format_size
 from .labels import Labels, made_by, replicas
 from .opnames import sums_gradients
 from .profiles.autotuning import tried_out
@@ -261,7 +261,7 @@ class Timeline:
             found = [name for name in known if name.lower().endswith(ends)]
             name = max(found, key=lambda name: known[name].events, default=None)
         if name is None:
-            had = ", ".join(f"{name} ({record.events} events)" for name, record in known.items())
+            had = ", ".join(f"{name} ({counted(record.events, 'event')})" for name, record in known.items())
             raise LabkitError(f"There is no device {device!r} in it. It has {had}.")
         return self if name == self.device else self._of(name, known)
 
@@ -410,7 +410,7 @@ class Timeline:
 
         path            where to write it as well
         label, beside   what to call this one, and a dict of label -> Timeline to show beside it on one scale
-        by              "category" or "layer": the initial colouring
+        by              "category" or "layer": the initial coloring
 
         >>> before.timeline.to_html("both.html", label="before", beside={"after": after.timeline})
         """
@@ -431,7 +431,7 @@ class Timeline:
     def __repr__(self):
         sizes = {label: size for label, size in self.shares().items() if size}
         shares = ", ".join(f"{label} {100 * size / self.peak_bytes:.0f} %" for label, size in sizes.items())
-        return f"Timeline: {self.events} events, peak {self.peak_bytes} bytes: {shares}"
+        return f"Timeline: {counted(self.events, 'event')}, peak {self.peak_bytes} bytes: {shares}"
 
     def _first_call(self):
         """The place at which the call that ran the first step began: before it, the model was built."""

@@ -115,7 +115,7 @@ def _extended(record):
 def blocks_of(record):
     """{row: program} for the allocations that are a compiled program's block.
 
-    They are recognised by their size. They also have no shape, and are freed before the call ends, unlike
+    They are recognized by their size. They also have no shape, and are freed before the call ends, unlike
     variables and the outputs of a step.
     """
     columns, blocks = record.allocations, {}

@@ -52,17 +52,18 @@ def _speed_bars(axes, speeds, colours):
 
 
 def _peak_bars(axes, outcomes):
-    """Draw the peaks and the limits, of which one is named above, several beside the rows; returns them."""
+    """Draw the peaks and the limits, named above if all share one, else beside the rows; returns them."""
     limits = {outcome.limit_bytes for outcome in outcomes.values() if outcome.limit_bytes}
+    shared = len(limits) == 1 and all(outcome.limit_bytes for outcome in outcomes.values())
     names = list(outcomes)
     for row, outcome in enumerate(outcomes.values()):
         _peak_bar(axes, row, outcome)
         if outcome.limit_bytes:
             _limit_of(axes, outcome.limit_bytes, row - 0.5, row + 0.5)
-            if len(limits) > 1:
+            if not shared:
                 names[row] += f"\nlimit {format_size(outcome.limit_bytes)}"
     name_rows(axes, names)
-    if len(limits) == 1:
+    if shared:
         _name_limit(axes, *limits)
     axes.set_xlabel("peak device memory, MiB")
     plain(axes)
@@ -153,7 +154,7 @@ def memory_map(outcome, width=WIDTH):
 
 
 def _chunks(axes, memory_map):
-    """Draw the chunks in order, the largest groups of equal ones in colours; returns their end, MiB."""
+    """Draw the chunks in order, the largest groups of equal ones in colors; returns their end, MiB."""
     used = memory_map.in_use_bytes
     groups = [(n, size) for n, size in memory_map.groups()[: len(GROUP_COLOURS)] if n * size > 0.05 * used]
     labels, end = {}, 0

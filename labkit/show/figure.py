@@ -26,7 +26,7 @@ LONGEST = 200  # characters of a text that are looked at
 class Figure(matplotlib.figure.Figure):
     """A matplotlib Figure that notebooks display without pyplot, which would keep a reference to it.
 
-    It brings a background of its own: no colour of a text has enough contrast on white and on dark pages.
+    It brings a background of its own: no color of a text has enough contrast on white and on dark pages.
 
     also   called for what a notebook keeps beside the picture: a dict of MIME type -> data
     """
@@ -42,7 +42,7 @@ class Figure(matplotlib.figure.Figure):
         return f"Figure: {next(filter(None, titles), '')}" if self.axes else "Figure"
 
     def _repr_png_(self):
-        """Twice as many pixels as points on the page, in few colours: smaller than all colours at half."""
+        """Twice as many pixels as points on the page, in few colors: smaller than all colors at half."""
         whole, png = io.BytesIO(), io.BytesIO()
         self.savefig(whole, format="png", dpi=2 * DOTS, transparent=False, facecolor=self.get_facecolor())
         image = Image.open(whole).convert("RGB")
@@ -73,7 +73,7 @@ def _paper():
 
 
 def ink():
-    """The colour of texts and lines in the reader's matplotlib style."""
+    """The color of texts and lines in the reader's matplotlib style."""
     return matplotlib.rcParams["text.color"]
 
 
@@ -113,11 +113,15 @@ def note(axes, text, at, offset, **options):
                          parse_math=False, bbox=ground, **options)  # fmt: skip
 
 
-def mark_limit(axes, limit, right=False, below=False):
-    """Draw a limit in bytes as a line across axes in MiB, named at its left or right end, above or below."""
+def mark_limit(axes, limit, at=0, below=False):
+    """Draw a limit in bytes as a line across axes in MiB, named above or below it.
+
+    at   where along the line: 0 at its left end, 0.5 in the middle, 1 at its right end
+    """
+    side = round(2 * at)
     axes.axhline(limit / MIB, color=ink(), linestyle="--", linewidth=1.2)
-    note(axes, f"limit {format_size(limit)}", (int(right), limit / MIB),
-         (-GAP if right else GAP, -GAP if below else GAP), ha="right" if right else "left",
+    note(axes, f"limit {format_size(limit)}", (at, limit / MIB),
+         ((GAP, 0, -GAP)[side], -GAP if below else GAP), ha=("left", "center", "right")[side],
          va="top" if below else "baseline", xycoords=("axes fraction", "data"))  # fmt: skip
 
 

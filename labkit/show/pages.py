@@ -39,7 +39,7 @@ def pack(data):
 
 
 def timelines_data(timelines):
-    """What the page draws of {label: Timeline}: every allocation, and the colours."""
+    """What the page draws of {label: Timeline}: every allocation, and the colors."""
     return {
         "timelines": [timeline_data(timeline, label) for label, timeline in timelines.items()],
         "categories": CATEGORY_COLOURS,

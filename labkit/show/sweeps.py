@@ -16,12 +16,13 @@ POINTS = 24  # at which an estimate is drawn
 ASIDE = 7  # points: in a map, trials that fit stand so far to the left of their value, others to the right
 
 
-def sweeps(sweeps, title="", predicted=None):
+def sweeps(sweeps, title="", predicted=None, too_large=None):
     """Sweeps over one parameter: peaks with their limits, and samples per second alongside.
 
     sweeps      a dict of label -> Sweep. Trials that did not fit are crosses at their limit. Repeated trials
                 of a value are separate points, and the line goes through their medians.
     predicted   a dict of label -> {value: bytes}: the estimate made beforehand, dotted
+    too_large   a dict of label -> values that were predicted not to fit: small crosses on that line
     """
     figure = Figure(figsize=(WIDTH, 3.8 + 0.2 * (len(sweeps) - 1)))
     memory, speed = figure.subplots(1, 2, width_ratios=(3, 2))
@@ -39,12 +40,23 @@ def sweeps(sweeps, title="", predicted=None):
     for number, label in enumerate(sweeps):
         points = sorted((predicted or {}).get(label, {}).items())
         memory.plot([v for v, _ in points], [b / MIB for _, b in points], ":", color=_colour(number), lw=2)
-    memory.set_ylabel("peak, MiB (dotted: estimate)" if any((predicted or {}).values()) else "peak, MiB")
+        unfit = [(v, b / MIB) for v, b in points if v in (too_large or {}).get(label, ())]
+        if unfit:
+            memory.plot(*zip(*unfit, strict=True), "x", color=_colour(number), mew=2)
+    memory.set_ylabel(_peak_and(predicted, too_large))
     _finish_speed(speed)
     entitle(figure, title)
     if len(sweeps) > 1:
         legend(figure, memory)
     return figure
+
+
+def _peak_and(predicted, too_large):
+    """The name of the axis of peaks, with what else is drawn there."""
+    if not any((predicted or {}).values()):
+        return "peak, MiB"
+    crosses = "\nsmall ×: estimated not to fit" if any((too_large or {}).values()) else ""
+    return f"peak, MiB (dotted: estimate){crosses}"
 
 
 def _draw_sweep(memory, speed, label, points, number):
@@ -73,15 +85,16 @@ def _mark_values(axes, positions):
 def _draw_limits(axes, points):
     """Draw the limits, and above each, where there is room, how the first trial that failed there ended.
 
-    The limits are named at the side where no trial failed first.
+    The limits are named where the trials that failed are far away.
     """
     limits = {outcome.limit_bytes for _, outcome in points if outcome.limit_bytes}
     failed = sorted(((x, o) for x, o in points if not o.ok), key=lambda point: point[0])
     first = {_failed_at(outcome): (x, outcome) for x, outcome in reversed(failed)}
     axes.set_ylim(0, ROOM * max([axes.get_ylim()[1] / 1.05, *(limit / MIB for limit in limits)]))
     for limit in limits:
-        first_here = first.get(limit / MIB)
-        mark_limit(axes, limit, right=bool(first_here) and _side(axes, first_here[0]) < 0.5, below=True)
+        sides = [_side(axes, x) for x, outcome in failed if _failed_at(outcome) == limit / MIB]
+        at = max((0, 1, 0.5), key=lambda at: min((abs(side - at) for side in sides), default=1))
+        mark_limit(axes, limit, at, below=True)
     written = []
     for height, (x, outcome) in sorted(first.items(), reverse=True):
         layer = outcome.diagnosis.layer if outcome.diagnosis else None
@@ -126,7 +139,7 @@ def _colour(number):
 
 
 def _marker(number):
-    """The marker of a run: another where the colours begin again."""
+    """The marker of a run: another where the colors begin again."""
     return MARKERS[(number + number // len(RUN_COLOURS)) % len(MARKERS)]
 
 

@@ -4,7 +4,7 @@ import collections
 import html as _html
 from dataclasses import dataclass, field, replace
 
-from ..sizes import format_size
+from ..sizes import counted, format_size
 
 
 def text(rows):
@@ -119,7 +119,7 @@ class LayerTable:
         for row in self.rows:
             if row.parts:
                 inner = html([leaf.cells() for leaf in _leaves(row)])
-                summary = f"the {len(_leaves(row))} layers of {_html.escape(row.layer)}"
+                summary = f"the {counted(len(_leaves(row)), 'layer')} of {_html.escape(row.layer)}"
                 parts.append(f"<details><summary>{summary}</summary>{inner}</details>")
         return {"text/plain": repr(self), "text/html": "".join(parts)}
 

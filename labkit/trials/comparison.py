@@ -51,10 +51,16 @@ class Comparison:
         return [{name: row[name] for name in headings} for row in rows]
 
     def plot(self, title=""):
-        """The peaks with their limits, and the samples per second alongside."""
+        """The peaks with their limits, and the samples per second alongside; the lowest peak as the title."""
         from ..show import bars
 
-        return bars.outcomes(self.outcomes, title)
+        return bars.outcomes(self.outcomes, title or self._lowest())
+
+    def _lowest(self):
+        peaks = {label: outcome.peak_bytes for label, outcome in self.outcomes.items() if outcome.ok}
+        peaks = {label: peak for label, peak in peaks.items() if peak is not None}
+        lowest = min(peaks, key=peaks.get, default=None)
+        return "" if lowest is None else f"Lowest peak: {lowest}, {format_size(peaks[lowest])}"
 
     def __str__(self):
         return tables.text(self.rows)

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 
 from ..errors import LabkitError, Stopped
+from ..sizes import format_size
 from .console import Progress
 from .series import Series
 
@@ -101,6 +102,19 @@ class Sweep(Sequence):
         numeric = all(isinstance(value, int | float) for value in fits)
         return max(fits, default=None) if numeric else fits[-1]
 
+    @property
+    def summary(self):
+        """What was found, in a few words: without a limit, up to what peak the values went."""
+        ended = [(value, outcome) for value, outcome in self.tried if outcome.ok]
+        if any(outcome.limit_bytes or outcome.status == "oom" for _, outcome in self.tried):
+            return "nothing fits" if self.frontier is None else f"{self.over} {self.frontier} fits"
+        if not ended:
+            return f"no value of {self.over} ran to its end"
+        (first, _), (last, _) = ended[0], ended[-1]
+        peak = max((outcome.peak_bytes or 0 for _, outcome in ended))
+        values = f"{self.over} {first}" + (f" to {last}" if last != first else "")
+        return f"{values}: peak up to {format_size(peak)}" if peak else f"{values} ran to the end"
+
     def to_dict(self):
         """{"over": ..., "trials": [{over: value, "status": ..., "peak_bytes": ..., ...}]}, ready for JSON."""
         return {"over": self.over, "trials": [self._facts(value, outcome) for value, outcome in self.tried]}
@@ -120,8 +134,7 @@ class Sweep(Sequence):
         """The figure: peak against the parameter with the limit, and samples per second alongside."""
         from ..show import sweeps
 
-        summary = "nothing fits" if self.frontier is None else f"{self.over} {self.frontier} fits"
-        return sweeps.sweeps({"": self}, f"{title}: {summary}" if title else summary)
+        return sweeps.sweeps({"": self}, f"{title}: {self.summary}" if title else self.summary)
 
     def __len__(self):
         return len(self.tried)

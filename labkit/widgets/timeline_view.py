@@ -15,7 +15,7 @@ class TimelineView:
     """Timelines side by side on one scale: each block says what it is, each point in time what is in use.
 
     timelines   a Timeline, or a dict of label -> Timeline, such as before and after a fix
-    by          "category" or "layer": the initial colouring
+    by          "category" or "layer": the initial coloring
 
     Raises LabkitError for anything else, such as the missing timeline of a trial without profile=True.
 

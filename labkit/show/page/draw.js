@@ -154,7 +154,7 @@ function luminance(colour) {
   return { alpha, light: (0.299 * red + 0.587 * green + 0.114 * blue) / 255 };
 }
 
-// Whether the page is dark where `node` stands: by the nearest background, or by the colour of its text.
+// Whether the page is dark where `node` stands: by the nearest background, or by the color of its text.
 function isDark(node) {
   for (let one = node; one; one = one.parentElement) {
     const { alpha, light } = luminance(getComputedStyle(one).backgroundColor);
@@ -175,7 +175,7 @@ function frame(el, kind, draw) {
     waiting = requestAnimationFrame(() => root.clientWidth > 0 && draw());
   };
   const dress = () => {
-    // JupyterLab's colours may be defined elsewhere too, by ipywidgets, as if every page were light.
+    // JupyterLab's colors may be defined elsewhere too, by ipywidgets, as if every page were light.
     const themed = document.body.dataset.jpThemeLight !== undefined;
     root.dataset.theme = themed ? "jupyterlab" : isDark(el) ? "dark" : "light";
     const box = el.closest(".labkit-box");

@@ -186,7 +186,7 @@ class Memory {
   }
 }
 
-// The layers that get a colour of their own: the `most` largest at any of the peaks, in the model's order.
+// The layers that get a color of their own: the `most` largest at any of the peaks, in the model's order.
 function largestLayers(memories, most) {
   const sizes = new Map();
   const order = [];

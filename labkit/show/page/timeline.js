@@ -1,6 +1,6 @@
 // Timelines: stacked memory over the events of each, side by side on one scale.
 
-const LAYERS = 8; // with a colour of their own
+const LAYERS = 8; // with a color of their own
 const LEAST = 0.001; // of the peak: less is not seen, and has no place in the legend
 const HELP = [
   "Point at a block to see what it is, or click for the table of that point in time.",
@@ -25,8 +25,8 @@ class TimelineChart {
   }
 
   build() {
-    this.legend = element("ul", { class: "labkit-legend", "aria-label": "colours" });
-    this.choice = element("div", { class: "labkit-choice", role: "group", "aria-label": "colour by" }, "colour by ");
+    this.legend = element("ul", { class: "labkit-legend", "aria-label": "colors" });
+    this.choice = element("div", { class: "labkit-choice", role: "group", "aria-label": "color by" }, "color by ");
     for (const by of ["category", "layer"]) {
       const button = element("button", { type: "button", "aria-pressed": by === this.by }, by);
       button.addEventListener("click", () => this.recolour(by));

@@ -8,8 +8,9 @@ const MARKS = [
   (x, y) => `M${x},${y - 6}l6,11h-12z`,
   (x, y) => `M${x - 2},${y - 6}h4v4h4v4h-4v4h-4v-4h-4v-4h4z`,
 ];
+const SMALL_CROSS = (x, y) => `M${x - 4},${y - 4}l8,8m0,-8l-8,8`;
 const CROSS = (x, y) => `M${x - 6},${y - 6}l12,12m0,-12l-12,12`;
-// The mark of a run: another where the colours begin again.
+// The mark of a run: another where the colors begin again.
 const markOf = (run) => MARKS[(run + Math.floor(run / MARKS.length)) % MARKS.length];
 
 // A function from a value to its place, 0 to 1; logarithmic if the values span a factor of 8.
@@ -110,7 +111,12 @@ class TrialsPanel {
       const path = values.map((x) => [x, median(fits.filter((point) => point.x === x).map((point) => point.y))]);
       this.line(path, "labkit-run", run.colour);
       if (this.name !== "peak") return;
-      this.line(this.upTo(run.predicted.map(([value, size]) => [this.x(value), this.y(size)])), "labkit-estimate", run.colour);
+      const places = run.predicted.map(([value, size]) => [this.x(value), this.y(size)]);
+      this.line(this.upTo(places), "labkit-estimate", run.colour);
+      places.filter(([, y], n) => run.tooLarge.includes(run.predicted[n][0]) && y >= this.area.top).forEach(([x, y]) => {
+        this.svg.append(shape("path", { class: "labkit-too-large", stroke: run.colour, d: SMALL_CROSS(x, y) }));
+        this.labels.avoid([[x - 4, y - 4], [x + 4, y + 4]]);
+      });
     });
   }
 

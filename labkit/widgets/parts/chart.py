@@ -51,7 +51,11 @@ def trials_data(runs, over, values, limit=None):
     runs            labkit.widgets.parts.runs.Run objects
     values, limit   those of the next or current run, so that the axes do not change while points arrive
     """
-    shared = [measurements.common(runs), "dotted: estimate" if any(run.predicted for run in runs) else ""]
+    shared = [
+        measurements.common(runs),
+        "dotted: estimate" if any(run.predicted for run in runs) else "",
+        "small ✗: estimated not to fit" if any(run.too_large for run in runs) else "",
+    ]
     index = iter(range(1, 1 + sum(len(run.tried) for run in runs)))
     return {
         "over": over,
@@ -111,9 +115,13 @@ def _point(run, over, value):
 
 
 def _summary(runs):
-    if not any(run.tried for run in runs):
-        return "no trial has been run yet"
-    return "; ".join(f"run {number}: {run.result}" for number, run in enumerate(runs, 1) if run.tried)
+    told = [f"run {number}: {_told(run)}" for number, run in enumerate(runs, 1) if run.tried or run.too_large]
+    return "; ".join(told) or "no trial has been run yet"
+
+
+def _told(run):
+    unfit = ", ".join(map(str, run.too_large))
+    return f"{run.result}{f', estimated not to fit: {unfit}' if unfit else ''}"
 
 
 def _run(run, number, text, index):
@@ -122,8 +130,13 @@ def _run(run, number, text, index):
         "text": f" · {text}" if text else "",
         "colour": RUN_COLOURS[number % len(RUN_COLOURS)],
         "predicted": sorted(run.predicted.items()),
+        "tooLarge": sorted(run.too_large),
         "trials": [_trial(run, next(index), value, outcome) for value, outcome in run.tried],
     }
+
+
+def _estimate(run, value):
+    return format_size(run.predicted[value]) + ("" if run.fits(value) else ", not to fit")
 
 
 def _trial(run, index, value, outcome):
@@ -132,7 +145,7 @@ def _trial(run, index, value, outcome):
     facts = {
         "outcome": outcome.ending,
         "peak": f"{format_size(outcome.peak_bytes)}{of_limit}" if outcome.peak_bytes is not None else "",
-        "estimate": format_size(run.predicted[value]) if value in run.predicted else "",
+        "estimate": _estimate(run, value) if value in run.predicted else "",
         "samples/s": f"{outcome.samples_per_second:,.0f}" if outcome.samples_per_second else "",
     }
     return {

@@ -6,7 +6,7 @@ import time
 
 from ... import machine
 from ...process.progress import memory_text, waiting_text
-from ...sizes import format_size
+from ...sizes import counted, format_size
 from ...trials.console import SHOWN_CHARACTERS
 from .runs import named
 
@@ -90,10 +90,11 @@ class TrialProgress:
         if self._value is None:
             return f'<div class="labkit-gauge">{html.escape(self._status or "Nothing is running.")}</div>'
         texts = [f"<b>{html.escape(named(over, self._value))}</b>", *map(html.escape, self._state())]
+        done = f"{self._done} of {counted(self._total, 'trial')}"
         return (
             f'<div class="labkit-gauge"><div>{" · ".join(texts)}</div>'
             f"{self._memory_bar()}{self._whole_gpu()}{self._host_bar()}"
-            f"{bar('trials done', self._done, self._total, f'{self._done} of {self._total} trials')}</div>"
+            f"{bar('trials done', self._done, self._total, done)}</div>"
         )
 
     def _state(self):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ...outcome import STATUS_TEXT
 from ...show import tables
-from ...sizes import format_size
+from ...sizes import counted, format_size
 
 NOTHING = "No trial has been run yet."
 
@@ -17,12 +17,25 @@ class Run:
     settings    {name: text}, the limit among them, in the order in which they are shown
     sweep       None before the trials
     predicted   {value: peak in bytes} estimated before the sweep; empty without an estimate
+    largest     the largest value that is predicted to fit the limit, 0 if none; None if not known
     """
 
     settings: dict
     sweep: object
     limit: int | None
     predicted: dict = field(default_factory=dict)
+    largest: int | None = field(default=None, kw_only=True)
+
+    def fits(self, value):
+        """Whether a value is predicted to fit: a peak below the limit may not, for gaps between tensors."""
+        if self.largest is not None and value > self.largest:
+            return False
+        return self.limit is None or self.predicted[value] <= self.limit
+
+    @property
+    def too_large(self):
+        """The values that are predicted not to fit."""
+        return [value for value in self.predicted if not self.fits(value)]
 
     @property
     def tried(self):
@@ -38,8 +51,7 @@ class Run:
         """What the run found, in a few words."""
         if self.sweep is None:
             return "no trial yet"
-        frontier = self.sweep.frontier
-        return "nothing fits" if frontier is None else f"{self.sweep.over} {frontier} fits"
+        return self.sweep.summary
 
 
 @dataclass
@@ -74,7 +86,7 @@ class MapRun(Run):
     def result(self):
         """How many of the points that were run turned out as predicted."""
         right = sum(outcome.ok == self.fits(value) for value, outcome in self.tried)
-        return f"{right} of {len(self.tried)} trials as predicted"
+        return f"{right} of {counted(len(self.tried), 'trial')} as predicted"
 
     def told(self, over):
         """For each value of the second parameter what fits, predicted and measured, in words."""
@@ -140,12 +152,11 @@ def rows(runs):
 def _row(number, run, value, outcome):
     measured = outcome.peak_bytes is not None
     limited = measured and outcome.limit_bytes
-    predicted = run.predicted.get(value)
     return {
         "run": str(number),
         **{name: str(each) for name, each in by_name(run.sweep.over, value).items()},
         "outcome": outcome.ending,
-        "estimate": format_size(predicted) if predicted else "",
+        "estimate": _estimate(run, value) if value in run.predicted else "",
         "peak": format_size(outcome.peak_bytes) if measured else "",
         "of the limit": f"{100 * outcome.peak_bytes / outcome.limit_bytes:.0f} %" if limited else "",
         "samples/s": f"{outcome.samples_per_second:,.0f}" if outcome.samples_per_second else "",
@@ -156,12 +167,12 @@ def grid(run, over):
     """What was predicted of a MapRun, as an HTML table: a row for each value of the second parameter."""
     return tables.html([
         {over[1]: str(second), f"largest {over[0]}": str(largest or "none")}
-        | {f"{over[0]} {first}": _cell(run, (first, second)) for first in run.grid[0]}
+        | {f"{over[0]} {first}": _estimate(run, (first, second)) for first in run.grid[0]}
         for second, largest in run.frontier.items()
     ])  # fmt: skip
 
 
-def _cell(run, value):
+def _estimate(run, value):
     return f"{format_size(run.predicted[value])}{'' if run.fits(value) else ' ✗'}"
 
 

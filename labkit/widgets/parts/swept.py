@@ -1,5 +1,6 @@
 """What a lab sweeps: one parameter, whose values are all run, or two, of which a few points are."""
 
+import contextlib
 import math
 
 from ...errors import LabkitError, Stopped
@@ -67,6 +68,8 @@ class Line:
     def predict(self, run, estimate, divides, say):
         """Predict the peaks of a run."""
         run.predicted = {v: estimate.peak_bytes(v, run.limit) for v in self._divisible(divides)}
+        with contextlib.suppress(LabkitError):  # memory is not known to grow with this parameter
+            run.largest = estimate.largest(run.limit) or 0 if run.limit else None
 
     def sweep(self, run, train, divides, repeats, **options):
         """The Sweep of a run."""
@@ -93,6 +96,7 @@ class Line:
         return sweeps.sweeps(
             {label: run.sweep for label, run in labelled.items()},
             predicted={label: run.predicted for label, run in labelled.items()},
+            too_large={label: run.too_large for label, run in labelled.items()},
         )
 
     def table(self, series):
