@@ -2,16 +2,23 @@
 
 import functools
 import inspect
+import itertools
 import json
 import textwrap
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 import trainings
+from keras import tree
 
 import labkit
 from labkit import LabkitError
+from labkit.fixes.facts import _data
 from labkit.fixes.kinds import all_fixes
-from labkit.fixes.kinds.rewrite import Call, parts
+from labkit.fixes.kinds.rewrite import Call, Code, parts
+from labkit.fixes.program import Program
 from labkit.fixes.trying import TryingFixes
 
 PYDATASET, GENERATOR, DATASET = "batches from a PyDataset", "batches from a generator", "batches from tf.data"
@@ -96,6 +103,15 @@ def test_what_cannot_be_applied_says_why(train):
     for name, reason in {name: reason for each, name, reason in REFUSED if each is train}.items():
         row = outside(train)[name]
         assert row.applies == (not reason) and reason in row.why_not
+
+
+def test_a_policy_of_the_code_s_own_is_told():
+    own = "    import keras\n\n    keras.config.set_dtype_policy('float32')"
+    train = by_hand(
+        trainings.arrays, {'    """Arrays of float64, one-hot targets, validation_split."""': own}
+    )
+    tried = labkit.try_fixes(train, batch_size=64, fixes=["mixed_bfloat16"])
+    assert "sets the policy itself, to 'float32'" in tried["mixed_bfloat16"].why_not
 
 
 def test_a_policy_that_is_set_too_late_is_told():
@@ -268,6 +284,65 @@ def test_a_call_is_rewritten_with_its_other_arguments_kept(text, changed):
     call = Call(text, "fit")
     call["batch_size"] = "16"
     assert str(call) == changed
+
+
+class Given:
+    """A model that keeps what fit is given."""
+
+    def fit(self, x, **given):
+        self.x, self.given = x, given
+
+
+STRUCTURES = {
+    "an array": lambda X: X,
+    "a dict": lambda X: {"a": X, "b": -X},
+    "a list": lambda X: [X, -X],
+    "a dict in a dict": lambda X: {"outer": {"a": X}, "b": -X},
+}
+CALLS = {
+    "arrays": "model.fit(X, y, batch_size=4)",
+    "named": "model.fit(y=y, x=X, batch_size=4)",
+    "unpacked": "model.fit(*data, batch_size=4)",
+    "a part is held out": "model.fit(X, y, batch_size=4, validation_split=0.25)",
+    "unpacked, a part is held out": "model.fit(*data, batch_size=4, validation_split=0.25)",
+    "others are held out": "model.fit(X, y, batch_size=4, validation_data=(X, y))",
+    "unpacked others are held out": "model.fit(X, y, batch_size=4, validation_data=held)",
+}
+
+
+def rows_of(stream, steps):
+    """The rows that so many batches have, and how many arrays a batch is."""
+    batches = [tree.map_structure(np.asarray, batch) for batch in itertools.islice(iter_of(stream), steps)]
+    leaves = [tree.flatten(batch) for batch in batches]
+    return [np.concatenate(rows).tolist() for rows in zip(*leaves, strict=True)]
+
+
+def iter_of(stream):
+    is_sequence = hasattr(stream, "__getitem__") and hasattr(stream, "__len__")
+    return (stream[i] for i in range(len(stream))) if is_sequence else iter(stream)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("name", [PYDATASET, GENERATOR, DATASET])
+def test_its_code_hands_out_the_rows_of_whatever_structure_fit_is_given(name, structure, call, tmp_path):
+    numbers = np.arange(12.0)
+    X, y = STRUCTURES[structure](numbers), 2 * numbers
+    fit = {"kind": "fit", "call": CALLS[call], "x": _data(X), "y": _data(y), "validation": _data(X)}
+    (tmp_path / "seen").write_text(json.dumps(fit) + "\n")
+    [fix] = [each for each in all_fixes() if each.name == name]
+    code, model = Code(program := Program(tmp_path / "seen", "batch_size", 4)), Given()
+    fix.write(code, program)
+    exec(
+        str(code), {"keras": keras, "tf": tf, "model": model, "X": X, "y": y, "data": (X, y), "held": (X, y)}
+    )
+    expected = [leaf[: 9 if "a part" in call else 12].tolist() for leaf in tree.flatten((X, y))]
+    assert rows_of(model.x, model.given.get("steps_per_epoch")) == expected
+    held = model.given.get("validation_data")
+    assert (held is not None) == ("held out" in call)
+    if held is not None:
+        expected = [leaf[9 if "a part" in call else 0 :].tolist() for leaf in tree.flatten((X, y))]
+        assert rows_of(held, model.given.get("validation_steps")) == expected
 
 
 def test_parts_of_a_tuple():

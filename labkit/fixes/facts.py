@@ -84,7 +84,10 @@ def _loss(loss):
 
 
 def _data(x):
-    """{"kind": ...} of what is given as data: for arrays with their shapes, dtypes and bytes."""
+    """{"kind": ...} of what is given as data: for arrays with their shapes, dtypes and bytes.
+
+    nested   whether they are in a dict, list or tuple
+    """
     import tensorflow as tf
 
     from .kinds.streams import streamable
@@ -95,6 +98,7 @@ def _data(x):
     if streamable(leaves):
         return {
             "kind": "arrays",
+            "nested": leaves[0] is not x,
             "shapes": [list(leaf.shape) for leaf in leaves],
             "dtypes": [str(leaf.dtype) for leaf in leaves],
             "bytes": sum(leaf.nbytes for leaf in leaves),

@@ -9,24 +9,31 @@ BATCHES = """class Batches(keras.utils.PyDataset):
         self.arrays, self.batch_size = arrays, batch_size
 
     def __len__(self):
-        return -(-len(self.arrays[0]) // self.batch_size)
+        return -(-len(keras.tree.flatten(self.arrays)[0]) // self.batch_size)
 
     def __getitem__(self, i):
         rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
-        return tuple(array[rows] for array in self.arrays)
+        return keras.tree.map_structure(lambda array: array[rows], self.arrays)
 """
 GENERATOR = """def batches(*arrays, batch_size):
     while True:
-        for start in range(0, len(arrays[0]), batch_size):
-            yield tuple(array[start : start + batch_size] for array in arrays)
+        for start in range(0, len(keras.tree.flatten(arrays)[0]), batch_size):
+            rows = slice(start, start + batch_size)
+            yield keras.tree.map_structure(lambda array: array[rows], arrays)
 """
 DATASET = """def dataset(*arrays, batch_size):
-    def batches():
-        for start in range(0, len(arrays[0]), batch_size):
-            yield tuple(array[start : start + batch_size] for array in arrays)
+    arrays = keras.tree.lists_to_tuples(arrays)  # tf.data takes a list for one tensor
 
-    spec = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays)
-    return tf.data.Dataset.from_generator(batches, output_signature=spec).prefetch(1)
+    def batches():
+        for start in range(0, len(keras.tree.flatten(arrays)[0]), batch_size):
+            rows = slice(start, start + batch_size)
+            yield keras.tree.map_structure(lambda array: array[rows], arrays)
+
+    def spec(array):
+        return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+
+    specs = keras.tree.map_structure(spec, arrays)
+    return tf.data.Dataset.from_generator(batches, output_signature=specs).prefetch(1)
 """
 
 
@@ -85,24 +92,39 @@ class Streamed(Fix):
     def write(self, code, program):
         call = code.call("fit")
         size, size_of_held = call.pop("batch_size", "32"), call.pop("validation_batch_size")
-        data = [call.pop(name) for name in ("x", "y", "sample_weight")]
-        arrays, held = list(filter(None, data)), []
+        data = {name: call.pop(name) for name in ("x", "y", "sample_weight")}
+        data = {name: text for name, text in data.items() if text} or {"x": call.pop_unpacked()}
+        nested = {name: program.fit.get(name, {}).get("nested") for name in data}
+        arrays, held, held_nested = list(data.values()), [], nested["x"]
         call.pop("shuffle")
         code.lines.append(self.definition)
         if part := call.pop("validation_split"):
-            code.lines.append(f"split = int(len({arrays[0]}) * (1 - {part}))")
-            held = [f"{array}[split:]" for array in arrays]
-            arrays = [f"{array}[:split]" for array in arrays]
+            code.lines.append(f"split = int({_length(data['x'], nested['x'])} * (1 - {part}))")
+            held = [_rows(text, nested[name], "split:") for name, text in data.items()]
+            arrays = [_rows(text, nested[name], ":split") for name, text in data.items()]
         elif "validation_data" in call and program.fit["validation"]["kind"] == "arrays":
-            held = rewrite.parts(call["validation_data"])
+            held, held_nested = rewrite.parts(call["validation_data"]), program.fit["validation"]["nested"]
         call["x"] = self.call(arrays, size)
         if self.endless:
-            call["steps_per_epoch"] = f"-(-len({arrays[0]}) // {size})"
+            call["steps_per_epoch"] = f"-(-{_length(arrays[0], nested['x'])} // {size})"
         if held:
             call["validation_data"] = self.call(held, size_of_held or size)
             if self.endless:
-                first = f"{held[0][1:]}[0]" if held[0].startswith("*") else held[0]
-                call["validation_steps"] = f"-(-len({first}) // {size_of_held or size})"
+                call["validation_steps"] = f"-(-{_length(held[0], held_nested)} // {size_of_held or size})"
+
+
+def _length(text, nested):
+    """Code for the rows of an array, of a structure of arrays, or of what is unpacked (*data)."""
+    unpacked = text.removeprefix("*")
+    return f"len(keras.tree.flatten({unpacked})[0])" if nested or unpacked != text else f"len({text})"
+
+
+def _rows(text, nested, rows):
+    """Code for some rows of the same."""
+    star, unpacked = text[: text.startswith("*")], text.removeprefix("*")
+    if not (nested or star):
+        return f"{text}[{rows}]"
+    return f"{star}keras.tree.map_structure(lambda array: array[{rows}], {unpacked})"
 
 
 def _filled(data):
@@ -221,7 +243,14 @@ class Narrowed(Fix):
         for name in ("x", "y"):
             if "float64" in program.fit[name].get("dtypes", []):
                 array = call.get(name, name)
-                code.lines.append(f'{array} = {array}.astype("float32")')
+                narrowed = f'{array}.astype("float32")'
+                if program.fit[name]["nested"]:
+                    narrowed = (
+                        "keras.tree.map_structure(\n"
+                        '    lambda array: array.astype("float32") if array.dtype == "float64" else array, '
+                        f"{array}\n)"
+                    )
+                code.lines.append(f"{array} = {narrowed}")
 
 
 class SmallerEvaluation(Fix):

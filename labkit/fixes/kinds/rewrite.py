@@ -95,6 +95,11 @@ class Call:
         """Remove an argument; returns its text."""
         return self._arguments.pop(name, default)
 
+    def pop_unpacked(self):
+        """Remove what is unpacked into positional arguments; returns its text, such as "*data"."""
+        text, self._stars = ", ".join(self._stars), []
+        return text
+
     def __str__(self):
         positional, named = list(self._stars), []
         for place, name in enumerate(self._order[:2]):

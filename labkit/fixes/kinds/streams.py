@@ -42,6 +42,7 @@ def generator(batches, forever):
 
 def dataset(batches):
     """The batches as a tf.data.Dataset that holds one ahead."""
+    batches.data = keras.tree.lists_to_tuples(batches.data)  # tf.data takes a list for one tensor
     spec = tf.nest.map_structure(_spec, batches[0])
     stream = tf.data.Dataset.from_generator(lambda: generator(batches, False), output_signature=spec)
     return stream.apply(tf.data.experimental.assert_cardinality(len(batches))).prefetch(1)

@@ -35,6 +35,8 @@ class Precision(Fix):
 
     def failed(self, program):
         if program.fit and self._dtype not in program.fit["compute_dtypes"]:
+            if (own := program.fit["policy"]) != self.policy:
+                return f"`train` sets the policy itself, to {own!r}: change it there."
             return "The layers have their dtype already: built outside `train`, or with a dtype of their own."
         return ""
 
