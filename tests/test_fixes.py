@@ -147,6 +147,15 @@ def test_its_code_put_in_the_place_of_the_call_has_its_effect(images, name):
     assert last > 1 and same.program.losses[last] == pytest.approx(row.program.losses[last], rel=1e-3)
 
 
+def test_inputs_in_a_list_are_streamed_and_what_is_written_is_python():
+    names = [PYDATASET, GENERATOR, DATASET, "float64 inputs as float32"]
+    tried = labkit.try_fixes(trainings.inputs_in_a_list, batch_size=64, fixes=names)
+    assert [row.why_not for row in tried.rows if not row.applies] == []
+    assert all(row.same_result for row in tried.rows[1:])
+    for row in tried.rows[1:]:
+        compile(row.code, row.name, "exec")
+
+
 def test_the_largest_batch_is_larger_where_memory_is_saved(images):
     first, stream = images.rows[0], images[PYDATASET]
     assert 0 < first.largest <= stream.largest

@@ -89,6 +89,18 @@ def streamed(batch_size=64):
     model.fit(data, verbose=0)
 
 
+def inputs_in_a_list(batch_size=64):
+    """A functional model with two inputs in a list, of float64, and a part held out."""
+    import keras
+    import numpy as np
+
+    inputs = [keras.Input((300,)), keras.Input((20,))]
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Concatenate()(inputs)))
+    model.compile("sgd", "mse")
+    X = [np.ones((1024, 300)), np.ones((1024, 20))]
+    model.fit(X, np.ones(1024), batch_size=batch_size, validation_split=0.25, verbose=0)
+
+
 def own_loop(batch_size=64):
     """A loop of its own."""
     import keras

@@ -6,7 +6,7 @@ from .fix import OWN_LOOP, Fix, no_compile
 BATCHES = """class Batches(keras.utils.PyDataset):
     def __init__(self, *arrays, batch_size):
         super().__init__()
-        self.arrays, self.batch_size = arrays, batch_size
+        self.arrays, self.batch_size = keras.tree.lists_to_tuples(arrays), batch_size
 
     def __len__(self):
         return -(-len(keras.tree.flatten(self.arrays)[0]) // self.batch_size)
@@ -16,13 +16,14 @@ BATCHES = """class Batches(keras.utils.PyDataset):
         return keras.tree.map_structure(lambda array: array[rows], self.arrays)
 """
 GENERATOR = """def batches(*arrays, batch_size):
+    arrays = keras.tree.lists_to_tuples(arrays)
     while True:
         for start in range(0, len(keras.tree.flatten(arrays)[0]), batch_size):
             rows = slice(start, start + batch_size)
             yield keras.tree.map_structure(lambda array: array[rows], arrays)
 """
 DATASET = """def dataset(*arrays, batch_size):
-    arrays = keras.tree.lists_to_tuples(arrays)  # tf.data takes a list for one tensor
+    arrays = keras.tree.lists_to_tuples(arrays)
 
     def batches():
         for start in range(0, len(keras.tree.flatten(arrays)[0]), batch_size):
@@ -203,7 +204,7 @@ class IntegerTargets(Fix):
 
     def write(self, code, program):
         target = code.call("fit").get("y", "y")
-        code.lines.append(f"{target} = {target}.argmax(axis=-1)")
+        code.change("fit", "y", target, f"{target}.argmax(axis=-1)")
         call = code.call("compile")
         loss = call.get("loss", "'categorical_crossentropy'")
         loss = loss.replace("categorical_crossentropy", "sparse_categorical_crossentropy")
@@ -239,10 +240,9 @@ class Narrowed(Fix):
         return given | {name: tf.nest.map_structure(narrow, given[name]) for name in names}
 
     def write(self, code, program):
-        call = rewrite.Call(program.fit["call"], "fit")
         for name in ("x", "y"):
             if "float64" in program.fit[name].get("dtypes", []):
-                array = call.get(name, name)
+                array = rewrite.Call(program.fit["call"], "fit").get(name, name)
                 narrowed = f'{array}.astype("float32")'
                 if program.fit[name]["nested"]:
                     narrowed = (
@@ -250,7 +250,7 @@ class Narrowed(Fix):
                         '    lambda array: array.astype("float32") if array.dtype == "float64" else array, '
                         f"{array}\n)"
                     )
-                code.lines.append(f"{array} = {narrowed}")
+                code.change("fit", name, array, narrowed)
 
 
 class SmallerEvaluation(Fix):

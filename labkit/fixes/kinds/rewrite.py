@@ -2,6 +2,7 @@
 
 import ast
 import linecache
+import re
 import sys
 
 ORDER = {
@@ -137,6 +138,13 @@ class Code:
             facts = self._program.first(method)
             self._calls[method] = Call(facts and facts["call"], method)
         return self._calls[method]
+
+    def change(self, method, argument, old, new):
+        """Put new in the place of old, an argument: before the call if that is a name, else within it."""
+        if re.fullmatch(r"[\w.]+", old):
+            self.lines.append(f"{old} = {new}")
+        else:
+            self.call(method)[argument] = new
 
     def __str__(self):
         return "\n".join([*self.lines, *(str(self._calls[each]) for each in ORDER if each in self._calls)])

@@ -16,7 +16,8 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(self, data, batch_size):
         super().__init__()
-        self.data, self.size = data, batch_size
+        self.data = keras.tree.lists_to_tuples(data)  # tf.data, which Keras uses, takes a list for one tensor
+        self.size = batch_size
         self.rows = len(tf.nest.flatten(data)[0])
 
     def __len__(self):
@@ -42,7 +43,6 @@ def generator(batches, forever):
 
 def dataset(batches):
     """The batches as a tf.data.Dataset that holds one ahead."""
-    batches.data = keras.tree.lists_to_tuples(batches.data)  # tf.data takes a list for one tensor
     spec = tf.nest.map_structure(_spec, batches[0])
     stream = tf.data.Dataset.from_generator(lambda: generator(batches, False), output_signature=spec)
     return stream.apply(tf.data.experimental.assert_cardinality(len(batches))).prefetch(1)
