@@ -11,7 +11,8 @@ BOOK_STAMP := .venv-book/.installed
 PROXY := .venv/bin/configurable-http-proxy
 LESSONS := $(sort $(wildcard notebooks/*.ipynb))
 NBVAL = --nbval-lax --nbval-cell-timeout=300
-PYTEST = $(VENV_PATH) .venv/bin/pytest --dist loadfile --no-loadscope-reorder
+# Trials of one lesson do not wait for those of another, as those of two readers would.
+PYTEST = $(VENV_PATH) LABKIT_TURNS=off .venv/bin/pytest --dist loadfile --no-loadscope-reorder
 
 # Without it, uv downloads a Python of its own where the one it wants is missing.
 export UV_PYTHON_DOWNLOADS := never
