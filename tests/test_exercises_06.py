@@ -31,8 +31,8 @@ def test_the_solution_passes(exercise, name):
     ("given", "complaint"),
     [
         (complete("-(-len(X) // batch_size)", "len(X) // batch_size"), "an epoch yields 96 rows"),
-        (complete("-(-len(X) // batch_size)", "len(X) // batch_size + 1"), "one of them is empty"),
-        (complete("-(-len(X) // batch_size)", "len(X)"), "one of them is empty"),
+        (complete("-(-len(X) // batch_size)", "len(X) // batch_size + 1"), "of an epoch is empty"),
+        (complete("-(-len(X) // batch_size)", "len(X)"), "of an epoch is empty"),
         (complete("-(-len(X) // batch_size)", "len(X) / batch_size"), "'error'"),
         (complete("X[rows], y[rows]", "X[rows], y[np.sort(rows)]"), "not from the same rows"),
         (complete(REORDER, "pass\n\n    return"), "repeats the order of the first"),
@@ -60,7 +60,7 @@ def test_wrong_classes(given, complaint):
         (order("np.arange(rows - rows % block)"), "960 of the 1000 rows"),
         (
             order("np.concatenate([np.arange(s, s + block) for s in range(0, rows, block)])"),
-            "1024 numbers returned",
+            "1,024 numbers returned",
         ),
         (order("np.nothing(rows)"), "'error'"),
         ([0, 1, 2], "Pass the function itself"),

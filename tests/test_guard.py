@@ -103,7 +103,7 @@ def test_arrays_that_grow_end_the_trial_and_not_the_container(container, limit):
         print(outcome)
         """,
     )
-    assert "kept.append" in told or "in <module>" not in told  # it has 10 ms to write down where it is
+    assert "kept.append" in told  # it has written down where it was
     assert "could take" in told
 
 

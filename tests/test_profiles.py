@@ -119,7 +119,7 @@ def test_events_that_the_profiler_lost_are_told_of(tmp_path):
     allocator = trained()
     del allocator.events[3]
     notes = labkit.read_profile(written(tmp_path / "x.xplane.pb", host(allocator))).notes
-    assert any("events are missing" in note for note in notes)
+    assert any("Events are missing in 1 place:" in note for note in notes)
 
 
 def test_the_gpu_with_most_to_tell_is_taken_and_the_others_are_there(tmp_path):
@@ -270,7 +270,7 @@ def test_the_newest_profile_of_a_log_folder_is_read_with_all_its_hosts(tmp_path)
     written(old / "a.xplane.pb", host(trained(steps=9)))
     timeline = labkit.read_profile(tmp_path / "logs")
     assert timeline.device == "b GPU:0" and list(timeline.devices) == ["a GPU:0", "b GPU:0"]
-    assert any("1 more file" in note for note in timeline.notes)
+    assert any("1 older file left out" in note for note in timeline.notes)
     assert labkit.read_profile(tmp_path, device="a GPU:0").events == len(trained(steps=2).events)
     assert labkit.read_profile(tmp_path, device="GPU:0").device == "b GPU:0"
     (new / "a.xplane.pb").write_bytes(b"\xff")

@@ -415,3 +415,26 @@ def test_replicas_that_share_the_stand_ins_pool_have_a_timeline_each():
         assert sizes["weights"] >= 4 * (64 * 512 + 512 + 512 * 10 + 10)
         assert sizes["optimizer"] == 8 * (64 * 512 + 512 + 512 * 10 + 10)
         assert replica.by_category()["activations"] > 0 and replica.by_category()["gradients"] > 0
+
+
+def test_variables_of_each_model_are_known_however_many_there_are():
+    def train():
+        import keras
+        import numpy as np
+
+        kept = []
+        for _ in range(6):
+            model = keras.Sequential([keras.layers.Dense(64), keras.layers.Dense(1)])
+            model.compile("adam", "mse")
+            for _ in range(2):
+                model.train_on_batch(np.ones((8, 32)), np.ones(8))
+            kept.append(model)
+        return kept and sum(model.count_params() for model in kept)
+
+    outcome = labkit.run(train, profile=True)
+    timeline = outcome.timeline
+    held = timeline.alive(timeline.events - 1)
+    categories = {row.category for row in held if row.requested_bytes >= 256}
+    assert not categories & {"activations", "gradients"}, held
+    weights = sum(row.requested_bytes for row in held if row.category == "weights")
+    assert weights == pytest.approx(4 * outcome.result, rel=0.02)

@@ -349,7 +349,8 @@ def test_fixes_are_swept_and_told_apart():
     [(value, outcome)] = streamed.tried
     assert value == 126  # 63 cannot be halved
     assert peak[value] - outcome.peak_bytes > 0.9 * staged
-    assert outcome.peak_bytes == pytest.approx(streamed.predicted[value], rel=0.15)
+    # without the array; how many batches are made ahead depends on the machine
+    assert outcome.peak_bytes == pytest.approx(streamed.predicted[value], abs=staged / 4)
     told = lab._chart.data["runs"][1]["text"]
     assert "batches from a PyDataset" in told and "accumulated" in told
     assert lab._fixes_title().startswith("Fixes: batches from a PyDataset")

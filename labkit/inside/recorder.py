@@ -11,6 +11,7 @@ import glob
 import math
 import os
 import shutil
+import weakref
 from dataclasses import replace
 
 import keras
@@ -24,8 +25,9 @@ from ..record.profile import MARK, read
 from ..record.record import Input, Variable
 
 SNAPSHOTS = 8
+SNAPSHOTS_OF_A_PHASE = 3  # also from the first call of a tf.function on
+MOST_SNAPSHOTS = 64
 SMALLEST = 64  # bytes of an array that is worth a name
-SNAPSHOTS_OF_A_PHASE = 3
 
 
 class Recorder:
@@ -39,7 +41,7 @@ class Recorder:
         self._folder = profile if self._keeps_files else str(folder)
         self._snapshots, self._inputs, self._givers, self._steps = [], set(), {}, 0
         self._snapshots_wanted, self.running, self.given_to = SNAPSHOTS, False, ""
-        self._optimizers, self._facts = set(), {}
+        self._optimizers, self._facts, self._called = set(), {}, weakref.WeakSet()
 
     def start(self):
         options = tf.profiler.experimental.ProfilerOptions(
@@ -77,9 +79,15 @@ class Recorder:
                 name = f"the array given to {self._givers.get(_form(tensor)) or 'tf.data'}"
                 yield (_address(tensor), "inputs", name, *_form(tensor))
 
-    def before_call(self):
+    def before_call(self, function):
         """To be called just before a tf.function that is not inside another."""
-        if self.running and len(self._snapshots) < self._snapshots_wanted:
+        if not self.running:
+            return
+        if function not in self._called:  # its model is another one, with variables of its own
+            self._called.add(function)
+            more = min(len(self._snapshots) + SNAPSHOTS_OF_A_PHASE, MOST_SNAPSHOTS)
+            self._snapshots_wanted = max(self._snapshots_wanted, more)
+        if len(self._snapshots) < self._snapshots_wanted:
             self.snapshot()
 
     def step(self):

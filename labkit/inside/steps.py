@@ -75,7 +75,7 @@ class StepClock:
             return self._shortening.result_of(function)
         self._outermost = function
         if self._recorder:
-            self._recorder.before_call()
+            self._recorder.before_call(function)
         updates = self._updates_so_far()
         start = time.perf_counter()
         try:

@@ -22,11 +22,13 @@ import warnings
 import psutil
 
 from .. import gpus, machine
+from ..inside.folder import TrialFolder
 from .wire import Lines
 
 IDLE_SECONDS = 600
 GROWS_BY = 6e9  # bytes a second, at most: NumPy fills about half of that
 SHORTEST, LONGEST = 0.015, 0.25  # seconds between two looks at the memory
+LONGEST_WRITING = 2  # seconds in which a trial that is ended writes down where it is
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -36,7 +38,7 @@ class Server:
     def __init__(self, lines, fork):
         self.lines, self.fork = lines, fork
         self.parent = os.getppid()
-        self.trial = self.spare = self.reserve = self.reserved = None
+        self.trial = self.spare = self.faults = self.reserve = self.reserved = None
         self.pause, self.looked_at = LONGEST, 0.0
         self.woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
@@ -79,7 +81,7 @@ class Server:
                 self.pause = SHORTEST
                 self.run(message["folder"], fds)
             elif self.trial:
-                self.kill_trial(0.1)
+                self.kill_trial()
         return messages is not None
 
     def guard(self):
@@ -95,8 +97,8 @@ class Server:
         full = available < self.reserve // 2 or available < self.reserve and self.borrows()
         if full or self.holds_too_much():
             self.tell("starved", available=available, held=self.held())
+            self.kill_trial(least=self.reserve // 4)
             self.reserve = None
-            self.kill_trial(0.01)
 
     def borrows(self):
         return self.reserved is not None and self.held() > self.reserved
@@ -113,14 +115,29 @@ class Server:
         """Bytes that the trial and what it started hold by themselves; pages they share count once."""
         return sum(map(_held, self.descendants()))
 
-    def kill_trial(self, seconds):
-        """Kill it, after so many seconds in which it writes down where each of its threads is."""
+    def kill_trial(self, least=0):
+        """Kill it as soon as it has written down where each of its threads is.
+
+        least   bytes of memory: once less is available, it is not waited for
+        """
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.trial, signal.SIGUSR1)
-        time.sleep(seconds)
+        trial, end, before = psutil.Process(self.trial), time.monotonic() + LONGEST_WRITING, None
+        while _living(trial, None) and time.monotonic() < end and machine.host_memory().available > least:
+            size = self._written()
+            if size and size == before:
+                break
+            before = size
+            time.sleep(0.01)
         self.kill_descendants()
 
+    def _written(self):
+        with contextlib.suppress(OSError):
+            return self.faults.stat().st_size
+        return 0
+
     def run(self, folder, fds):
+        self.faults = TrialFolder(folder).faults
         if self.fork:
             self.trial = self.child(lambda: run_trial(folder, fds))
         else:
@@ -223,7 +240,6 @@ def run_trial(folder, fds):
     os.close(out)
     os.close(err)
     from ..inside import child
-    from ..inside.folder import TrialFolder
 
     try:
         child.main(folder, events)

@@ -90,7 +90,7 @@ class TrialProgress:
         if self._value is None:
             return f'<div class="labkit-gauge">{html.escape(self._status or "Nothing is running.")}</div>'
         texts = [f"<b>{html.escape(named(over, self._value))}</b>", *map(html.escape, self._state())]
-        done = f"{self._done} of {counted(self._total, 'trial')}"
+        done = f"{self._done} of {counted(self._total, 'trial')}" if self._total else ""
         return (
             f'<div class="labkit-gauge"><div>{" · ".join(texts)}</div>'
             f"{self._memory_bar()}{self._whole_gpu()}{self._host_bar()}"
