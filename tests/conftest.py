@@ -5,9 +5,14 @@ import shutil
 
 import pytest
 from answers import once
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Error, expect, sync_playwright
 
 from labkit import exercises
+
+# Nothing here is about speed: an example may take as long as it does on a busy machine.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PATIENCE = 20_000  # milliseconds: a page on a busy machine

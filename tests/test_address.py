@@ -43,7 +43,7 @@ def course(tmp_path_factory):
     return folder
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(repo=REPOS)
 def test_every_address_is_set_and_can_be_set_back(course, repo):
     before, old = texts(course), address.held(course)

@@ -161,7 +161,7 @@ def shoot(page, name):
 
 def trials_of(server):
     """Launchers and trials of the server's kernels, their own children or not."""
-    return [p for p in marked(server[1]) if p.name() and "labkit.process.server" in " ".join(p.cmdline())]
+    return marked(server[1], "labkit.process.server")
 
 
 def test_points_arrive_while_another_cell_runs(page, folder):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from test_processes import living
 
 import labkit
 from labkit.process import watch
@@ -30,7 +31,7 @@ def python(code, **options):
 
 
 def descendants():
-    return [p for p in psutil.Process(_launcher.pid).children(recursive=True) if p.status() != "zombie"]
+    return living(psutil.Process(_launcher.pid).children(recursive=True))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -107,7 +107,7 @@ FAMILY = {
 
 
 @given(small=st.integers(2, 9), **FAMILY)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_no_pair_is_wrong_whatever_the_rows_and_batch_sizes(small, rows, width, kept, named, seed):
     probes = [small, 2 * small]
     far = min(16 * small, rows)
@@ -126,7 +126,7 @@ def test_no_pair_is_wrong_whatever_the_rows_and_batch_sizes(small, rows, width, 
 
 
 @given(small=st.integers(2, 9), **FAMILY)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_in_doubt_is_not_called_known(small, rows, width, kept, named, seed):
     """Sizes that have nothing to do with the batch size are not taken to be proportional to it."""
     timelines = [trial(batch, rows, width, kept, named, seed) for batch in (small, 2 * small)]
@@ -162,7 +162,7 @@ def test_the_simplest_formula_that_explains_all_sizes_is_taken(seen, at, expecte
     st.integers(1, 500),
     st.integers(0, 300),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_products_of_two_parameters_are_followed(factors, times, fixed):
     def number(batch, length):
         return times * np.prod([{"b": batch, "l": length}[name] for name in factors]) + (

@@ -1,5 +1,6 @@
 """The warm launcher's life: started on first use, gone with its kernel, replaced when it dies."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -28,16 +29,23 @@ def start_script(body, **environ):
     return script, mark
 
 
-def marked(mark):
-    """Processes, zombies apart, that carry the mark in their environment."""
+def living(processes, mark="", command=""):
+    """Those that are no zombies, with a mark in their environment and a text in their command line.
+
+    Each may end while it is looked at.
+    """
     found = []
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and mark in process.environ():
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            is_meant = (not mark or mark in process.environ()) and command in " ".join(process.cmdline())
+            if is_meant and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
-        except psutil.Error:
-            continue
     return found
+
+
+def marked(mark, command=""):
+    """Living processes of this machine that carry the mark in their environment."""
+    return living(psutil.process_iter(), mark, command)
 
 
 def all_gone(mark, seconds=15):

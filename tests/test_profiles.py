@@ -75,7 +75,7 @@ def test_a_shape_that_is_not_known_is_none(tmp_path):
 
 
 @given(seed=st.integers(0, 2**32), held=st.integers(0, 10), form=st.sampled_from(FORMS))
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_events_in_any_order_and_on_any_thread_give_what_the_allocator_counted(
     tmp_path_factory, seed, held, form
 ):
@@ -191,7 +191,7 @@ def test_a_marked_step_of_several_backward_passes_is_one(tmp_path):
     steps=st.integers(2, 5),
     part=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_steps_without_marks_are_told_apart_by_their_ops(tmp_path_factory, layers, steps, part):
     sizes = {f"layer_{number}": size for number, size in enumerate(layers)}
     allocator = trained(steps=steps, layers=sizes)
@@ -313,7 +313,7 @@ def test_where_there_is_nothing_to_read_it_is_said_what_to_do(tmp_path):
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_damaged_profile_is_read_or_refused_in_a_sentence(tmp_path_factory, data):
     whole = bytearray(profile(host(trained(steps=1), form=data.draw(st.sampled_from(FORMS)))))
     if data.draw(st.booleans()):
@@ -366,7 +366,7 @@ def test_a_saved_timeline_is_the_same_with_its_devices_and_its_part(tmp_path):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_damaged_saved_timeline_is_read_or_refused_in_a_sentence(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("x")
     path, saved = written(folder / "x.xplane.pb", host(trained(steps=1))), folder / "saved"

@@ -24,7 +24,7 @@ def failures(*lines):
 # Blocks
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.binary(max_size=40), max_size=8), st.integers(1, 30))
 def test_blocks_end_with_lines_and_lose_nothing(blocks, most):
     with pytest.MonkeyPatch.context() as patch:
@@ -36,7 +36,7 @@ def test_blocks_end_with_lines_and_lose_nothing(blocks, most):
         assert part.endswith(b"\n") or b"\n" not in part + following[:0]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(["a", "", "Epoch 3/9", OOM.format(SHAPE), "Killed"]), max_size=30), st.data())
 def test_lines_and_bytes_are_counted_however_the_text_arrives(lines, data):
     text = "".join(f"{line}\n" for line in lines).encode()

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_processes import living
 
 import labkit
 from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView
@@ -189,12 +190,11 @@ def test_stop_ends_a_trial_at_once_and_leaves_no_process():
     lab.start()
     lab.start()  # a second press does nothing
     wait_for(lambda: "step" in lab._gauge.value)
-    trial = [p for p in psutil.Process().children(recursive=True)]
+    trial = psutil.Process().children(recursive=True)
     lab.stop()
     wait_for(lambda: not lab.running, 60)  # the trial itself would go on for longer
     assert lab.series == [] and not lab._run_button.disabled
-    alive = [p for p in trial if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert len(alive) <= 2  # the launcher, and Python's own resource tracker
+    assert len(living(trial)) <= 2  # the launcher, and Python's own resource tracker
 
 
 def test_closing_the_widget_stops_the_sweep():
