@@ -312,6 +312,7 @@ CALLS = {
     "arrays": "model.fit(X, y, batch_size=4)",
     "named": "model.fit(y=y, x=X, batch_size=4)",
     "unpacked": "model.fit(*data, batch_size=4)",
+    "unpacked in part": "model.fit(*data[:1], y=y, batch_size=4)",
     "a part is held out": "model.fit(X, y, batch_size=4, validation_split=0.25)",
     "unpacked, a part is held out": "model.fit(*data, batch_size=4, validation_split=0.25)",
     "others are held out": "model.fit(X, y, batch_size=4, validation_data=(X, y))",

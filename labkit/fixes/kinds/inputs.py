@@ -94,7 +94,8 @@ class Streamed(Fix):
         call = code.call("fit")
         size, size_of_held = call.pop("batch_size", "32"), call.pop("validation_batch_size")
         data = {name: call.pop(name) for name in ("x", "y", "sample_weight")}
-        data = {name: text for name, text in data.items() if text} or {"x": call.pop_unpacked()}
+        data["x"] = data["x"] or call.pop_unpacked() or "X"
+        data = {name: text for name, text in data.items() if text}
         nested = {name: program.fit.get(name, {}).get("nested") for name in data}
         arrays, held, held_nested = list(data.values()), [], nested["x"]
         call.pop("shuffle")
