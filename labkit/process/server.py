@@ -97,7 +97,7 @@ class Server:
         full = available < self.reserve // 2 or available < self.reserve and self.borrows()
         if full or self.holds_too_much():
             self.tell("starved", available=available, held=self.held())
-            self.kill_trial(least=self.reserve // 4)
+            self.kill_trial(least=max(available, self.reserve // 2) - self.reserve // 4)
             self.reserve = None
 
     def borrows(self):
