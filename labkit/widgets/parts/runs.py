@@ -71,10 +71,6 @@ class MapRun(Run):
     def is_empty(self):
         return not self.predicted
 
-    def fits(self, value):
-        """Whether the predicted peak of a value fits."""
-        return self.predicted[value] <= self.limit
-
     def expected(self, value):
         """What is predicted of a value, in words."""
         first, second = value
