@@ -286,6 +286,8 @@ def test_stopped_it_returns_what_was_measured():
         ("model.fit(X, y, 32)", "model.fit(X, y, batch_size=16)"),
         ("net.fit(x=X, y=y, batch_size=b, epochs=3)", "net.fit(X, y, batch_size=16, epochs=3)"),
         ("self.model.fit(*data, verbose=0)", "self.model.fit(*data, verbose=0, batch_size=16)"),
+        ("model.fit(*xs, y=y)", "model.fit(*xs, y=y, batch_size=16)"),
+        ("model.fit(*xs, y, verbose=0)", "model.fit(*xs, y, verbose=0, batch_size=16)"),
         ("model.fit(X, y, **options)", "model.fit(X, y, **options, batch_size=16)"),
     ],
 )
@@ -312,6 +314,7 @@ CALLS = {
     "arrays": "model.fit(X, y, batch_size=4)",
     "named": "model.fit(y=y, x=X, batch_size=4)",
     "unpacked": "model.fit(*data, batch_size=4)",
+    "one unpacked, a part is held out": "model.fit(*data[:1], y, batch_size=4, validation_split=0.25)",
     "unpacked in part": "model.fit(*data[:1], y=y, batch_size=4)",
     "a part is held out": "model.fit(X, y, batch_size=4, validation_split=0.25)",
     "unpacked, a part is held out": "model.fit(*data, batch_size=4, validation_split=0.25)",

@@ -74,9 +74,10 @@ class Call:
     def __init__(self, text, method):
         node = ast.parse(text or USUAL[method], mode="eval").body
         self._order, self._function = ORDER[method], ast.unparse(node.func)
-        self._stars = [ast.unparse(arg) for arg in node.args if isinstance(arg, ast.Starred)]
-        plain = [arg for arg in node.args if not isinstance(arg, ast.Starred)]
-        self._arguments = dict(zip(self._order, map(ast.unparse, plain), strict=False))
+        positional = list(map(ast.unparse, node.args))
+        has_unpacked = any(isinstance(arg, ast.Starred) for arg in node.args)
+        self._unpacked = positional if has_unpacked else []  # which is which is not known
+        self._arguments = {} if has_unpacked else dict(zip(self._order, positional, strict=False))
         for keyword in node.keywords:
             self._arguments[keyword.arg or "**"] = ast.unparse(keyword.value)
 
@@ -97,21 +98,18 @@ class Call:
         return self._arguments.pop(name, default)
 
     def pop_unpacked(self):
-        """Remove what is unpacked into positional arguments; returns its text, such as "*data"."""
-        text, self._stars = ", ".join(self._stars), []
-        return text
+        """Remove positional arguments among which some are unpacked; returns their text, such as "*data"."""
+        texts, self._unpacked = self._unpacked, []
+        return f"*({', '.join(texts)})" if len(texts) > 1 else "".join(texts)
 
     def __str__(self):
-        positional, named = list(self._stars), []
-        for place, name in enumerate(self._order[:2]):
-            if name in self._arguments and place == len(positional):
-                positional.append(self._arguments[name])
-        for name, text in self._arguments.items():
-            if name == "**":
-                named.append(f"**{text}")
-            elif name not in self._order[: len(positional) - len(self._stars)]:
-                named.append(f"{name}={text}")
-        return f"{self._function}({', '.join([*positional, *named])})"
+        positional, named = [], dict(self._arguments)
+        for name in self._order[:2] if not self._unpacked else ():
+            if name not in named:
+                break
+            positional.append(named.pop(name))
+        named = [f"**{text}" if name == "**" else f"{name}={text}" for name, text in named.items()]
+        return f"{self._function}({', '.join([*self._unpacked, *positional, *named])})"
 
 
 def parts(text):
