@@ -539,11 +539,11 @@ def evaluating(batch_size, times, how="validation"):
     import keras
     import numpy as np
 
-    hidden = [keras.layers.Dense(256, activation="relu") for _ in range(2)]
-    model = keras.Sequential([keras.Input((256,)), *hidden])
+    hidden = [keras.layers.Dense(256, activation="relu") for _ in range(3)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    x = np.ones((12 * batch_size, 256), "float32")
-    y = np.ones((len(x), *model.output_shape[1:]), "float32")
+    x = np.ones((3 * times * batch_size, 8), "float32")
+    y = np.ones((len(x), 1), "float32")
     larger = {"batch_size": times * batch_size, "verbose": 0}
     if how == "validation":
         more = {"validation_data": (x, y), "validation_batch_size": times * batch_size}
@@ -555,13 +555,13 @@ def evaluating(batch_size, times, how="validation"):
 
 @pytest.mark.parametrize("how", ["validation", "evaluation", "prediction"])
 def test_what_follows_training_is_in_the_estimate_and_named(how):
-    estimated = labkit.estimate(evaluating, times=4, how=how)
+    estimated = labkit.estimate(evaluating, times=16, how=how)
     assert estimated.moment == ("prediction" if how == "prediction" else "evaluation")
     assert f"{estimated.moment.capitalize()} needs more memory than training" in repr(estimated)
-    measured = labkit.run(evaluating, times=4, how=how, batch_size=96).peak_bytes
+    measured = labkit.run(evaluating, times=16, how=how, batch_size=96).peak_bytes
     low, high = estimated.interval(96)
-    assert low <= measured <= high  # few large blocks: which holes they fill decides
-    assert estimated.peak_bytes(96) == pytest.approx(measured, rel=0.15)
+    assert low <= measured <= high
+    assert estimated.peak_bytes(96) == pytest.approx(measured, rel=0.05)  # its batches are small: few holes
 
 
 def test_where_training_is_the_peak_nothing_is_said_of_the_rest(estimated):
