@@ -10,7 +10,7 @@ TEST_STAMP := .venv/.installed-for-tests
 BOOK_STAMP := .venv-book/.installed
 PROXY := .venv/bin/configurable-http-proxy
 LESSONS := $(sort $(wildcard notebooks/*.ipynb))
-NBVAL = --nbval-lax --nbval-cell-timeout=300
+NBVAL = --nbval-lax --nbval-cell-timeout=1200
 # Trials of one lesson do not wait for those of another, as those of two readers would.
 PYTEST = $(VENV_PATH) LABKIT_TURNS=off .venv/bin/pytest --dist loadfile --no-loadscope-reorder
 

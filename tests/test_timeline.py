@@ -45,7 +45,7 @@ def train(batch_size, build, steps):
 @pytest.fixture(scope="module", params=MODELS, ids=lambda build: build.__name__)
 def profiled(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("profile")
-    outcome = labkit.run(train, profile=folder, batch_size=8, build=request.param, steps=2)
+    outcome = labkit.run(train, profile=folder, timeout=600, batch_size=8, build=request.param, steps=2)
     assert outcome.ok, outcome
     [path] = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
     return outcome, path
@@ -415,6 +415,30 @@ def test_replicas_that_share_the_stand_ins_pool_have_a_timeline_each():
         assert sizes["weights"] >= 4 * (64 * 512 + 512 + 512 * 10 + 10)
         assert sizes["optimizer"] == 8 * (64 * 512 + 512 + 512 * 10 + 10)
         assert replica.by_category()["activations"] > 0 and replica.by_category()["gradients"] > 0
+
+
+def test_objects_that_stand_for_others_do_not_disturb_a_profile():
+    def pretending(batch_size):
+        import weakref
+
+        import keras
+
+        class Row:
+            """Held by its proxy alone."""
+
+        class Elsewhere:
+            @property
+            def __class__(self):
+                raise RuntimeError("this object must not be asked what it is")
+
+        gone, far = weakref.proxy(Row()), Elsewhere()
+        inner(batch_size, build, 2)
+        return [keras.optimizers, far, type(gone).__name__][-1]
+
+    inner, build = train, dense
+    outcome = labkit.run(pretending, profile=True, batch_size=8)
+    assert outcome.ok, outcome
+    assert outcome.timeline.at_peak()
 
 
 def test_variables_of_each_model_are_known_however_many_there_are():

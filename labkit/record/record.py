@@ -85,7 +85,7 @@ class Record:
     optimizers     names of the optimizers, with which the names of their ops begin
     widest_sum_bytes   bytes per sample of the widest sum of three tensors or more
     scratch        of each gradient of a 3-D convolution: its op, and what
-                   labkit.inside.recorder.scratch_of_3d_gradients says of it
+                   labkit.inside.objects.Objects.scratch_of_3d_gradients says of it
     moments        [place, name] where a loop began or ended: "training", "evaluation", "prediction" or
                    "other" from there on; "part" after a step of evaluation or prediction
     round          how many steps one round of the optimizer takes: more than one if it accumulates gradients

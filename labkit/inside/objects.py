@@ -1,0 +1,172 @@
+"""What the objects in a trial tell: variables and where they are, optimizers, layers, data sets."""
+
+import ctypes
+import gc
+import math
+
+import keras
+import tensorflow as tf
+
+from ..record.opnames import REPLICA
+
+Optimizer, Metric = keras.optimizers.Optimizer, keras.metrics.Metric
+KINDS = (Optimizer, Metric, keras.Variable, tf.Variable, keras.Model, tf.data.Dataset, tf.Graph)
+GRADIENTS_OF_3D = ("Conv3DBackpropFilterV2", "Conv3DBackpropInputV2")
+
+
+class Objects:
+    """Those of TensorFlow and Keras that exist now, each found by its type.
+
+    isinstance() would also ask an object what it is, and one that stands for another may fail at that: a
+    weakref.proxy() of what is gone does.
+    """
+
+    def __init__(self):
+        objects = gc.get_objects()
+        types = {each for each in set(map(type, objects)) if issubclass(each, KINDS)}
+        self._all = [each for each in objects if type(each) in types]
+        self.datasets = self._of(tf.data.Dataset)
+
+    def _of(self, kind):
+        return [each for each in self._all if issubclass(type(each), kind)]
+
+    def optimizer_names(self):
+        """Names of all optimizers, with which the names of their ops begin."""
+        return {optimizer.name for optimizer in self._of(Optimizer)}
+
+    def layers_of_models(self):
+        """[path, class, output shape] of each layer of each outermost model, in order.
+
+        The path is the names of the models around it and its own; the shape has None for the batch.
+        """
+        models = [model for model in self._of(keras.Model) if model.built]
+        inner = {id(layer) for model in models for layer in model._flatten_layers(include_self=False)}
+        inner |= {id(getattr(model, "_functional", None)) for model in models}  # what a Sequential has
+        return [row for model in models if id(model) not in inner for row in _layers_of(model, ())]
+
+    def widest_sum_bytes(self):
+        """Bytes per sample of the widest sum of three or more tensors: the gradient of one used so often."""
+        outputs = [op.outputs[0] for op in self._ops("AddN") if len(op.inputs) > 2]
+        return max((_bytes_per_sample(tensor) for tensor in outputs if tensor.shape.rank), default=0)
+
+    def scratch_of_3d_gradients(self):
+        """[name, bytes of scratch, bytes of its tensors per sample, and of its filter] of each gradient of a
+        3-D convolution on the CPU.
+
+        It takes the scratch memory, whose size follows from the processor's third cache, only where its
+        tensors together have more than a 26th of that (Conv3DCustomBackpropFilterOp in
+        tensorflow/core/kernels/conv_grad_ops_3d.cc).
+        """
+        cache, found = _third_cache(), []
+        for op in self._ops(*GRADIENTS_OF_3D) if cache else ():
+            try:
+                found.append([op.name, *_scratch(op, cache)])
+            except (TypeError, ValueError):  # a shape is unknown
+                continue
+        return found
+
+    def _ops(self, *types):
+        return [op for graph in self._of(tf.Graph) for op in graph.get_operations() if op.type in types]
+
+    def variables(self):
+        """(address, category, path, shape, dtype) of each variable, Keras's or not."""
+        rows, seen = [], set()
+        kinds = {id(v): "optimizer" for o in self._of(Optimizer) for v in o.variables}
+        kinds |= {id(v): "other" for m in self._of(Metric) for v in m.variables}
+        for variable in self._of(keras.Variable):
+            if variable._value is not None:
+                kind = kinds.get(id(variable), "weights")
+                if variable.name.endswith("gradient_accumulator"):
+                    kind = "gradients"
+                seen.add(id(variable.value))
+                rows.append((address(variable.value), kind, variable.path, *form(variable)))
+        kinds = {path: kind for _, kind, path, *_ in rows}
+        for variable in (v for v in self._of(tf.Variable) if id(v) not in seen):
+            path = variable.name.partition(":")[0]
+            kind = kinds.get(REPLICA.sub("", path), "weights")  # a MirroredVariable has one in each replica
+            rows.append((address(variable), kind, path, *form(variable)))
+        return [row for row in rows if row[0]]
+
+    def elements_of_datasets(self):
+        """(what it is, TensorSpec) of each component of the elements of data sets."""
+        sizes = [tf.get_static_value(getattr(dataset, "_buffer_size", None)) for dataset in self.datasets
+                 if "Prefetch" in type(dataset).__name__]  # fmt: skip
+        ahead = max((int(size) for size in sizes if size is not None), default=0)
+        batch = "a batch from tf.data" + (
+            f" (prefetch, {ahead} batch{'es' * (ahead > 1)})" if ahead > 0 else ""
+        )
+        for dataset in self.datasets:
+            for spec in tf.nest.flatten(dataset.element_spec):
+                if isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None:
+                    batched = "Batch" in type(dataset).__name__ or spec.shape.as_list()[:1] == [None]
+                    yield (batch if batched else "an element of tf.data"), spec
+
+
+def _layers_of(model, path):
+    for layer in model.layers:
+        own = (*path, layer.name)
+        yield [own, type(layer).__name__, _shape_of_output(layer)]
+        if isinstance(layer, keras.Model):
+            yield from _layers_of(layer, own)
+
+
+def _shape_of_output(layer):
+    try:
+        return [list(shape.shape) for shape in tf.nest.flatten(layer.output)][0]
+    except Exception:  # it was never called on symbolic tensors, as in a subclassed model
+        return None
+
+
+def _bytes_per_sample(tensor):
+    return tensor.dtype.size * (tensor.shape[1:].num_elements() or 0)
+
+
+def _scratch(op, cache):
+    of_filter = op.type == "Conv3DBackpropFilterV2"
+    filters, inputs = (op.outputs[0], op.inputs[0]) if of_filter else (op.inputs[1], op.outputs[0])
+    gradient, dtype = op.inputs[2].shape, op.outputs[0].dtype.size
+    *kernel, depth, out_depth = filters.shape.as_list()
+    weights, places = math.prod(kernel) * depth, math.prod(gradient[1:-1].as_list())
+    unit = places * weights + (places + weights) * out_depth
+    patches = -(-(cache // dtype) // unit) * places * weights
+    per_sample = math.prod(inputs.shape[1:].as_list()) + math.prod(gradient[1:].as_list())
+    return patches * dtype, per_sample * dtype, weights * out_depth * dtype
+
+
+def _third_cache():
+    """Bytes of the processor's third cache, 0 if unknown."""
+    try:
+        with open("/sys/devices/system/cpu/cpu0/cache/index3/size") as file:
+            return int(file.read().strip().removesuffix("K")) * 1024
+    except (OSError, ValueError):
+        return 0
+
+
+def form(tensor):
+    """(shape, dtype) of a tensor or variable, as a Record has them."""
+    return f"[{','.join(map(str, tensor.shape))}]", tf.as_dtype(tensor.dtype).name
+
+
+class _DLTensor(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p)]  # the other fields are not needed
+
+
+def address(variable):
+    """The address of a variable's values, on whatever device; None if it cannot be determined."""
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    try:
+        capsule = tf.experimental.dlpack.to_dlpack(tf.convert_to_tensor(variable))
+        return _DLTensor.from_address(pointer(capsule, b"dltensor")).data
+    except Exception:  # a string, or a variable without a value
+        return None
+
+
+def owner(path, layers):
+    """The layer of a variable, by its path; in paths of optimizer slots it stands between underscores."""
+    parts = REPLICA.sub("", path).split("/")
+    for part in parts:
+        if part in layers:
+            return part
+    tail = f"_{parts[-1]}_"
+    return max((name for name in layers if f"_{name}_" in tail), key=len, default=None)
