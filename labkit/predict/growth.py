@@ -128,7 +128,7 @@ class Growth:
 
     def take_over(self, candidates):
         """Grow as one of the others does: of several, as most of those that grow at all, which is a guess."""
-        growing = [numbers for numbers in candidates if any(len(set(seen)) > 1 for seen in numbers)]
+        growing = [numbers for numbers in candidates if any(len(set(seen) - {None}) > 1 for seen in numbers)]
         self.numbers = max(growing or candidates, key=candidates.get)
         self.sort = "known" if len(candidates) == 1 else "guessed"
 
@@ -234,7 +234,7 @@ class Shards:
             most = min(most, (budget / (count - 1) - places * weights) / (places + weights))
         filters = math.ceil(least - TOLERANCE)
         single_from = min((math.prod(shape) for shape in shapes if shape[0] == 1), default=math.inf)
-        return cls(budget, filters, single_from) if filters <= most else None
+        return cls(budget, filters, single_from) if filters < most else None
 
     def elements(self, places, weights):
         """How many numbers it holds."""
