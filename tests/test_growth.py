@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labkit.predict import matching
-from labkit.predict.growth import Formulas, Growth, Plan, Shards, borrow
+from labkit.predict.growth import Formulas, Growth, Plan, Shards, TriedOut, borrow
 from labkit.predict.matching import Results, match_results
 from labkit.record.record import Program
 
@@ -42,8 +42,8 @@ def over_grid(size):
         (THREE, (2, 5, 10), [(0,), (1,)], True),  # rounded, as (n + 1) // 2 is
         (ODD, (14, 18, 33), [(0,), (1,)], True),  # 0.46 off the line, as rounding may be
         (ODD, (14, 18, 34), [(0,), (1,), (2,)], False),  # 0.61 off
-        (ODD, (49_999, 59_998, 89_998), [(0,), (1,)], True),
-        (ODD, (59_999, 69_998, 100_000), [(0,), (1,), (2,)], False),  # too large to be rounded
+        (ODD, (60_000, 69_999, 99_999), [(0,), (1,)], True),
+        (ODD, (60_001, 70_000, 100_000), [(0,), (1,), (2,)], False),  # too large to be rounded
         (BATCHES, (16, 256), [(0,), (1,)], False),  # of two points no square with a rest is made
         (THREE, (17, 65, 257), [(0,), (2,)], True),
         (BOTH, (12, 24, 12, 24), [(1, 0)], True),
@@ -51,6 +51,8 @@ def over_grid(size):
         (BOTH, (16, 16, 32, 32), [(0, 1)], True),
         (BOTH, (256, 256, 1024, 1024), [(0, 2)], True),
         (BOTH, (5, 9, 7, 100), [(0, 0), (1, 0), (0, 1), (1, 1)], False),
+        (BOTH, (12, 13, None, None), [(0, 0), (1, 0)], False),
+        (BOTH, (260, 264, 1028, 1032), [(0, 0), (1, 0), (0, 1)], True),  # of two values no square with a rest
         (BOTH, (32, 48, 48, None), [(0, 0), (1, 1)], True),  # as well of (1, 0) and (0, 1)
         (TOGETHER, (12, 24), [(0, 1)], True),
         (TOGETHER, (16, 64), [(1, 1)], True),  # of a product rather than of a square
@@ -97,6 +99,7 @@ def test_pairs_that_grow():
         ([None, ((8, 9), 288)], "unknown", True, 288, False),
         ([((4, 5), 80), ((8, 9), 288)], "guessed", True, 40400, True),  # 100 by 101
         ([((4, 9), 144), ((8, 7), 224)], "unknown", True, 224, False),  # one grows, one shrinks
+        ([((9, 4), 144), ((9, 3), 108)], "guessed", True, 0, True),
         ([(None, 400), (None, 800)], "known", False, 10_000, True),
         ([(None, 400), (None, 700)], "guessed", False, 7600, True),
         ([((), 4), ((), 4)], "known", False, 4, False),
@@ -111,6 +114,18 @@ def test_growth(seen, sort, shaped, at_100, grows):
     assert (found.sort, found.is_shaped) == (sort, shaped)
     assert found.bytes({"b": 100}) == pytest.approx(at_100, abs=1)
     assert found.depends_on("b") == grows
+
+
+def test_what_one_of_three_trials_lacks_is_told_by_the_others():
+    found = growth(((4, 9), 144), None, ((16, 9), 576), points=THREE)
+    assert (found.sort, found.bytes({"b": 100})) == ("known", pytest.approx(3600))
+    found = growth(((4, 9), 144), None, ((16, 7), 448), points=THREE)
+    assert found.sort == "unknown"
+
+
+def test_what_was_tried_out_stays_as_it_was_seen():
+    found = TriedOut(7)
+    assert (found.bytes({"b": 100}), found.depends_on("b"), found.sort) == (7, False, "tried")
 
 
 def test_nothing_is_smaller_than_nothing():
@@ -196,13 +211,14 @@ def test_shards_are_found_where_a_number_of_filters_explains_all_that_was_seen(s
     budget = 1024
 
     def counted(filters):
-        return [-(-budget // (places * weights + (places + weights) * filters)) for places, weights in sides]
+        units = (places * weights + (places + weights) * filters for places, weights in sides)
+        return tuple(-(-budget // unit) for unit in units)
 
-    possible = list(map(counted, range(1, budget // 8)))
-    for counts in itertools.permutations(range(2, 12), 2):
+    possible = [counts for counts in map(counted, range(1, budget // 8)) if counts[0] != counts[1]]
+    for counts in [*itertools.permutations(range(2, 12), 2), *possible]:
         seen = [(count, *side) for count, side in zip(counts, sides, strict=True)]
         found = Shards.found([(shape, None) for shape in seen], Shards.BUDGET / budget)
-        assert (found is not None) == (list(counts) in possible)
+        assert (found is not None) == (counts in possible)
         assert not found or [found.elements(*side) for side in sides] == list(map(math.prod, seen))
 
 
@@ -311,6 +327,16 @@ def test_a_block_is_as_large_as_its_fullest_moment():
     assert found.bytes({"b": 80}) == pytest.approx(64_000 * 10_400 / 7200)
     assert (found.sort, found.depends_on("b")) == ("known", True)
     assert not plan([("c", "[1000]", 4000, 0, 1)], [("c", "[1000]", 4000, 0, 1)]).depends_on("b")
+
+
+def test_a_result_that_only_one_trial_has_grows_as_what_has_its_shape():
+    def rows(batch, *ops):
+        return [(op, f"[{batch},100]", 400 * batch, n, n + 1) for n, op in enumerate(ops)]
+
+    own, other = Results(program(rows(8, "a", "b")), {"b": 8}), Results(program(rows(4, "a")), {"b": 4})
+    seen = [(other.seen(0), own.seen(0)), (None, own.seen(1))]
+    found = Plan(seen, [other.program, own.program], 1, Formulas(BATCHES))
+    assert (found.sort, found.bytes({"b": 80})) == ("known", pytest.approx(64_000))
 
 
 @pytest.mark.parametrize(("doubted", "sort"), [(1000, "known"), (1001, "guessed")])

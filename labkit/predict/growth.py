@@ -65,7 +65,7 @@ class Formulas:
 
 def _matrix(terms, points):
     """The value of each term at each point. A term is the power of each parameter."""
-    return np.prod(points[:, None, :] ** np.array(terms, dtype=float)[None, :, :], axis=2)
+    return np.prod(points[:, None, :] ** np.array(terms)[None, :, :], axis=2)
 
 
 def _bases(points):
@@ -103,7 +103,7 @@ class Growth:
         dimensions, sizes = zip(*known, strict=True)
         per_element = {size / math.prod(shape) for shape, size in known if shape and math.prod(shape)}
         ranks = {len(shape) if shape is not None else None for shape in dimensions}
-        if len(ranks) == 1 and None not in ranks and len(per_element) == 1:
+        if len(ranks) == 1 and len(per_element) == 1:
             columns = [tuple(one and one[0][d] for one in self.seen) for d in range(len(dimensions[0]))]
             return tuple(columns), per_element.pop(), True
         return (tuple(one and one[1] for one in self.seen),), 1.0, False

@@ -151,9 +151,8 @@ class Labels:
         """Places of the backward pass's allocations, without those that a profile shows before it begins."""
         if not self._record.source:
             return begin
-        starts = np.array(self._record.backward_at, dtype=int)
         ends = np.array([*self._record.backward_to, -1])  # the last, of no start
-        return begin[begin <= ends[np.searchsorted(starts, begin, side="right") - 1]]
+        return begin[begin <= ends[np.searchsorted(self._record.backward_at, begin, side="right") - 1]]
 
     def _in_backward(self, backward):
         """Which allocations come after the first of the backward pass in their step, as a boolean array."""
@@ -203,7 +202,6 @@ def replicas(record, labels):
             allocations={name: column[of_row == number] for name, column in columns.items()},
             held_bytes=0,
             device=f"{record.device} replica {number}",
-            others={},
         )
         for number in sorted({*of_row.tolist()} - {-1})
     }
