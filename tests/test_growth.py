@@ -153,9 +153,11 @@ def test_what_has_no_counterpart_borrows():
     of_sides = growth(((4, 3), 48), ((8, 3), 96)), growth(((7, 9), 252), ((7, 9), 252))
     assert borrowed(*of_sides) == ("known", 3600)
     assert borrowed(of_sides[0]) == ("unknown", 288)
+    assert borrowed(*of_sides, of_sides[0], growth(((8, 5), 160), ((8, 5), 160))) == ("known", 3600)
     flat = growth((None, 400), (None, 800))
     assert borrowed(flat, own=(None, 800)) == ("known", 10_000)
     assert borrowed(flat, own=(None, 801)) == ("unknown", 801)
+    assert borrowed(TriedOut(800), own=(None, 800)) == ("unknown", 800)
     assert borrowed(flat, growth((None, 800), (None, 800)), own=(None, 800)) == ("unknown", 800)
 
 
