@@ -7,6 +7,8 @@ import json
 import pytest
 
 import labkit
+from labkit.outcome import Outcome
+from labkit.sizes import MIB
 from labkit.trials.sweeps import Sweep
 
 
@@ -89,3 +91,62 @@ def test_what_cannot_be_swept_is_refused(options, said):
     with pytest.raises(labkit.LabkitError) as raised:
         labkit.sweep(fill, **options)
     assert said in str(raised.value)
+
+
+# Outcomes made by hand
+
+
+def tried(*trials):
+    """A Sweep of trials (value, status, MiB at the peak, MiB of the limit); the last two may be missing."""
+    found = Sweep("x", "x", [1, 2, 3], params={})
+    for value, status, *sizes in trials:
+        peak, limit = (size and size * MIB for size in (*sizes, None, None)[:2])
+        found.tried.append((value, Outcome(status, peak_bytes=peak, limit_bytes=limit)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("trials", "frontier", "summary"),
+    [
+        ([], None, "no value of x ran to its end"),
+        ([(1, "error")], None, "no value of x ran to its end"),
+        ([(1, "oom")], None, "nothing fits"),
+        ([(1, "error", 9, 20)], None, "nothing fits"),
+        ([(1, "ok", 9, 20), (2, "ok", 11, 20)], 2, "x 2 fits"),
+        ([(2, "ok", 9, 20), (1, "ok", 11, 20)], 2, "x 2 fits"),
+        ([(1, "ok", 9), (2, "oom", 11)], 1, "x 1 fits"),
+        ([(1, "ok", 9), (2, "error", 11)], 1, "x 1: peak up to 9.00 MiB"),
+        ([(1, "ok", 9), (2, "ok", 11)], 2, "x 1 to 2: peak up to 11.0 MiB"),
+        ([(1, "ok", 11), (2, "ok", 9)], 2, "x 1 to 2: peak up to 11.0 MiB"),
+        ([(1, "ok"), (2, "ok")], 2, "x 1 to 2 ran to the end"),
+        ([(1, "ok", 9, 20), (2, "ok", 9, 20), (2, "oom", 9, 20), (2, "ok", 9, 20)], 1, "x 1 fits"),
+        ([("a", "ok", 9, 20), ("c", "ok", 9, 20), ("b", "ok", 9, 20)], "b", "x b fits"),
+        ([("a", "ok", 9, 20), ("b", "oom", 9, 20)], "a", "x a fits"),
+        ([(0.5, "ok", 9, 20), (2, "ok", 9, 20), (True, "ok", 9, 20)], 2, "x 2 fits"),
+        ([(1, "ok", 9, 20), ("a", "ok", 9, 20)], "a", "x a fits"),
+    ],
+)
+def test_the_frontier_is_what_fitted_every_time(trials, frontier, summary):
+    found = tried(*trials)
+    assert (found.frontier, found.summary) == (frontier, summary)
+
+
+def test_facts_of_a_trial_can_be_written_down(tmp_path):
+    found = tried((None, "ok", 9, 20))
+    outcome = Outcome("oom", step_seconds=[9.0, 1.0, 3.0], diagnosis=labkit.diagnose("Killed\n"))
+    found.tried.append((2, outcome))
+    first, second = found.to_dict()["trials"]
+    assert (first["x"], first["status"], first["peak_bytes"], first["limit_bytes"]) == (
+        "None", "ok", 9 * MIB, 20 * MIB,
+    )  # fmt: skip
+    assert (second["x"], second["step_seconds"], second["failed_layer"]) == (2, 2.0, None)
+    assert found.to_csv(tmp_path / "x.csv") == (tmp_path / "x.csv").read_bytes().decode()
+
+
+@pytest.mark.parametrize(
+    "options", [{"values": 3}, {"values": [1], "repeats": 1.0}, {"values": [1], "repeats": 0}]
+)
+def test_a_grid_is_several_values_and_repeats_are_whole(options):
+    with pytest.raises(labkit.LabkitError, match="give"):
+        Sweep("x", "x", params={}, **options)
+    assert Sweep("x", "x", [1, 2], repeats=2, params={})._left == [1, 1, 2, 2]

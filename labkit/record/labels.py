@@ -96,7 +96,7 @@ class Labels:
         """Name the arrays and the elements of datasets that have neither op nor shape, by their sizes."""
         columns, ops = self._record.allocations, self._record.ops
         unnamed = np.array([not op or makes_a_pipeline(op) for op in ops])[columns["op"]]
-        inputs = unnamed & (self.category == CATEGORIES.index("inputs")) & (columns["inside"] < 0)
+        inputs = unnamed & (self.category == CATEGORIES.index("inputs"))
         for source, otherwise in (("python", ""), ("tf_data", "from tf.data")):
             forms, known = {}, [made for made in self._record.inputs if made.source == source]
             for i in np.flatnonzero(inputs & made_by(source, self._record)).tolist():
