@@ -215,8 +215,10 @@ def test_a_type_is_the_same_by_its_number_and_by_its_name():
     for name, number in types.items():
         if not name.endswith("_REF"):
             assert profiles._dtype({"data_type": number}) == profiles._dtype({"data_type": f"DT_{name}"})
-    told = [profiles._dtype({"data_type": value}) for value in (19, "half", 2, "INT8", 101, -1, "<?>", "")]
-    assert told == ["float16", "float16", "float64", "int8", "", "", "", ""]
+    told = [
+        profiles._dtype({"data_type": value}) for value in (19, "half", 2, "INT8", 34, 101, -1, "<?>", "")
+    ]
+    assert told == ["float16", "float16", "float64", "int8", "", "", "", "", ""]
 
 
 def test_the_gpu_with_most_to_tell_is_taken_and_the_others_are_there(tmp_path):
@@ -396,6 +398,7 @@ def test_a_compressed_profile_is_read(tmp_path):
 
 def test_where_there_is_nothing_to_read_it_is_said_what_to_do(tmp_path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "c").touch()
     for path, told in [
         (tmp_path / "empty", r"no profile \(\*.xplane.pb\).*TensorBoard\(log_dir, profile_batch="),
         (tmp_path / "missing", "cannot be read: there is no such file or folder"),
@@ -404,6 +407,7 @@ def test_where_there_is_nothing_to_read_it_is_said_what_to_do(tmp_path):
             "no allocator events.*TF_CPU_ALLOCATOR_USE_BFC.*profile_batch",
         ),
         (written(tmp_path / "b", host(trained(steps=0))), "no allocator events"),
+        (tmp_path / "c", "c is empty: it has no allocator events"),
     ]:
         with pytest.raises(labkit.LabkitError, match=told):
             labkit.read_profile(path)

@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 
 import labkit
+from labkit.errors import Stopped
 from labkit.outcome import Outcome
 from labkit.sizes import MIB
 from labkit.trials.sweeps import Sweep
@@ -131,15 +133,61 @@ def test_the_frontier_is_what_fitted_every_time(trials, frontier, summary):
     assert (found.frontier, found.summary) == (frontier, summary)
 
 
+@pytest.mark.parametrize(
+    ("statuses", "stop_at_oom", "tried"),
+    [
+        (["ok", "ok", "ok"], True, [[1, 2, 3]]),
+        (["ok", "oom", "ok"], True, [[1, 2]]),
+        (["ok", "oom", "ok"], False, [[1, 2, 3]]),
+        (["error", "crashed", "ok"], True, [[1, 2, 3]]),
+        (["ok", "stopped", "ok", "ok"], True, [[1], [1, 2, 3]]),
+        (["stopped", "ok", "last", "oom"], True, [[], [1, 2], [1, 2, 3]]),
+    ],
+)
+def test_a_sweep_goes_on_until_it_is_finished(statuses, stop_at_oom, tried):
+    """ "last": it is stopped as this trial returns."""
+    found = Sweep("x", "x", [1, 2, 3], stop_at_oom=stop_at_oom, params={})
+    asked, ended, statuses = [], [], iter(statuses)
+
+    def run(value, done, total):
+        asked.append((value, done, total))
+        status = next(statuses)
+        if status == "stopped":
+            raise Stopped
+        if status == "last":
+            found.stop()
+        return Outcome(status if status != "last" else "ok")
+
+    found._series.run, found._series.show = run, SimpleNamespace(end=lambda: ended.append(True))
+    for count, values in enumerate(tried, 1):
+        assert found.resume() is found and len(ended) == count
+        assert [value for value, _ in found.tried] == values
+        assert found.finished == (count == len(tried))
+        assert ("not tried yet" in repr(found)) == (not found.finished)
+    assert asked[-1] == (values[-1], len(found) - 1, 3) and found[-1] is found.tried[-1][1]
+
+
 def test_facts_of_a_trial_can_be_written_down(tmp_path):
     found = tried((None, "ok", 9, 20))
-    outcome = Outcome("oom", step_seconds=[9.0, 1.0, 3.0], diagnosis=labkit.diagnose("Killed\n"))
+    outcome = Outcome(
+        "oom",
+        wall_seconds=4,
+        host_peak_bytes=5,
+        samples_per_second=6,
+        step_seconds=[9.0, 1.0, 3.0],
+        diagnosis=labkit.diagnose("Killed\n"),
+    )
     found.tried.append((2, outcome))
     first, second = found.to_dict()["trials"]
     assert (first["x"], first["status"], first["peak_bytes"], first["limit_bytes"]) == (
         "None", "ok", 9 * MIB, 20 * MIB,
     )  # fmt: skip
-    assert (second["x"], second["step_seconds"], second["failed_layer"]) == (2, 2.0, None)
+    assert list(second.items()) == [
+        ("x", 2), ("status", "oom"), ("peak_bytes", None), ("limit_bytes", None), ("samples_per_second", 6),
+        ("step_seconds", 2.0), ("wall_seconds", 4), ("host_peak_bytes", 5), ("failed_layer", None),
+    ]  # fmt: skip
+    [row, _] = csv.DictReader(io.StringIO(found.to_csv()))
+    assert (row["x"], row["status"], row["peak_bytes"]) == ("None", "ok", str(9 * MIB))
     assert found.to_csv(tmp_path / "x.csv") == (tmp_path / "x.csv").read_bytes().decode()
 
 

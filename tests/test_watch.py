@@ -4,7 +4,9 @@ Real trials that are watched are in test_run.py, test_hostile.py and test_proces
 """
 
 import json
+import os
 import random
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -30,7 +32,7 @@ class Shown(list):
 
 @pytest.fixture
 def watched(tmp_path):
-    return Watch(None, TrialFolder(tmp_path), Shown(), SimpleNamespace(limit=7, timeout=None))
+    return Watch(None, TrialFolder(tmp_path), Shown(), SimpleNamespace(limit=7, timeout=None, reserved=None))
 
 
 # Output and events
@@ -110,6 +112,141 @@ def test_what_the_launcher_tells(watched):
     assert not watched.never_began
     watched.ending, watched.started = None, 1.0
     assert not watched.never_began
+
+
+# A trial from its beginning to its end: here, what the launcher answers is written down
+
+
+class Answers:
+    """In the launcher's place: does what is written down for each request, through real pipes."""
+
+    def __init__(self, **answers):
+        self.answers, self.asked, self.messages, self.ends = answers, [], [], []
+        self._told, self._tell = os.pipe()
+
+    def fileno(self):
+        return self._told
+
+    def send(self, request, ends=()):
+        self.asked.append(request["do"])
+        self.ends += map(os.dup, ends)
+        self.answers[request["do"]](self)
+
+    def kill(self):
+        self.asked.append("killed")
+        self.tell(None)
+
+    def tell(self, message):
+        self.messages.append(message)
+        os.write(self._tell, b".")
+
+    def write(self, end, data):
+        os.write(self.ends[end], data)
+
+    def receive(self):
+        os.read(self._told, 1)
+        message = self.messages.pop(0)
+        if message is None:
+            raise LauncherGone
+        return [message]
+
+    def close(self):
+        for end in (self._told, self._tell, *self.ends):
+            os.close(end)
+
+
+EXIT = {"event": "exit", "code": -9}
+
+
+def starts(launcher):
+    launcher.write(2, b'{"event": "started"}\n')
+
+
+def exits(launcher):
+    launcher.tell(EXIT)
+
+
+def ignores(launcher):
+    pass
+
+
+@pytest.fixture
+def follow(watched):
+    """Follow a trial to its end with these answers, and see that no pipe stays open."""
+    watched.trial.stop_asked = threading.Event()
+
+    def follow(**answers):
+        before = set(os.listdir("/proc/self/fd"))
+        watched.launcher = Answers(**answers)
+        try:
+            watched.follow()
+        finally:
+            watched.launcher.close()
+            assert set(os.listdir("/proc/self/fd")) == before
+        return watched
+
+    return follow
+
+
+def test_all_that_a_trial_says_is_taken_until_its_end(follow, watched):
+    def runs(launcher):
+        launcher.write(0, b"out\n" + "é".encode()[:1])
+        launcher.write(1, b"half a line")
+        launcher.write(2, b'{"event": "sample", "peak": 3}\n')
+        launcher.tell({"event": "forked"})
+        launcher.tell(EXIT)
+
+    watched.trial.timeout = 1e-9  # counts once it has started
+    watched.folder.report.write_text('{"status": "oom"}')
+    found = follow(run=runs)
+    assert (found.exit, found.ending, found.sample, found.done) == (
+        EXIT,
+        None,
+        {"peak": 3},
+        {"status": "oom"},
+    )
+    assert sorted(found.show) == ["half a line\n", "out\n"]
+    assert found.launcher.asked == ["run"]
+
+
+@pytest.mark.parametrize("how", ["stopped", "timeout"])
+def test_a_trial_is_ended_once(follow, watched, how):
+    watched.trial.timeout = 1e-9
+    if how == "stopped":
+        watched.trial.stop_asked.set()
+    found = follow(run=starts, kill=exits)
+    assert (found.ending, found.exit, found.lost, found.launcher.asked) == (how, EXIT, False, ["run", "kill"])
+
+
+@pytest.mark.parametrize("how", ["stopped", "timeout"])
+def test_a_launcher_that_does_not_end_its_trial_is_killed(follow, watched, how, monkeypatch):
+    monkeypatch.setattr(watch, "INSIST_SECONDS", 1e-9)
+    watched.trial.timeout = 1e-9
+    if how == "stopped":
+        watched.trial.stop_asked.set()
+    found = follow(run=starts, kill=ignores)
+    assert found.lost and found.launcher.asked[:3] == ["run", "kill", "killed"]
+
+
+def test_without_a_launcher_a_trial_never_begins(follow):
+    def gone(launcher):
+        raise LauncherGone
+
+    found = follow(run=gone)
+    assert found.never_began and found.launcher.asked == ["run"]
+
+
+@pytest.mark.parametrize("kill", [exits, ignores])
+def test_whatever_is_raised_while_it_is_shown_the_trial_is_ended(follow, watched, kill, monkeypatch):
+    def shown(text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "INSIST_SECONDS", 1e-9)
+    watched.show = SimpleNamespace(output=shown)
+    with pytest.raises(KeyboardInterrupt):
+        follow(run=lambda launcher: launcher.write(0, b"x"), kill=kill)
+    assert (watched.ending, watched._over) == ("stopped", True)
+    assert watched.launcher.asked[:2] == ["run", "kill"]
 
 
 # Refused requests
