@@ -130,6 +130,16 @@ def test_what_a_compiled_step_holds():
     assert timeline.parts(1) == [(timeline.row(1), 1.0)]
 
 
+def test_the_peak_is_where_most_is_taken_even_if_it_is_idle():
+    columns = {"bytes": [1024], "offset": [0], "begin": [0], "end": [1], "own": [False]}
+    texts = {"op": ["a"], "users": [[]], "shape": [""], "dtype": [""]}
+    program = Program("run", 4096, {**texts, **{name: np.array(column) for name, column in columns.items()}})
+    rows = [(0, 2, "run", COMPUTE, 0, 4096), (3, -1, "w", COMPUTE, 0, 3500)]
+    timeline = labkit.Timeline(record(rows, 5, steps=[5], programs=[program]))
+    assert timeline.total().tolist() == [4096, 4096, 4096, 0, 3500, 3500]
+    assert (timeline.peak_at, timeline.filled()[timeline.peak_at], timeline.filled().max()) == (2, 1024, 3500)
+
+
 def test_a_part_has_the_blocks_and_their_contents_that_are_in_it():
     timeline = compiled_step()
     assert timeline.events == 6 + 5
@@ -219,6 +229,7 @@ IMAGES, LABELS, ROWS = made("images", [100, 8, 8]), made("labels", [100]), made(
         (2560, [ROWS, made("also", [None, 8, 8])], ("also", "[10,8,8]", "float32")),
         (2560, [made("ragged", [None, None, 8])], None),
         (2560, [made("empty", [None, 0])], None),
+        (100, [made("bytes", [None], item=1)], ("bytes", "[100]", "float32")),
         (4, [made("one", [])], ("one", "[]", "float32")),
         (8, [made("wide", [1], item=8)], ("wide", "[1]", "float32")),
         (2560, [], None),
@@ -270,6 +281,7 @@ def test_the_backward_pass_of_a_profile_includes_its_last_place():
         seen = {"backward_at": [3, 11], "backward_to": [5, 13]}
         return labkit.Timeline(record(rows, 16, source="x.pb", **seen)).row(0).category
 
+    assert category(1, 12) == "workspace"
     assert [category(at, 12) for at in (2, 3, 5, 6)] == [
         "workspace",
         "activations",
@@ -375,6 +387,8 @@ def test_building_ends_where_the_call_of_the_first_step_begins():
     assert [timeline.during(phase).events for phase in ("building", 1, 2)] == [4, 2, 3]
     assert phases([6, 9], steps=[6, 9])[0] == ("step 1", 0, 6)
     assert phases([2, 4], steps=[]) == []
+    refused = timeline_of([(0, -1, 9, "a", "X")], refused=77)
+    assert (refused.phases, refused.covers) == ([], "no training step")
 
 
 def test_steps_of_a_profile_are_whole_ones_only():
@@ -424,6 +438,7 @@ def test_curves_add_up_and_only_the_largest_layers_have_one():
     assert len(many.curves("layer")) == 9 and "l8" not in many.curves("layer")
     without = timeline_of([(10, -1, 9999, None, "X"), *((n, -1, 100 - n, f"l{n}", "X") for n in range(8))])
     assert len(without.curves("layer")) == 9
+    assert list(timeline_of([(0, -1, 9, "a", "X")]).curves("layer")) == ["a", "all others"]
 
 
 def test_what_was_held_before_is_other_of_no_layer():
@@ -463,16 +478,29 @@ def test_devices_by_number_name_and_allocator():
         return record(rows, events, device=device, allocator=allocator, others=others or {}, source="x.pb",
                       pool_bytes=events)  # fmt: skip
 
-    others = {"GPU:10": one("GPU:10", "GPU_10_bfc", 3), "host2 GPU:1": one("host2 GPU:1", "GPU_1_bfc", 4)}
+    others = {"GPU:10": one("GPU:10", "GPU_10_bfc", 3)}
+    others |= {
+        f"host{n} GPU:1": one(f"host{n} GPU:1", f"GPU_1_bfc{n}", events) for n, events in ((1, 4), (2, 2))
+    }
     timeline = labkit.Timeline(one("GPU:2", "GPU_2_bfc", 2, others))
-    assert list(timeline.devices) == ["GPU:2", "GPU:10", "host2 GPU:1"]
+    assert list(timeline.devices) == ["GPU:2", "GPU:10", "host1 GPU:1", "host2 GPU:1"]
+    assert (timeline.allocator, timeline.on("gpu_1_bfc2").device) == ("GPU_2_bfc", "host2 GPU:1")
     assert timeline.on("GPU:2") is timeline and timeline.on(2) is timeline
     for wanted in (10, "10", "gpu:10", " GPU_10_bfc", "/device:GPU:10"):
         assert (timeline.on(wanted).device, timeline.on(wanted).limit_bytes) == ("GPU:10", 3)
-    assert timeline.on(1).device == "host2 GPU:1"
+    assert timeline.on(1).device == "host1 GPU:1"  # it has more to tell
     assert list(timeline.on(10).devices) == list(timeline.devices)
     with pytest.raises(labkit.LabkitError, match=r"no device 7 in it. It has GPU:2 \(2 events\)"):
         timeline.on(7)
+
+
+def test_without_what_a_gpu_tried_out_the_peak_is_that_of_later_steps():
+    rows = [(0, 1, "c", COMPUTE, 1, 8192), (2, 3, "c", COMPUTE, 1, 4096), (5, 6, "c", COMPUTE, 1, 4096)]
+    timeline = labkit.Timeline(record(rows, 8, steps=[4, 8], device="GPU:0", held_bytes=4096))
+    [note] = timeline.notes
+    assert note.endswith("without that the peak is 8.00 KiB instead of 12.0 KiB.")
+    rows[0] = (0, 1, "c", COMPUTE, 1, 4096)
+    assert labkit.Timeline(record(rows, 8, steps=[4, 8], device="GPU:0")).notes == []
 
 
 @pytest.mark.parametrize("view", [{"limit": 1}, {"limit": 1, "refused": 1, "part": 7}, [1]])

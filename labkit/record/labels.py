@@ -157,7 +157,7 @@ class Labels:
     def _in_backward(self, backward):
         """Which allocations come after the first of the backward pass in their step, as a boolean array."""
         edges = np.array([0, *self._record.steps])
-        start = edges[np.searchsorted(edges, np.maximum(self._begin, 0), side="right") - 1]
+        start = edges[np.searchsorted(edges, self._begin, side="right") - 1]
         first = np.searchsorted(backward, start)
         padded = np.append(backward, self._events + 1)
         return padded[first] < self._begin
