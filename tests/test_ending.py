@@ -196,6 +196,18 @@ def test_a_result_that_needs_tensorflow_is_left_out_and_that_is_said(watch, cont
     assert (found.result == 3) == (content == pickle.dumps(3))
 
 
+def test_a_result_may_need_what_the_kernel_has(watch, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(version="3"))
+    watch.done = {"status": "ok"}
+    for content, result in [(b"ckeras\nversion\n.", "3"), (b"cstring\ndigits\n.", "0123456789")]:
+        watch.folder.result.write_bytes(content)
+        found = ending.outcome(trial(), watch)
+        assert (found.result, found.note) == (result, "")
+    watch.folder.result.write_bytes(b"csignal\nraise_signal\n(I2\ntR.")
+    with pytest.raises(KeyboardInterrupt):
+        ending.outcome(trial(), watch)
+
+
 OOM = {
     "type": "ResourceExhaustedError", "frames": [],
     "message": "OOM when allocating tensor with shape[64,512,512] and type float on x by allocator cpu0",
@@ -228,6 +240,8 @@ def test_a_layer_is_that_of_the_scope_or_that_which_was_running(watch):
     ]:
         watch.done = {"status": "oom", "error": error, "scopes": scopes, "failed_in": "conv"}
         assert ending.outcome(trial(), watch).diagnosis.layer == layer
+    watch.done = {"status": "oom", "error": in_a_scope, "failed_in": "conv"}
+    assert ending.outcome(trial(), watch).diagnosis.layer == "conv"
 
 
 def test_where_the_hosts_memory_ran_out_it_is_said_how_much_there_was(watch):

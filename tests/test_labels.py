@@ -386,7 +386,8 @@ def test_building_ends_where_the_call_of_the_first_step_begins():
     timeline = labkit.Timeline(record(rows, 10, **facts))
     assert [timeline.during(phase).events for phase in ("building", 1, 2)] == [4, 2, 3]
     assert phases([6, 9], steps=[6, 9])[0] == ("step 1", 0, 6)
-    assert phases([2, 4], steps=[]) == []
+    assert phases([4, 6], steps=[6]) == [("building", 0, 4), ("step 1", 4, 6)]
+    assert phases([2, 4], steps=[]) == [] and blocks()._part(12, 14).phases == []
     refused = timeline_of([(0, -1, 9, "a", "X")], refused=77)
     assert (refused.phases, refused.covers) == ([], "no training step")
 
@@ -439,6 +440,11 @@ def test_curves_add_up_and_only_the_largest_layers_have_one():
     without = timeline_of([(10, -1, 9999, None, "X"), *((n, -1, 100 - n, f"l{n}", "X") for n in range(8))])
     assert len(without.curves("layer")) == 9
     assert list(timeline_of([(0, -1, 9, "a", "X")]).curves("layer")) == ["a", "all others"]
+    like_others = timeline_of([(0, -1, 9, "all others", "X"), (1, -1, 5, "a", "X"), (2, -1, 3, None, "X")])
+    assert {name: curve[-1] for name, curve in like_others.curves("layer").items()} == {
+        "a": 5,
+        "all others": 12,
+    }
 
 
 def test_what_was_held_before_is_other_of_no_layer():
@@ -501,6 +507,15 @@ def test_without_what_a_gpu_tried_out_the_peak_is_that_of_later_steps():
     assert note.endswith("without that the peak is 8.00 KiB instead of 12.0 KiB.")
     rows[0] = (0, 1, "c", COMPUTE, 1, 4096)
     assert labkit.Timeline(record(rows, 8, steps=[4, 8], device="GPU:0")).notes == []
+
+
+def test_a_saved_timeline_keeps_its_limit_its_refusal_and_its_part(tmp_path):
+    blocks().during(2).save(tmp_path / "x")
+    again = labkit.Timeline.load(tmp_path / "x")
+    assert (again.limit_bytes, again.refused_bytes, again.events, again.peak_bytes) == (5000, 77, 4, 145)
+    blocks().record.save(tmp_path / "x")
+    again = labkit.Timeline.load(tmp_path / "x")
+    assert (again.limit_bytes, again.refused_bytes, again.events) == (None, None, 14)
 
 
 @pytest.mark.parametrize("view", [{"limit": 1}, {"limit": 1, "refused": 1, "part": 7}, [1]])

@@ -11,6 +11,7 @@ import labkit
 from labkit.errors import Stopped
 from labkit.outcome import Outcome
 from labkit.sizes import MIB
+from labkit.trials.console import Progress
 from labkit.trials.sweeps import Sweep
 
 
@@ -192,9 +193,33 @@ def test_facts_of_a_trial_can_be_written_down(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"values": 3}, {"values": [1], "repeats": 1.0}, {"values": [1], "repeats": 0}]
+    "options",
+    [
+        {"values": 3},
+        {"values": [1], "repeats": 1.0},
+        {"values": [1], "repeats": 0},
+        {"values": [1], "memory_limit": "much"},
+    ],
 )
 def test_a_grid_is_several_values_and_repeats_are_whole(options):
-    with pytest.raises(labkit.LabkitError, match="give"):
+    with pytest.raises(labkit.LabkitError, match="give|Forms that work"):
         Sweep("x", "x", params={}, **options)
     assert Sweep("x", "x", [1, 2], repeats=2, params={})._left == [1, 1, 2, 2]
+
+
+def test_each_trial_has_the_options_of_the_sweep(monkeypatch):
+    monkeypatch.setattr(Sweep, "resume", lambda self: self)
+
+    def options(**given):
+        trial = labkit.sweep("x", over="x", values=[1], **given)._series._trial(1, {})
+        return trial.params, trial.limit, trial.profile, trial.timeout, trial.seed
+
+    assert options() == ({"x": 1}, None, False, 120, 0)
+    given = {"memory_limit": "64 MiB", "profile": 2, "timeout": 7, "seed": 3, "y": 4}
+    assert options(**given) == ({"x": 1, "y": 4}, 64 * MIB, 2, 7, 3)
+    swept = labkit.sweep("x", over="x", values=[1, 2], stop_at_oom=False, repeats=2)
+    assert (swept._left, swept._stop_at_oom) == ([1, 1, 2, 2], False)
+    assert labkit.sweep("x", over="x", values=[1])._stop_at_oom
+    show = Progress("x")
+    assert Sweep("x", "x", [1], show=show, params={})._series.show is show
+    assert isinstance(swept._series.show, Progress)
