@@ -27,7 +27,7 @@ class Shown(list):
         self.append(("waiting", seconds))
 
     def progress(self, seconds, **facts):
-        self.append(("progress", facts))
+        self.append(("progress", seconds, facts))
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_events_come_in_lines_and_others_write_to_the_pipe_too(watched):
     assert (watched.sample, watched.started, watched.seconds) == ({"peak": 1, "steps": 2}, None, None)
     watched._take_events(started[5:] + b'\nnoise\n[1]\n3\n{"peak": 4}\n{"event": "sample", "peak": 5}\n')
     assert watched.sample == {"peak": 5, "steps": 2} and watched.seconds >= 0
-    watched._take_events(b'{"event": "done", "status": "ok"}\n')
+    watched._take_events(b'{"event": "done", "status": "ok"}\n{"event": "other", "status": "oom"}\n')
     assert watched.done == {"status": "ok"}
 
 
@@ -98,6 +98,7 @@ def test_what_the_launcher_tells(watched):
     def gone():
         raise LauncherGone
 
+    assert not watched.never_began
     told = [{"event": "forked"}, {"event": "starved", "held": 1}]
     watched.launcher = SimpleNamespace(receive=lambda: told)
     watched._read_launcher()
@@ -190,7 +191,7 @@ def follow(watched):
 
 def test_all_that_a_trial_says_is_taken_until_its_end(follow, watched):
     def runs(launcher):
-        launcher.write(0, b"out\n" + "é".encode()[:1])
+        launcher.write(0, b"\xff\n" + "é".encode()[:1])
         launcher.write(1, b"half a line")
         launcher.write(2, b'{"event": "sample", "peak": 3}\n')
         launcher.tell({"event": "forked"})
@@ -205,8 +206,38 @@ def test_all_that_a_trial_says_is_taken_until_its_end(follow, watched):
         {"peak": 3},
         {"status": "oom"},
     )
-    assert sorted(found.show) == ["half a line\n", "out\n"]
+    assert sorted(found.show) == ["half a line\n", "\ufffd\n"]
     assert found.launcher.asked == ["run"]
+
+
+@pytest.mark.parametrize("timeout", [None, 500])
+def test_a_trial_in_time_is_not_ended(follow, watched, timeout, monkeypatch):
+    def runs(launcher):
+        starts(launcher)
+        exits(launcher)
+
+    monkeypatch.setattr(watch.time, "monotonic", lambda: 1000)
+    watched.trial.timeout = timeout
+    found = follow(run=runs)
+    assert (found.ending, found.show) == (None, [("progress", 0, {"limit": 7})])
+
+
+@pytest.mark.parametrize(
+    ("ending", "exit", "ago", "killed"),
+    [
+        ("stopped", None, 5.1, True),
+        ("stopped", None, 5, False),
+        ("stopped", EXIT, 6, False),
+        (None, None, 6, False),
+    ],
+)
+def test_a_launcher_has_five_seconds_to_end_a_trial(watched, monkeypatch, ending, exit, ago, killed):
+    monkeypatch.setattr(watch.time, "monotonic", lambda: 1000)
+    watched.launcher = Answers()
+    watched.ending, watched.exit, watched._ended_at = ending, exit, 1000 - ago
+    watched._insist()
+    assert watched.launcher.asked == ["killed"] * killed
+    watched.launcher.close()
 
 
 @pytest.mark.parametrize("how", ["stopped", "timeout"])
@@ -275,11 +306,13 @@ def test_tensorflow_waits_ten_seconds_from_the_first_refusal_on(watched, monkeyp
 def test_progress_is_shown_once_it_has_begun_unless_it_waits(watched, monkeypatch):
     watched._show_progress()
     assert watched.show == []
-    watched.sample, watched.started = {"steps": 2}, 1.0
+    watched.sample, watched.started = {"steps": 2}, 75
+    monkeypatch.setattr(watch.time, "monotonic", lambda: 100)
     watched._show_progress()
+    assert watched.seconds == 25
     monkeypatch.setattr(watched, "waiting_seconds", lambda: 0.5)
     watched._show_progress()
-    assert watched.show == [("progress", {"limit": 7, "steps": 2}), ("waiting", 0.5)]
+    assert watched.show == [("progress", 25, {"limit": 7, "steps": 2}), ("waiting", 0.5)]
 
 
 def test_what_linux_kills_from_the_beginning_on_counts(watched, monkeypatch):
@@ -304,5 +337,6 @@ def test_of_a_long_text_beginning_and_end_are_kept(seed):
         head, gap, tail = str(trimmed).partition("\n[... ")
         number, _, tail = tail.partition(" characters left out ...]\n")
         assert (head if gap else head[:50]) == text[:50]
-        assert not gap or (text.endswith(tail) and len(tail) >= 50)
+        assert not gap or (text.endswith(tail) and 50 <= len(tail) < 50 + 120)
+        assert gap or len(text) < 100 + 120
         assert not gap or int(number.replace(",", "")) == len(text) - 50 - len(tail) > 0
