@@ -196,10 +196,12 @@ def test_a_result_that_needs_tensorflow_is_left_out_and_that_is_said(watch, cont
     assert (found.result == 3) == (content == pickle.dumps(3))
 
 
-def test_a_result_may_need_what_the_kernel_has(watch, monkeypatch):
+def test_a_result_may_need_what_the_kernel_has_and_modules_of_the_readers_own(watch, monkeypatch, tmp_path):
+    (tmp_path / "module_of_the_readers_own.py").write_text("x = 5\n")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(version="3"))
     watch.done = {"status": "ok"}
-    for content, result in [(b"ckeras\nversion\n.", "3"), (b"cstring\ndigits\n.", "0123456789")]:
+    for content, result in [(b"ckeras\nversion\n.", "3"), (b"cmodule_of_the_readers_own\nx\n.", 5)]:
         watch.folder.result.write_bytes(content)
         found = ending.outcome(trial(), watch)
         assert (found.result, found.note) == (result, "")

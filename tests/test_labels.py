@@ -319,11 +319,12 @@ def test_replicas_on_one_pool_are_told_apart():
     ]  # fmt: skip
     paths = {2: "shared/kernel", 4: "net/kernel", 5: "net/kernel/replica_1"}
     snapshot = [Variable(n * 4096, "weights", path, None) for n, path in paths.items()]
-    found = labkit.Timeline(record(rows, 10, device="CPU:0", snapshots_at=[4], snapshots=[snapshot]))
+    facts = {"device": "CPU:0", "held_bytes": 50}
+    found = labkit.Timeline(record(rows, 10, **facts, snapshots_at=[4], snapshots=[snapshot]))
     devices = found.devices
     assert found.row(2).category == "weights"
     assert {name: part.peak_bytes for name, part in devices.items()} == {
-        "CPU:0": 12_700, "CPU:0 replica 0": 1700, "CPU:0 replica 1": 4200,
+        "CPU:0": 12_750, "CPU:0 replica 0": 1700, "CPU:0 replica 1": 4200,
     }  # fmt: skip
     assert list(found.on("CPU:0 replica 1").devices) == ["CPU:0", "CPU:0 replica 0", "CPU:0 replica 1"]
     alone = labkit.Timeline(record(rows[:1], 10, device="CPU:0"))

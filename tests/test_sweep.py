@@ -219,7 +219,8 @@ def test_each_trial_has_the_options_of_the_sweep(monkeypatch):
     assert options(**given) == ({"x": 1, "y": 4}, 64 * MIB, 2, 7, 3)
     swept = labkit.sweep("x", over="x", values=[1, 2], stop_at_oom=False, repeats=2)
     assert (swept._left, swept._stop_at_oom) == ([1, 1, 2, 2], False)
-    assert labkit.sweep("x", over="x", values=[1])._stop_at_oom
+    swept = labkit.sweep("x", over="x", values=[1, 2])
+    assert (swept._left, swept._stop_at_oom) == ([1, 2], True)
     show = Progress("x")
     assert Sweep("x", "x", [1], show=show, params={})._series.show is show
     assert isinstance(swept._series.show, Progress)

@@ -189,13 +189,16 @@ def follow(watched):
     return follow
 
 
-def test_all_that_a_trial_says_is_taken_until_its_end(follow, watched):
+@pytest.mark.parametrize("closes", [True, False])
+def test_all_that_a_trial_says_is_taken_until_its_end(follow, watched, closes):
     def runs(launcher):
         launcher.write(0, b"\xff\n" + "é".encode()[:1])
         launcher.write(1, b"half a line")
         launcher.write(2, b'{"event": "sample", "peak": 3}\n')
         launcher.tell({"event": "forked"})
         launcher.tell(EXIT)
+        while closes and launcher.ends:
+            os.close(launcher.ends.pop())
 
     watched.trial.timeout = 1e-9  # counts once it has started
     watched.folder.report.write_text('{"status": "oom"}')
