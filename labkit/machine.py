@@ -137,10 +137,10 @@ def reserve(host):
     return min(max(256 * MIB, int(0.03 * host.total)), 2**30, host.available // 4)
 
 
-def kernel_oom_kills():
+def kernel_oom_kills(vmstat=Path("/proc/vmstat")):
     """Number of processes that Linux has killed for lack of memory since boot; 0 on other systems."""
     try:
-        counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+        counts = dict(line.split() for line in vmstat.read_text().splitlines())
     except OSError:
         return 0
     return int(counts.get("oom_kill", 0))

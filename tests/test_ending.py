@@ -78,14 +78,22 @@ def test_where_labkits_own_code_failed(watch):
     assert ended(watch, exit={"code": 70}) == (
         "error", "TrialFailed", "", "labkit could not run the trial: KeyError: 'y'",
     )  # fmt: skip
+    assert ending._status(watch)[1].traceback == watch.folder.failure.read_text()
     assert ended(watch, exit={"code": 1})[0] == "crashed"
 
 
-@pytest.mark.parametrize(("ago", "status"), [(1, "oom"), (60, "crashed")])
-def test_a_crash_soon_after_a_refusal_is_for_lack_of_memory(watch, ago, status):
-    (watch.folder.path / f"dump.{int((time.time() - 600) * 1e6)}").touch()
-    (watch.folder.path / f"dump.{int((time.time() - ago) * 1e6)}").touch()
-    assert ended(watch, exit={"code": -11})[:2] == (status, "SIGSEGV")
+@pytest.mark.parametrize(
+    ("ago", "status", "words"),
+    [(4.75, "oom", "when it was refused memory"), (5, "crashed", "in native code")],
+)
+def test_a_crash_soon_after_a_refusal_is_for_lack_of_memory(watch, monkeypatch, ago, status, words):
+    monkeypatch.setattr(ending.time, "time", lambda: 1000)
+    for at in (400, 1000 - ago):
+        (watch.folder.path / f"dump.{int(at * 1e6)}").touch()
+    *found, message = ended(watch, exit={"code": -11})
+    assert found == [status, "SIGSEGV", ""] and words in message
+    diagnosis = ending.outcome(trial(), watch).diagnosis
+    assert diagnosis.failure.crashed if status == "oom" else diagnosis is None
 
 
 def test_only_the_last_lines_are_quoted():
@@ -107,6 +115,8 @@ def test_where_it_was_as_it_ended_is_told_of_the_readers_lines(watch, tmp_path):
     watch.folder.faults.write_text(
         f'Thread 1:\n  File "other.py", line 1 in f\n\nCurrent thread 2:\n{lines}\n'
     )
+    watch.exit = {"code": -11}
+    assert ending._status(watch)[1].traceback == f"{own}, line 2, in train()\n    fit()\n"
     (watch.folder.path / f"dump.{int(time.time() * 1e6)}").touch()
     for facts in (
         {"ending": "timeout"},
@@ -186,6 +196,20 @@ def test_a_result_that_needs_tensorflow_is_left_out_and_that_is_said(watch, cont
     assert (found.result == 3) == (content == pickle.dumps(3))
 
 
+def test_a_result_may_need_what_the_kernel_has_and_modules_of_the_readers_own(watch, monkeypatch, tmp_path):
+    (tmp_path / "module_of_the_readers_own.py").write_text("x = 5\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(version="3"))
+    watch.done = {"status": "ok"}
+    for content, result in [(b"ckeras\nversion\n.", "3"), (b"cmodule_of_the_readers_own\nx\n.", 5)]:
+        watch.folder.result.write_bytes(content)
+        found = ending.outcome(trial(), watch)
+        assert (found.result, found.note) == (result, "")
+    watch.folder.result.write_bytes(b"csignal\nraise_signal\n(I2\ntR.")
+    with pytest.raises(KeyboardInterrupt):
+        ending.outcome(trial(), watch)
+
+
 OOM = {
     "type": "ResourceExhaustedError", "frames": [],
     "message": "OOM when allocating tensor with shape[64,512,512] and type float on x by allocator cpu0",
@@ -207,6 +231,32 @@ def test_out_of_memory_is_diagnosed_with_what_the_trial_knows(watch):
     assert (
         ending.outcome(trial(), SimpleNamespace(**{**vars(watch), "done": grown})).diagnosis.cause == "growth"
     )
+
+
+def test_a_layer_is_that_of_the_scope_or_that_which_was_running(watch):
+    in_a_scope = {**OOM, "message": OOM["message"] + "\n\t [[{{node net/d/MatMul}}]]"}
+    for error, scopes, layer in [
+        (in_a_scope, {"net/d": "dense_7"}, "dense_7"),
+        (in_a_scope, {"net/e": "dense_8"}, "conv"),
+        (OOM, {"net/d": "dense_7"}, "conv"),
+    ]:
+        watch.done = {"status": "oom", "error": error, "scopes": scopes, "failed_in": "conv"}
+        assert ending.outcome(trial(), watch).diagnosis.layer == layer
+    watch.done = {"status": "oom", "error": in_a_scope, "failed_in": "conv"}
+    assert ending.outcome(trial(), watch).diagnosis.layer == "conv"
+
+
+def test_where_the_hosts_memory_ran_out_it_is_said_how_much_there_was(watch):
+    vars(watch).update(exit={"code": -6}, log="std::bad_alloc")
+    assert any(
+        line.startswith("The trial could take 7 B:")
+        for line in ending.outcome(trial(), watch).diagnosis.evidence
+    )
+
+
+def test_a_peak_of_nothing_is_unknown(watch):
+    watch.done = {"status": "oom", "error": OOM, "step_peak_bytes": [0, 0]}
+    assert ending.outcome(trial(), watch).diagnosis.failure.steps_peak_bytes is None
 
 
 @pytest.mark.parametrize(
@@ -267,6 +317,8 @@ def test_the_timeline_ends_where_memory_was_refused(watch):
         100 * MIB,
         None,
     )
+    watch.done = {"status": "error", "error": REPORT}
+    assert ending.outcome(trial(profile=True), watch).timeline.events == 10
     watch.done = {"status": "oom", "error": OOM}
     whole = ending.outcome(trial(profile=True), watch)
     assert (whole.timeline.events, whole.timeline.refused_bytes) == (10, 64 * MIB)

@@ -10,6 +10,7 @@ import labkit
 from labkit.categories import BEFORE, UNUSED
 from labkit.record.labels import form_of
 from labkit.record.record import Input, Program, Record, Variable
+from labkit.record.timeline import HELD
 from labkit.record.xla_blocks import IDLE
 
 THREADS = ["", "python", "tf_data_private", "tf_Compute"]
@@ -51,7 +52,7 @@ STEP = [
     ((11, 19, "Tile", COMPUTE), "activations", None),
     ((12, 15, f"{GRADIENT}MatMul", COMPUTE), "gradients", "dense"),
     ((13, 14, f"{GRADIENT}Conv2DBackpropFilter", COMPUTE, 1), "workspace", "dense"),
-    ((14, 18, SUM, COMPUTE, 1), "gradients", None),
+    ((14, 15, SUM, COMPUTE, 1), "gradients", None),  # which does not outlive its op
     ((15, 19, ZEROS, COMPUTE), "gradients", None),
     ((16, 17, "model/dense/AddN/tmp_var_zeros", COMPUTE), "workspace", "dense"),
     ((17, 19, "adam/mul_1", COMPUTE), "workspace", None),
@@ -88,10 +89,12 @@ def test_a_step_begins_where_the_one_before_it_ends():
     rows = [(1, 2, f"{GRADIENT}x", COMPUTE), (3, 5, "Sum", COMPUTE), (4, 6, f"{GRADIENT}x", COMPUTE)]
     assert labkit.Timeline(record(rows, 8, steps=[3, 8])).row(1).category == "activations"
     assert labkit.Timeline(record(rows, 8, steps=[4, 8])).row(1).category == "gradients"
+    rows = [(0, 2, f"{GRADIENT}x", COMPUTE), (1, 5, "Sum", COMPUTE)]
+    assert labkit.Timeline(record(rows, 8)).row(1).category == "gradients"
 
 
 def compiled_step():
-    """A block of 4096 bytes from place 2 to 4, in which XLA places five results one after the other."""
+    """A block of 4096 bytes from place 0 to 4, in which XLA places five results one after the other."""
     results = {
         "op": ["model/dense/Relu", "model/dense/Tile", f"{GRADIENT}MatMul", f"{GRADIENT}MatMul", "model/x/y"],
         "users": [[f"{GRADIENT}MatMul"], ["model/x/y"], ["adam/mul"], ["adam/mul"], ["adam/mul"]],
@@ -102,7 +105,7 @@ def compiled_step():
     }  # fmt: skip
     results = {name: column if name in ("op", "users", "shape", "dtype") else np.array(column)
                for name, column in results.items()}  # fmt: skip
-    rows = [(0, -1, "w", COMPUTE), (2, 4, "step", COMPUTE), (3, 5, "out", COMPUTE, 0, 4096, "[9]")]
+    rows = [(0, 4, "model/dense/run", COMPUTE), (2, -1, "w", COMPUTE), (3, 5, "out", COMPUTE, 0, 4096, "[9]")]
     programs = [Program("step", 4096, results)]
     return labkit.Timeline(record(rows, 6, steps=[5], programs=programs))
 
@@ -115,15 +118,35 @@ def test_what_a_compiled_step_holds():
     ]  # fmt: skip
     assert [(row.layer, row.bytes) for row in inside[:3]] == [("dense", 1024), ("dense", 512), ("dense", 256)]
     assert (inside[0].shape, inside[0].dtype) == ("[8]", "float32")
-    assert timeline.blocks == [1]
+    assert timeline.blocks == [0] and timeline.row(0).layer is None
     assert timeline.peak_bytes == 3 * 4096 and timeline.filled().max() == 2 * 4096 + 1024 + 256 + 256 + 1024
     held = timeline.by_category()
     assert (held["activations"], held["gradients"]) == (2 * 4096 + 2048, 256)
     assert timeline.held_at_peak().tolist() == [True, True, True]
-    parts = timeline.parts(1)
+    parts = timeline.parts(0)
     assert sum(share for _, share in parts) == pytest.approx(1)
     assert [row.bytes for row, _ in parts if row.op != IDLE] == [1024, 256, 256, 1024]
     assert timeline.curves()[UNUSED].max() == 4096
+    assert timeline.parts(1) == [(timeline.row(1), 1.0)]
+
+
+def test_the_peak_is_where_most_is_taken_even_if_it_is_idle():
+    columns = {"bytes": [1024], "offset": [0], "begin": [0], "end": [1], "own": [False]}
+    texts = {"op": ["a"], "users": [[]], "shape": [""], "dtype": [""]}
+    program = Program("run", 4096, {**texts, **{name: np.array(column) for name, column in columns.items()}})
+    rows = [(0, 2, "run", COMPUTE, 0, 4096), (3, -1, "w", COMPUTE, 0, 3500)]
+    timeline = labkit.Timeline(record(rows, 5, steps=[5], programs=[program]))
+    assert timeline.total().tolist() == [4096, 4096, 4096, 0, 3500, 3500]
+    assert (timeline.peak_at, timeline.filled()[timeline.peak_at], timeline.filled().max()) == (2, 1024, 3500)
+
+
+def test_a_part_has_the_blocks_and_their_contents_that_are_in_it():
+    timeline = compiled_step()
+    assert timeline.events == 6 + 5
+    assert timeline._part(10, 11).blocks == []
+    first = timeline._part(0, 6)  # of five results, two are there
+    assert first.blocks == [0]
+    assert [row.bytes for row, _ in first.parts(0)] == [1024, 512, 4096 - 1536]
 
 
 @pytest.mark.parametrize(
@@ -144,16 +167,16 @@ def test_a_refused_block_is_that_of_the_program_of_its_size(refused, found):
 def test_variables_are_what_lies_at_their_addresses_when_a_snapshot_is_taken():
     kernel = Variable(0, "weights", "dense/kernel", "dense", "[9,9]", "float32")
     slot = Variable(4096, "optimizer", "adam/slot", "dense", "[7]")
-    late = Variable(2 * 4096, "weights", "late", None)
-    freed = Variable(3 * 4096, "weights", "freed", None)
-    rows = [(0, -1, "x", COMPUTE), (1, 5, "x", COMPUTE), (5, 9, "x", COMPUTE), (2, 4, "x", COMPUTE)]
-    found = labkit.Timeline(record(rows, 10, snapshots_at=[5], snapshots=[[kernel, slot, late, freed]]))
-    described = [(row.layer, row.op, row.category, row.shape) for row in map(found.row, range(4))]
+    others = [Variable(n * 4096, "weights", "gone", None) for n in (2, 3, 4)]
+    rows = [(0, -1, "x", COMPUTE), (1, 5, "x", COMPUTE)]
+    rows += [(5, 9, "x", COMPUTE), (2, 4, "x", COMPUTE), (-1, 0, "x", COMPUTE)]
+    found = labkit.Timeline(record(rows, 10, snapshots_at=[5], snapshots=[[kernel, slot, *others]]))
+    described = [(row.layer, row.op, row.category, row.shape) for row in map(found.row, range(5))]
     assert described[:2] == [
         ("dense", "dense/kernel", "weights", "[9,9]"),
         ("dense", "adam/slot", "optimizer", "[7]"),
     ]
-    assert [row[1] for row in described[2:]] == ["x", "x"]
+    assert [row[1] for row in described[2:]] == ["x", "x", HELD]
     assert found.weight_shapes() == {"[9,9]"}
     assert found.layers == ["dense", "att"]
 
@@ -206,6 +229,7 @@ IMAGES, LABELS, ROWS = made("images", [100, 8, 8]), made("labels", [100]), made(
         (2560, [ROWS, made("also", [None, 8, 8])], ("also", "[10,8,8]", "float32")),
         (2560, [made("ragged", [None, None, 8])], None),
         (2560, [made("empty", [None, 0])], None),
+        (100, [made("bytes", [None], item=1)], ("bytes", "[100]", "float32")),
         (4, [made("one", [])], ("one", "[]", "float32")),
         (8, [made("wide", [1], item=8)], ("wide", "[1]", "float32")),
         (2560, [], None),
@@ -257,6 +281,7 @@ def test_the_backward_pass_of_a_profile_includes_its_last_place():
         seen = {"backward_at": [3, 11], "backward_to": [5, 13]}
         return labkit.Timeline(record(rows, 16, source="x.pb", **seen)).row(0).category
 
+    assert category(1, 12) == "workspace"
     assert [category(at, 12) for at in (2, 3, 5, 6)] == [
         "workspace",
         "activations",
@@ -266,13 +291,13 @@ def test_the_backward_pass_of_a_profile_includes_its_last_place():
 
 
 def test_what_was_held_before_a_profile_is_a_curve_of_its_own():
-    rows = [(-1, 3, "", PYTHON), (1, 2, "dense/VarHandleOp", COMPUTE), (4, 5, "model/x/Relu", COMPUTE)]
+    rows = [(-1, 3, "", PYTHON), (0, 2, "dense/VarHandleOp", COMPUTE), (4, 5, "model/x/Relu", COMPUTE)]
     facts = {"held_bytes": 3 * 4096}
     seen = labkit.Timeline(record(rows, 6, **facts, source="x.pb")).curves()
     assert seen[BEFORE].tolist() == [12_288, 12_288, 12_288, 8192, 8192, 8192]
-    assert seen["other"].tolist() == [0, 4096, 0, 0, 0, 0]
+    assert seen["other"].tolist() == [4096, 4096, 0, 0, 0, 0]
     own = labkit.Timeline(record(rows, 6, **facts)).curves()
-    assert own["other"].tolist() == [12_288, 16_384, 12_288, 8192, 8192, 8192] and BEFORE not in own
+    assert own["other"].tolist() == [16_384, 16_384, 12_288, 8192, 8192, 8192] and BEFORE not in own
 
 
 def test_a_part_of_a_profile_has_the_steps_that_ended_in_it():
@@ -289,13 +314,17 @@ def test_replicas_on_one_pool_are_told_apart():
     rows = [
         (0, 5, "net/a/MatMul", COMPUTE, 0, 100), (1, 6, "replica_1/net/a/MatMul", COMPUTE, 0, 200),
         (2, 7, "shared", COMPUTE, 0, 400), (3, 8, "replica_1/net/a/Relu", COMPUTE, 0, 800),
+        (3, 8, "replica_1/w", COMPUTE, 0, 1600), (3, 8, "w", COMPUTE, 0, 3200),
+        (3, 8, "Adam/add", COMPUTE, 0, 6400),
     ]  # fmt: skip
-    shared = Variable(2 * 4096, "weights", "shared/kernel", None)
-    found = labkit.Timeline(record(rows, 10, device="CPU:0", snapshots_at=[4], snapshots=[[shared]]))
+    paths = {2: "shared/kernel", 4: "net/kernel", 5: "net/kernel/replica_1"}
+    snapshot = [Variable(n * 4096, "weights", path, None) for n, path in paths.items()]
+    facts = {"device": "CPU:0", "held_bytes": 50}
+    found = labkit.Timeline(record(rows, 10, **facts, snapshots_at=[4], snapshots=[snapshot]))
     devices = found.devices
     assert found.row(2).category == "weights"
     assert {name: part.peak_bytes for name, part in devices.items()} == {
-        "CPU:0": 1500, "CPU:0 replica 0": 100, "CPU:0 replica 1": 1000,
+        "CPU:0": 12_750, "CPU:0 replica 0": 1700, "CPU:0 replica 1": 4200,
     }  # fmt: skip
     assert list(found.on("CPU:0 replica 1").devices) == ["CPU:0", "CPU:0 replica 0", "CPU:0 replica 1"]
     alone = labkit.Timeline(record(rows[:1], 10, device="CPU:0"))
@@ -358,7 +387,10 @@ def test_building_ends_where_the_call_of_the_first_step_begins():
     timeline = labkit.Timeline(record(rows, 10, **facts))
     assert [timeline.during(phase).events for phase in ("building", 1, 2)] == [4, 2, 3]
     assert phases([6, 9], steps=[6, 9])[0] == ("step 1", 0, 6)
-    assert phases([2, 4], steps=[]) == []
+    assert phases([4, 6], steps=[6]) == [("building", 0, 4), ("step 1", 4, 6)]
+    assert phases([2, 4], steps=[]) == [] and blocks()._part(12, 14).phases == []
+    refused = timeline_of([(0, -1, 9, "a", "X")], refused=77)
+    assert (refused.phases, refused.covers) == ([], "no training step")
 
 
 def test_steps_of_a_profile_are_whole_ones_only():
@@ -408,12 +440,21 @@ def test_curves_add_up_and_only_the_largest_layers_have_one():
     assert len(many.curves("layer")) == 9 and "l8" not in many.curves("layer")
     without = timeline_of([(10, -1, 9999, None, "X"), *((n, -1, 100 - n, f"l{n}", "X") for n in range(8))])
     assert len(without.curves("layer")) == 9
+    assert list(timeline_of([(0, -1, 9, "a", "X")]).curves("layer")) == ["a", "all others"]
+    like_others = timeline_of([(0, -1, 9, "all others", "X"), (1, -1, 5, "a", "X"), (2, -1, 3, None, "X")])
+    assert {name: curve[-1] for name, curve in like_others.curves("layer").items()} == {
+        "a": 5,
+        "all others": 12,
+    }
 
 
 def test_what_was_held_before_is_other_of_no_layer():
     held = timeline_of([(0, -1, 100, "a", "X")], held=50)
     assert (held.peak_bytes, held.by_category()["other"], held.by_layer()[None]) == (150, 50, 50)
     assert (held.at_peak()[-1].bytes, held.held_bytes) == (50, 50)
+    columns = held.allocations()
+    assert [columns[name].tolist() for name in ("begin", "end", "layer")] == [[0, -1], [1, 1], [0, -1]]
+    assert repr(held) == "Timeline: 1 event, peak 150 bytes: activations 67 %, other 33 %"
     assert held.curves()["other"].tolist() == [50]
     rows = [(-1, -1, "x", COMPUTE, 0, 30), (0, -1, "y", COMPUTE, 0, 7)]
     known = labkit.Timeline(record(rows, 1, held_bytes=50))
@@ -444,16 +485,45 @@ def test_devices_by_number_name_and_allocator():
         return record(rows, events, device=device, allocator=allocator, others=others or {}, source="x.pb",
                       pool_bytes=events)  # fmt: skip
 
-    others = {"GPU:10": one("GPU:10", "GPU_10_bfc", 3), "host2 GPU:1": one("host2 GPU:1", "GPU_1_bfc", 4)}
+    others = {"GPU:10": one("GPU:10", "GPU_10_bfc", 3)}
+    others |= {
+        f"host{n} GPU:1": one(f"host{n} GPU:1", f"GPU_1_bfc{n}", events) for n, events in ((1, 4), (2, 2))
+    }
     timeline = labkit.Timeline(one("GPU:2", "GPU_2_bfc", 2, others))
-    assert list(timeline.devices) == ["GPU:2", "GPU:10", "host2 GPU:1"]
+    assert list(timeline.devices) == ["GPU:2", "GPU:10", "host1 GPU:1", "host2 GPU:1"]
+    assert (timeline.allocator, timeline.on("gpu_1_bfc2").device) == ("GPU_2_bfc", "host2 GPU:1")
     assert timeline.on("GPU:2") is timeline and timeline.on(2) is timeline
     for wanted in (10, "10", "gpu:10", " GPU_10_bfc", "/device:GPU:10"):
         assert (timeline.on(wanted).device, timeline.on(wanted).limit_bytes) == ("GPU:10", 3)
-    assert timeline.on(1).device == "host2 GPU:1"
+    assert timeline.on(1).device == "host1 GPU:1"  # it has more to tell
     assert list(timeline.on(10).devices) == list(timeline.devices)
     with pytest.raises(labkit.LabkitError, match=r"no device 7 in it. It has GPU:2 \(2 events\)"):
         timeline.on(7)
+
+
+def test_without_what_a_gpu_tried_out_the_peak_is_that_of_later_steps():
+    rows = [(0, 1, "c", COMPUTE, 1, 8192), (2, 3, "c", COMPUTE, 1, 4096), (5, 6, "c", COMPUTE, 1, 4096)]
+    timeline = labkit.Timeline(record(rows, 8, steps=[4, 8], device="GPU:0", held_bytes=4096))
+    [note] = timeline.notes
+    assert note.endswith("without that the peak is 8.00 KiB instead of 12.0 KiB.")
+    rows[0] = (0, 1, "c", COMPUTE, 1, 4096)
+    assert labkit.Timeline(record(rows, 8, steps=[4, 8], device="GPU:0")).notes == []
+
+
+def test_a_saved_timeline_keeps_its_limit_its_refusal_and_its_part(tmp_path):
+    blocks().during(2).save(tmp_path / "x")
+    again = labkit.Timeline.load(tmp_path / "x")
+    assert (again.limit_bytes, again.refused_bytes, again.events, again.peak_bytes) == (5000, 77, 4, 145)
+    blocks().record.save(tmp_path / "x")
+    again = labkit.Timeline.load(tmp_path / "x")
+    assert (again.limit_bytes, again.refused_bytes, again.events) == (None, None, 14)
+
+
+@pytest.mark.parametrize("view", [{"limit": 1}, {"limit": 1, "refused": 1, "part": 7}, [1]])
+def test_a_saved_record_whose_view_makes_no_sense_is_refused(tmp_path, view):
+    blocks().record.save(tmp_path / "x", view)
+    with pytest.raises(labkit.LabkitError, match="cannot be read as a labkit record"):
+        labkit.Timeline.load(tmp_path / "x")
 
 
 def test_notes_of_a_profile_tell_what_was_held():

@@ -1,9 +1,13 @@
+import sys
+
 import pytest
 
 import labkit
 from labkit import machine
+from labkit.gpus import Gpu
 
 MIB = 2**20
+CARDS = [Gpu(str(n), f"GPU-{n}", name, "535", 16 * MIB + n, 0) for n, name in enumerate(("T4", "other"))]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +105,28 @@ def test_without_a_limit_there_is_no_container(tmp_path):
     assert machine.cgroup_memory(tmp_path, "3:cpu:/a\n") is None
 
 
+@pytest.mark.parametrize(
+    ("membership", "limit"),
+    [
+        ("0::/a:b/c\n", 4),
+        ("5:cpu:/a:b\n0::/a:b\n", 4),
+        ("5:cpu:/old\n4:cpu,memory:/old\n", 2),
+        ("5:cpu:/old\n4:memory:/\n", None),
+        ("4:memory:/old\n0::/a:b\n", 2),
+        ("4:memory:/old\n0::/tight\n", 1),
+        ("", None),
+    ],
+)
+def test_only_memory_cgroups_below_the_root_count(tmp_path, membership, limit):
+    root = tmp_path / "root"
+    for folder in (tmp_path, tmp_path / "tight", root / "tight"):
+        cgroup(folder, MIB)
+    cgroup(root / "a:b", 4 * MIB)
+    (root / "memory" / "old").mkdir(parents=True)
+    (root / "memory" / "old" / "memory.limit_in_bytes").write_text(f"{2 * MIB}\n")
+    assert machine.cgroup_memory(root, membership) == (limit and (limit * MIB, limit * MIB))
+
+
 @pytest.mark.parametrize(("inside", "available"), [(MIB, MIB), (2**62, None)])
 def test_of_container_and_machine_what_is_less_is_free(monkeypatch, inside, available):
     monkeypatch.setattr(machine, "cgroup_memory", lambda: (5 * MIB, inside))
@@ -108,7 +134,8 @@ def test_of_container_and_machine_what_is_less_is_free(monkeypatch, inside, avai
     assert (host.total, host.source) == (5 * MIB, "container")
     assert host.available == available if available else host.available < inside
     monkeypatch.setattr(machine, "cgroup_memory", lambda: None)
-    assert machine.host_memory().source == "machine"
+    host = machine.host_memory()
+    assert host.source == "machine" and 0 < host.available < host.total
 
 
 @pytest.mark.parametrize(
@@ -150,7 +177,7 @@ def test_a_limit_above_the_machine_is_refused_with_both_figures():
 
 def test_a_limit_below_a_mebibyte_is_refused():
     with pytest.raises(labkit.LabkitError, match="under 1 MiB"):
-        labkit.run("1", memory_limit="100 KiB")
+        machine.check_limit(MIB - 1, labkit.device())
 
 
 def test_the_device_is_described():
@@ -160,16 +187,65 @@ def test_the_device_is_described():
 
 
 @pytest.mark.parametrize(
+    ("vmstat", "kills"), [("nr_free_pages 7\noom_kill 3\n", 3), ("nr_free_pages 7\n", 0), (None, 0)]
+)
+def test_what_linux_has_killed(tmp_path, vmstat, kills):
+    if vmstat:
+        (tmp_path / "vmstat").write_text(vmstat)
+    assert machine.kernel_oom_kills(tmp_path / "vmstat") == kills
+
+
+def program(path, script):
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def python(tmp_path, monkeypatch):
+    """Set what the Python answers that is asked of its TensorFlow."""
+    machine._ask_tensorflow.cache_clear()
+    yield lambda script: monkeypatch.setattr(sys, "executable", program(tmp_path / "python", script))
+    machine._ask_tensorflow.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("script", "timeout", "answer"),
+    [
+        ("echo Loading; echo 'answer {\"gpus\": 1}'; echo 'answer {\"gpus\": 2}'; echo", 60, {"gpus": 2}),
+        ("echo Traceback >&2; echo 'No module' >&2; exit 1", 60, {"error": "No module"}),
+        ("echo 'No answer'; exit 3", 60, {"error": "exit status 3"}),
+        ("exec sleep 60", 0.1, {"error": "no answer after 0.1 s"}),
+    ],
+)
+def test_what_a_python_answers_of_its_tensorflow(python, script, timeout, answer):
+    python(script)
+    assert machine.ask_tensorflow(timeout) == answer
+
+
+def test_trials_run_on_a_gpu_that_the_driver_lists_and_tensorflow_can_use(tmp_path, monkeypatch, python):
+    python('echo "answer {\\"gpus\\": $CUDA_VISIBLE_DEVICES}"; echo >> "$0.asked"')
+    for usable, cards, kind in 2 * [
+        ("0", [], "cpu"),
+        ("0", CARDS, "cpu"),
+        ("1", [], "cpu"),
+        ("1", CARDS, "gpu"),
+    ]:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", usable)
+        monkeypatch.setattr(machine, "visible_gpus", lambda cards=cards: cards)
+        assert machine.device().kind == kind
+    assert machine.device() == machine.Device("gpu", "T4", "GPU_0_bfc", 16 * MIB)
+    assert (tmp_path / "python.asked").read_text() == "\n" * 2  # once for each choice of GPUs
+
+
+@pytest.mark.parametrize(
     ("visible", "mib"), [(None, 3), ("0", 3), ("1", 70), ("1,0", 70), ("GPU-bb22", 70), ("MIG-cc33", 3)]
 )
 def test_the_gpu_that_cuda_visible_devices_names_is_asked_of(tmp_path, monkeypatch, visible, mib):
     columns = "index,uuid,name,driver_version,memory.total,memory.used"
     asked = f'case "$1" in --query-gpu={columns}) ;; *) exit 1 ;; esac'
-    smi = tmp_path / "nvidia-smi"
-    smi.write_text(
-        f"#!/bin/sh\n{asked}\necho '0, GPU-aa11, T4, 535, 100, 3'\necho '1, GPU-bb22cc, T4, 535, 100, 70'\n"
-    )
-    smi.chmod(0o755)
+    rows = "echo '0, GPU-aa11, T4, 535, 100, 3'\necho '1, GPU-bb22cc, T4, 535, 100, 70'"
+    program(tmp_path / "nvidia-smi", f"{asked}\n{rows}")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible:

@@ -1,9 +1,11 @@
 """read_profile on profiles in the forms of TensorFlow 2.2 to 2.21, made here; xprof checks some."""
 
 import gzip
+import importlib.util
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +21,8 @@ import labkit
 from labkit.__main__ import main
 from labkit.predict import allocator as bfc
 from labkit.predict.replay import retrace
+from labkit.record import profile as profiles
+from labkit.record.record import Program
 from labkit.record.timeline import HELD, Timeline
 
 MIB = 2**20
@@ -115,11 +119,106 @@ def test_events_in_any_order_and_on_any_thread_give_what_the_allocator_counted(
     assert not any("missing" in note for note in timeline.notes)
 
 
-def test_events_that_the_profiler_lost_are_told_of(tmp_path):
-    allocator = trained()
+@pytest.mark.parametrize("held", [0, 12 * MIB])
+def test_events_that_the_profiler_lost_are_told_of_where_the_allocator_counts(tmp_path, held):
+    allocator = trained(held=held)
     del allocator.events[3]
-    notes = labkit.read_profile(written(tmp_path / "x.xplane.pb", host(allocator))).notes
-    assert any("Events are missing in 1 place:" in note for note in notes)
+    record = profiles.read(written(tmp_path / "x.xplane.pb", host(allocator)))
+    assert "Events are missing in 1 place: the profiler lost them." in record.notes
+    for *_, stats in allocator.events:
+        del stats["bytes_allocated"], stats["bytes_available"]
+    record = profiles.read(written(tmp_path / "x.xplane.pb", host(allocator)))
+    assert not any("missing" in note for note in record.notes) and record.pool_bytes is None
+
+
+def test_lives_begin_and_end_where_they_were_seen(tmp_path):
+    allocator = Allocator()
+    early, first = 2**45, allocator.allocate(1000, "a/b", "[25,10]", region="temp")
+    allocator.release(early, size=2048)
+    del allocator._live[first]  # its deallocation is lost
+    allocator.allocate(512, "a/b", "[25,10]", address=first)
+    del allocator.events[-1][-1]["allocation_bytes"]  # where it is not told, it is what was requested
+    record = profiles.read(written(tmp_path / "x.xplane.pb", host(allocator)))
+    names = ("begin", "end", "bytes", "requested", "address", "op", "thread", "shape", "dtype", "temp")
+    assert list(zip(*(record.allocations[name].tolist() for name in names), strict=True)) == [
+        (0, 2, 1024, 1000, first, 1, 1, 1, 1, 1),
+        (-1, 1, 2048, 0, early, 0, 0, 0, 0, 0),
+        (2, -1, 512, 512, first, 1, 1, 1, 1, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("marks", "steps", "snapshots", "starts"),
+    [
+        ({"snapshot": [15, 35, 60], "step": [60, 90]}, [6, 9], [2, 4, 6], [4, 6]),
+        ({"snapshot": [60], "step": [60, 90]}, [6, 9], [6], [0, 6]),
+        ({"snapshot": [25, 60, 75], "step": [60]}, [6], [3, 6, 8], [3]),
+        ({"snapshot": [15, 35]}, [], [2, 4], []),
+    ],
+)
+def test_labkits_own_marks_are_places_between_events(tmp_path, marks, steps, snapshots, starts):
+    """marks: tenths of the time between two events, of which there are ten."""
+    allocator = Allocator()
+    for _ in range(10):
+        allocator.allocate(256, "net/a/Relu")
+    told = [(10**6 + 10**5 * at, 0, f"labkit:{name}", {}) for name, places in marks.items() for at in places]
+    plane = host(allocator)
+    plane.line("python", [(10**6 + 5, 0, "labkit:training", {}), *reversed(told)])
+    record = profiles.read(written(tmp_path / "x.xplane.pb", plane))
+    assert (record.steps, record.snapshots_at, record.starts) == (steps, snapshots, starts)
+    assert record.moments == [[1, "training"]]
+
+
+def test_backward_passes_are_where_their_ops_allocate(tmp_path):
+    record = profiles.read(written(tmp_path / "x.xplane.pb", host(trained())))
+    assert (record.steps, record.backward_at, record.backward_to) == ([18, 36], [3, 21], [18, 36])
+
+
+def test_what_is_in_a_compiled_program_has_layers_and_an_optimizer_too(tmp_path):
+    allocator = Allocator()
+    allocator.allocate(MIB, "net/a/Relu")
+    record = profiles.read(written(tmp_path / "x.xplane.pb", host(allocator)))
+    assert (record.scopes, record.optimizers) == ({"net": "net"}, [])
+    compiled = Program("step", MIB, {"op": ["net/b/Relu", "Adam/Adam/update_a/mul"], "bytes": [MIB, 256]})
+    record = profiles._completed(replace(record, programs=[compiled]), [])
+    assert (record.scopes, record.optimizers) == ({"net/a": "a", "net/b": "b"}, ["Adam"])
+
+
+BOOT, LONG_AGO = 2 * 10**12, 10**9 * 10**12  # picoseconds since a start, and since 1970 (in 2001)
+
+
+@pytest.mark.parametrize(
+    ("at", "told", "began", "first_event"),
+    [
+        (BOOT, None, None, 2.0),
+        (BOOT, 1_780_000_000, 1_780_000_000, 2.0),
+        (LONG_AGO, None, None, 1e9),
+        (2 * LONG_AGO, None, 2 * 10**9, 0.0),
+        (2 * LONG_AGO, 2 * 10**9 - 1, 2 * 10**9 - 1, 1.0),
+    ],
+)
+def test_when_a_profile_began(tmp_path, at, told, began, first_event):
+    plane = Plane("/host:CPU", stats={"profile_start_time": told * 10**9} if told else None)
+    allocator = Allocator()
+    allocator.allocate(256, at=at)
+    plane.line("thread", allocator.events, began=at // 1000)
+    record = profiles.read(written(tmp_path / "x.xplane.pb", plane))
+    assert (record.began, record.first_event) == (began, first_event)
+
+
+def test_a_type_is_the_same_by_its_number_and_by_its_name():
+    """As TensorFlow's own header has them."""
+    [package] = importlib.util.find_spec("tensorflow").submodule_search_locations
+    header = Path(package, "include/tensorflow/core/framework/types.pb.h").read_text()
+    types = {name: int(number) for name, number in re.findall(r"^  DT_(\w+) = (\d+),", header, re.MULTILINE)}
+    assert types["HALF"] == 19
+    for name, number in types.items():
+        if not name.endswith("_REF"):
+            assert profiles._dtype({"data_type": number}) == profiles._dtype({"data_type": f"DT_{name}"})
+    told = [
+        profiles._dtype({"data_type": value}) for value in (19, "half", 2, "INT8", 34, 101, -1, "<?>", "")
+    ]
+    assert told == ["float16", "float16", "float64", "int8", "", "", "", "", ""]
 
 
 def test_the_gpu_with_most_to_tell_is_taken_and_the_others_are_there(tmp_path):
@@ -299,6 +398,7 @@ def test_a_compressed_profile_is_read(tmp_path):
 
 def test_where_there_is_nothing_to_read_it_is_said_what_to_do(tmp_path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "c").touch()
     for path, told in [
         (tmp_path / "empty", r"no profile \(\*.xplane.pb\).*TensorBoard\(log_dir, profile_batch="),
         (tmp_path / "missing", "cannot be read: there is no such file or folder"),
@@ -307,6 +407,7 @@ def test_where_there_is_nothing_to_read_it_is_said_what_to_do(tmp_path):
             "no allocator events.*TF_CPU_ALLOCATOR_USE_BFC.*profile_batch",
         ),
         (written(tmp_path / "b", host(trained(steps=0))), "no allocator events"),
+        (tmp_path / "c", "c is empty: it has no allocator events"),
     ]:
         with pytest.raises(labkit.LabkitError, match=told):
             labkit.read_profile(path)

@@ -8,6 +8,7 @@ import collections
 import functools
 import itertools
 import math
+import operator
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Formulas:
         has terms.
         """
         known = [k for k, number in enumerate(seen) if number is not None]
-        numbers = np.array([seen[k] for k in known], dtype=float)
+        numbers = np.array([seen[k] for k in known])
         if len(set(numbers.tolist())) == 1:
             return ((0,) * len(self.names),), numbers[:1], len(known) > 1
         for terms in self._bases:
@@ -49,11 +50,10 @@ class Formulas:
                 break
             matrix = _matrix(terms, self._points[known])
             solved, _, rank, _ = np.linalg.lstsq(matrix, numbers, rcond=None)
-            spare = len(known) - len(terms)
-            wholes = bool((numbers < 1e5).all() and spare and len(terms) > 1)
+            wholes = numbers.max() < 1e5 and len(terms) > 1
             off = np.abs(matrix @ solved - numbers).max()
             if rank == len(terms) and off <= max(TOLERANCE * numbers.max(), ROUNDED * wholes):
-                return terms, solved, spare > 0
+                return terms, solved, len(known) > len(terms)
         return ((0,) * len(self.names),), numbers[-1:], False
 
     def values(self, seen, point):
@@ -65,23 +65,20 @@ class Formulas:
 
 def _matrix(terms, points):
     """The value of each term at each point. A term is the power of each parameter."""
-    return np.prod(points[:, None, :] ** np.array(terms, dtype=float)[None, :, :], axis=2)
+    return np.prod(points[:, None, :] ** np.array(terms)[None, :, :], axis=2)
 
 
 def _bases(points):
     """Sets of terms, the simplest first, that may explain numbers seen at these points."""
     different = [len(set(column.tolist())) for column in points.T]
-    powers = [range(min(2, count - 1) + 1) if count > 1 else [0] for count in different]
-    terms = sorted(itertools.product(*powers), key=lambda term: (sum(term), max(term)))
-    sets = [
-        chosen
-        for size in range(1, min(len(points), MOST_TERMS, len(terms)) + 1)
-        for chosen in itertools.combinations(terms, size)
-    ]
+    powers = itertools.product(range(3), repeat=len(different))
+    alone = sorted(powers, key=lambda term: (sum(term), max(term)))
     # A size without a shape may be that of a square: two points tell what is proportional to one.
-    alone = itertools.product(*(range(3) if count > 1 else [0] for count in different))
-    sets += [(term,) for term in alone if term not in terms]
-    constant = terms[0]
+    sets = [(term,) for term in alone]
+    terms = [term for term in alone if all(map(operator.lt, term, different))]
+    for size in range(2, MOST_TERMS + 1):
+        sets += itertools.combinations(terms, size)
+    constant = alone[0]
     return sorted(sets, key=lambda chosen: (len(chosen), sum(map(sum, chosen)), constant not in chosen))
 
 
@@ -98,7 +95,7 @@ class Growth:
         known = [one for one in seen if one is not None]
         self.is_matched = len(known) > 1
         self.numbers, self._factor, self.is_shaped = self._split(known)
-        self._shards = Shards.found(known, self._factor) if self.is_matched and self.is_shaped else None
+        self._shards = Shards.found(known, self._factor) if self.is_shaped else None
         self.sort = self._sort()
 
     def _split(self, known):
@@ -106,7 +103,7 @@ class Growth:
         dimensions, sizes = zip(*known, strict=True)
         per_element = {size / math.prod(shape) for shape, size in known if shape and math.prod(shape)}
         ranks = {len(shape) if shape is not None else None for shape in dimensions}
-        if len(ranks) == 1 and None not in ranks and len(per_element) == 1:
+        if len(ranks) == 1 and len(per_element) == 1:
             columns = [tuple(one and one[0][d] for one in self.seen) for d in range(len(dimensions[0]))]
             return tuple(columns), per_element.pop(), True
         return (tuple(one and one[1] for one in self.seen),), 1.0, False
@@ -128,7 +125,7 @@ class Growth:
 
     def take_over(self, candidates):
         """Grow as one of the others does: of several, as most of those that grow at all, which is a guess."""
-        growing = [numbers for numbers in candidates if any(len(set(seen)) > 1 for seen in numbers)]
+        growing = [numbers for numbers in candidates if any(len(set(seen) - {None}) > 1 for seen in numbers)]
         self.numbers = max(growing or candidates, key=candidates.get)
         self.sort = "known" if len(candidates) == 1 else "guessed"
 
@@ -234,7 +231,7 @@ class Shards:
             most = min(most, (budget / (count - 1) - places * weights) / (places + weights))
         filters = math.ceil(least - TOLERANCE)
         single_from = min((math.prod(shape) for shape in shapes if shape[0] == 1), default=math.inf)
-        return cls(budget, filters, single_from) if filters <= most else None
+        return cls(budget, filters, single_from) if filters < most else None
 
     def elements(self, places, weights):
         """How many numbers it holds."""

@@ -96,7 +96,7 @@ class Labels:
         """Name the arrays and the elements of datasets that have neither op nor shape, by their sizes."""
         columns, ops = self._record.allocations, self._record.ops
         unnamed = np.array([not op or makes_a_pipeline(op) for op in ops])[columns["op"]]
-        inputs = unnamed & (self.category == CATEGORIES.index("inputs")) & (columns["inside"] < 0)
+        inputs = unnamed & (self.category == CATEGORIES.index("inputs"))
         for source, otherwise in (("python", ""), ("tf_data", "from tf.data")):
             forms, known = {}, [made for made in self._record.inputs if made.source == source]
             for i in np.flatnonzero(inputs & made_by(source, self._record)).tolist():
@@ -151,14 +151,13 @@ class Labels:
         """Places of the backward pass's allocations, without those that a profile shows before it begins."""
         if not self._record.source:
             return begin
-        starts = np.array(self._record.backward_at, dtype=int)
         ends = np.array([*self._record.backward_to, -1])  # the last, of no start
-        return begin[begin <= ends[np.searchsorted(starts, begin, side="right") - 1]]
+        return begin[begin <= ends[np.searchsorted(self._record.backward_at, begin, side="right") - 1]]
 
     def _in_backward(self, backward):
         """Which allocations come after the first of the backward pass in their step, as a boolean array."""
         edges = np.array([0, *self._record.steps])
-        start = edges[np.searchsorted(edges, np.maximum(self._begin, 0), side="right") - 1]
+        start = edges[np.searchsorted(edges, self._begin, side="right") - 1]
         first = np.searchsorted(backward, start)
         padded = np.append(backward, self._events + 1)
         return padded[first] < self._begin
@@ -203,7 +202,6 @@ def replicas(record, labels):
             allocations={name: column[of_row == number] for name, column in columns.items()},
             held_bytes=0,
             device=f"{record.device} replica {number}",
-            others={},
         )
         for number in sorted({*of_row.tolist()} - {-1})
     }

@@ -268,7 +268,7 @@ class Timeline:
     def _records(self):
         """{device: its Record}, in the order of their numbers; or the replicas that share this one's pool."""
         known = {self.device: self.record, **self.record.others}
-        if not self.record.others and " replica " not in self.device:
+        if not self.record.others:
             known |= {record.device: record for record in replicas(self.record, self._labels).values()}
         return {name: known[name] for name in sorted(known, key=_natural)}
 
