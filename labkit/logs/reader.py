@@ -115,20 +115,20 @@ _NEEDLES = tuple(
 _FIRST_NEEDLES = tuple(
     needle.encode()
     for needle in (
+        *("llocat", "emory", "MEMORY", "OOM", "xhausted", "XHAUSTED", "illed", "SIGKILL", "SIGSEGV"),
         *(
-            "llocat",
-            "emory",
-            "MEMORY",
-            "OOM",
-            "xhausted",
-            "XHAUSTED",
-            "illed",
-            "SIGKILL",
-            "SIGSEGV",
             "bad_alloc",
+            "Dst tensor is not initialized",
+            " 2GB",
+            " 2 GB",
+            "214748364",
+            " of size ",
+            "_STATUS_",
+            "VRAM",
+            "vram",
         ),
-        *("Dst tensor is not initialized", " 2GB", "214748364", " of size ", "_STATUS_", "WinError 1455"),
-        *("egmentation fault", "launch failed", "cuDNN failed to initialize", CONSTANT),
+        *("rror 1455", "egmentation fault", "ailed", "handle", "DNN library", "No algorithm worked"),
+        *("array is too big", "/dev/shm", "CUFFT", "显存", CONSTANT),
     )
 )
 
