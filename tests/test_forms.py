@@ -319,6 +319,12 @@ def test_what_a_pattern_matches_contains_one_of_its_strings(needles, pattern):
     assert found and [text for text in found if not any(needle in text for needle in needles)] == []
 
 
+def test_what_speaks_of_memory_in_any_words_contains_one_of_those_that_are_looked_for():
+    said = list(ways(sre_parse.parse(forms.WORDING)))
+    assert all(map(messages.speaks_of_memory, said))
+    assert [text for text in said if not any(word in text for word in reader._WORDS)] == []
+
+
 @pytest.mark.parametrize(
     ("kind", "said"), [(kind, said) for kind, said, _ in SAID if kind and kind not in ENDS]
 )

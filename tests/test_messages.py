@@ -215,7 +215,7 @@ def test_size(text, size):
 
 
 def dump(*lines):
-    found = dumptext.TextDump("a")
+    found = dumptext.TextDump()
     assert [found.read(line) for line in lines] == [True] * len(lines)
     return found
 
@@ -292,11 +292,6 @@ def test_only_so_many_chunks_are_kept(monkeypatch):
 )
 def test_inside(line, inside):
     assert dumptext.is_inside(line) is inside
-
-
-def test_heading():
-    assert dumptext.heading("BFCAllocator dump for GPU_0_bfc") == "GPU_0_bfc"
-    assert dumptext.heading("fine") is None
 
 
 def test_one_of_a_thing_is_singular():

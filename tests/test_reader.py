@@ -78,6 +78,8 @@ def test_a_long_line_is_read_around_what_it_says():
         (["> OOM when allocating tensor with shape[64,", "> 100] and type float on x"], (64, 100)),
         (["OOM when allocating tensor with shape[64,", "100]", "and type float on x"], (64, 100)),
         (["OOM when allocating tensor with shape[64", "fine", "100] and type float on x"], None),
+        (["OOM when allocating tensor with shape[64,", "100", "]", "and type float on x"], (64, 100)),
+        (["OOM when allocating tensor with shape[64,", "100", "]", "and", "type float on x"], None),
     ],
 )
 def test_broken_lines(lines, shape):
@@ -112,6 +114,7 @@ def test_only_so_many_broken_lines_are_put_together(monkeypatch):
         (REFUSED.format("1.00GiB"), REFUSED.format("1.00GiB"), 2),
         (REFUSED.format("1.00GiB"), "Killed", 2),
         ("Killed", "Killed", 1),
+        (REFUSED.format("1.2.3MiB"), OOM.format(SHAPE), 1),
         ("Out of memory while trying to allocate 1000 bytes", "Out of memory allocating 1010 bytes", 1),
         ("Out of memory while trying to allocate 1000 bytes", "Out of memory allocating 1011 bytes", 2),
         ("Out of memory while trying to allocate 1000 bytes", "Out of memory allocating 990 bytes", 1),
@@ -337,8 +340,8 @@ DUMP = [f"{HEAD}BFCAllocator dump for GPU_0_bfc", f"{HEAD}InUse at 100 of size 1
 def test_dump_belongs_to_the_refusal_before_it_and_to_one_only():
     first, second = failures(REFUSED.format("1.00GiB"), *DUMP, REFUSED.format("2.00GiB"))
     assert first.dump.used_bytes == 1024 and second.dump is None
-    before, = failures(*DUMP, OOM.format(SHAPE))  # fmt: skip
-    assert before.dump.used_bytes == 1024
+    before, after = failures(*DUMP, OOM.format(SHAPE), OOM.format("9"))
+    assert before.dump.used_bytes == 1024 and after.dump is None
     title, = failures(OOM.format(SHAPE), *DUMP)  # fmt: skip
     assert title.dump.used_bytes == 1024
     assert failures("Killed", *DUMP)[0].dump is None
@@ -425,3 +428,40 @@ def test_a_failure_reported_again_keeps_the_place_of_its_first_report():
 )
 def test_what_tells_that_a_text_is_of_jax(line):
     assert (read(line).framework, read("ValueError: x").framework) == ("jax", "tensorflow")
+
+
+def test_of_a_log_with_too_many_lines_to_read_the_end_is_read_all_the_same(monkeypatch):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(reader, "MOST_LINES", 3)
+    filler = ["step 1 loss 0.5 ok"] * 40
+    lines = [*map(OOM.format, (1, 2, 3)), *filler, OOM.format(4), *filler]
+    assert [f.shape for f in failures(*lines)] == [(1,), (2,), (3,)]
+    assert read(*lines).skimmed and not read(*lines[1:]).skimmed
+    assert [f.shape for f in failures(*lines, OOM.format(5))] == [(1,), (2,), (3,), (5,)]
+
+
+@pytest.mark.parametrize(
+    "line", ["Killed", "SIGKILL", "SIGSEGV", "Segmentation fault", "RESOURCE_EXHAUSTED", "Resource exhausted"]
+)
+def test_the_end_of_a_process_is_found_in_the_middle_of_a_long_log(monkeypatch, line):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 200)
+    filler = ["step 1 loss 0.5 ok"] * 40
+    log = read(*filler, line, *filler)
+    assert (log.failures[0].line if log.failures else log.wording[0]) == 41
+
+
+def test_a_cut_message_takes_nothing_of_another_kind_from_the_next_line():
+    found = failures("OOM when allocating tensor with shape", "Ran out of memory trying to allocate 3.0MiB")
+    assert [f.kind for f in found] == ["oom", "refused"]
+
+
+def test_colours_are_no_part_of_a_message():
+    assert failures("OOM when allocating\x1b[0m tensor with shape\x1b[31m[64,100]")[0].shape == (64, 100)
+
+
+def test_lines_of_a_dump_without_a_thread_are_of_the_last_and_others_of_their_own():
+    head = "I0000 00:00:1.5  {} bfc_allocator.cc:1] "
+    begin = head.format(7) + "BFCAllocator dump for GPU_0_bfc"
+    assert failures(REFUSED.format("1.00GiB"), begin, "InUse:  512")[0].dump.used_bytes == 512
+    other = head.format(8) + "InUse at 100 of size 1024 next 1"
+    assert failures(REFUSED.format("1.00GiB"), begin, other)[0].dump.chunks == []

@@ -307,7 +307,6 @@ WORDING = (
     r"|(?:нехватк|недостаточно|не хватает|не хватило) (?:\w{1,12} )?памят|m[ée]moire insuffisante"
     r"|manque de m[ée]moire"
     r"|[Ss]peicher (?:reicht nicht|ist voll|voll)|[Nn]icht gen[üu]gend (?:Arbeits)?[Ss]peicher"
-    r"|memoria insuficiente"
     r"|mem[óo]ria insuficiente|sin memoria|memoria esaurita|yetersiz bellek"
 )
 NO_WORDING = r"illegal memory access|memory leak|out of memory error handling"
