@@ -26,12 +26,23 @@ ENDS = ("killed", "died", "crashed", "session", "oomkill", "paging")  # of a pro
 
 # (kind, text, what it says); <a|b> is one of them, <S> a size with its unit, <s> one that may have none.
 SAID = [
-    ("code", "<F|f>ailed to load in-memory <CUBIN|PTX|HSACO|module>: <OUT_OF_MEMORY|out of memory>", {}),
+    (
+        "code",
+        "<F|f>ailed to load in-memory <CUBIN|PTX|HSACO|module>: <OUT_OF_MEMORY|Out of "
+        "memory|out of memory>",
+        {},
+    ),
     ("refused", "<Allocator (GPU_0_bfc) r|R>an out of memory trying to allocate <S>", {}),
     (
         "refused",
         "Allocator (a) ran out of memory trying to allocate 3B (rounded to 256)requested by op a/b",
         {"allocator": "a", "requested_bytes": 256, "op": "a/b"},
+    ),
+    (
+        "refused",
+        "trying: Ran out of memory trying to allocate 3B requested by op "
+        "<unknown>",
+        {"op_type": None},
     ),
     (
         "refused",
@@ -151,14 +162,15 @@ SAID = [
     ("host", "Unable to allocate 3 B for an array with shape (3,) and data type >=", {"dtype": ">="}),
     (
         "host",
-        "<can't allocate memory|not enough memory>: you tried to allocate <77 bytes|77B>",
+        "<can't allocate memory|not enough memory>: you tried to allocate <77 bytes|77B|77 B>",
         {"requested_bytes": 77},
     ),
-    ("host", "not enough memory: you tried to allocate <2KB|2 KB>", {"requested_bytes": 2048}),
+    ("host", "not enough memory: you tried to allocate <S>", {}),
     ("host", "can't allocate memory: you tried to allocate 0 GB. Buy new RAM!", {"requested_bytes": None}),
     ("host", "Error: <C|c>annot allocate vector of size <s>", {}),
     ("host", "<|x |x.|x:|[><|_Array|Array>MemoryError<|:|(|]>", {}),
-    (None, "<Cuda|CUDA>MemoryError", {}),
+    (None, "CudaMemoryError", {}),
+    ("full", "pycuda._driver.MemoryError: cuMemAlloc failed: out of memory", {}),
     ("host", "terminate called after throwing an instance of 'std::bad_alloc'", {}),
     ("host", "<C|c>an<not|'t> allocate memory", {}),
     (None, "cannot allocate memory in static TLS block", {}),
@@ -199,7 +211,7 @@ SAID = [
     ("full", "显存<不足|溢出>", {}),
     ("full", "MemoryError: <device memory|cudaError|CUDA_ERROR|dml|DirectML>", {}),
     ("proto", "<|SavedModel >larger than 2GB", {}),
-    ("proto", "exceed<|s><| the><| maximum> <2GB|2 GB: 2147483647|2147483647|2147483648>", {}),
+    ("proto", "exceeds the maximum of <2GB|2 GB|2147483647|2147483648>", {}),
     ("proto", "<maximum protobuf size of|bigger than> 2GB", {}),
     ("warning", "Allocation of 77 exceeds 10% of free system memory", {"requested_bytes": 77}),
     ("oomkill", "<O|o>ut of memory: Kill<|ed> process 12 (python)", {}),
@@ -220,7 +232,12 @@ SAID = [
         "of><:|> 137",
         {},
     ),
-    ("killed", "<exit code: 137|Exit code (137)|EXIT CODE 137|exit code 247|exit status -9>", {}),
+    (
+        "killed",
+        "<exit code: 137|exited with non-zero exit status of 137|Exit code (137)|EXIT "
+        "CODE 137|exit code 247|exit status -9>",
+        {},
+    ),
     ("killed", "<exitcode: -9|exitcode=-9|SIGKILL|sigkill SIGKILL|signal 9|signal: Killed>", {}),
     (None, "<exit code 1370|exit code 1|exitcode -91|signal 91>", {}),
     (
@@ -247,7 +264,7 @@ SAID = [
     (None, "kernel <is deadly|diedx>", {}),
     ("crashed", "<Segmentation fault|segmentation fault|SIGSEGV|core dumped|Bus error|段错误>", {}),
     ("crashed", "<Speicherzugriffsfehler|Erreur de segmentation|0xC0000005|-1073741819>", {}),
-    ("crashed", "exit <code 139|status -11|code: 139|(139)>", {}),
+    ("crashed", "<exit|EXIT> <code 139|status -11|code: 139|(139)>", {}),
     (None, "exit code <1390|-110>", {}),
 ]  # fmt: skip
 
@@ -273,6 +290,73 @@ def test_what_messages_say(kind, said, told):
         assert kind is None or {name: getattr(found, name) for name in told} == told, text
         if "<S>" in said.upper():
             assert found.requested_bytes == {**SIZES, **BARE}.get(one, 77), text
+
+
+SPEAKS = [
+    "out<-| >of<-| ><|host >memory", "process was OOM killed", "<ResourceExhausted|RESOURCE_EXHAUSTED>",
+    "<R|r>esource exhausted", "OutOfMemory", "OUT<|_>OF<|_>MEMORY", "MemoryError",
+    "memory <|is ><exhausted|exceeded|full>", "exhausts <|all |all of the >memory",
+    "<memory|heap|stack> allocation <failed|failure|error>", "insufficient <|free >memory", "low on memory",
+    "<not enough|lack of|no more|too little|short of> <|free ><memory|RAM|VRAM>",
+    "memory limit <|was |is ><exceeded|reached|hit>", "r<u|a>n<|ning> out of <|free ><memory|RAM|VRAM>",
+    "unable to <|re>allocate", "bad_alloc", "ENOMEM", "failed to <|re>alloc",
+    "<failed|failure|fails|could not|couldn't|cannot|can't|unable> <|to ><|re|m|c>alloc",
+    "could not be allocated", "insufficient system resources", "exceed<|s|ed> <|the |the free >memory",
+    "using all <|of the >available <RAM|memory>", "内存不足", "显存不足", "記憶體不足", "メモリ<不足|が不足>",
+    "메모리<| >부족", "<нехватка|нехватки|недостаточно|не хватает|не хватило> <|свободной >памяти",
+    "m<e|é>moire insuffisante", "manque de m<e|é>moire", "<S|s>peicher <reicht nicht|ist voll|voll>",
+    "<N|n>icht gen<u|ü>gend <|Arbeits><S|s>peicher", "mem<o|ó>ria insuficiente", "sin memoria",
+    "memoria esaurita", "yetersiz bellek",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", SPEAKS)
+def test_words_of_memory_that_ran_out(said):
+    assert [text for _, text in texts(said) if not messages.speaks_of_memory(text)] == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "zoom", "BOOMING", "illegal memory access: MemoryError", "out of memory error handling",
+        "memory leak: out of memory", "not enough memorysticks", "memory is fullness", "low on memo",
+    ],
+)  # fmt: skip
+def test_other_words(said):
+    assert not messages.speaks_of_memory(said)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("<No space left on device|Disk quota exceeded|[Errno 28] x|[Errno 122] x|EDQUOT|ENOSPC>", "disk"),
+        ("<Too many open files|EMFILE|[Errno 24] x>", "files"),
+        ("<Received|Sent|Trying to send> message larger than max", "message"),
+        ("<quota exceeded|Quota limit|Too Many Requests|too many requests|Rate limit>", "quota"),
+        ("<RESOURCE_POOL_EXHAUSTED|does not have enough resources available to fulfill>", "cloud"),
+        ("in static TLS block", "linker"),
+        ("<can't start new thread|pthread_create failed|Resource temporarily unavailable>", "threads"),
+    ],
+)
+def test_what_is_no_memory(said, reason):
+    for _, text in texts(said):
+        assert reason in (messages.no_memory(text) or ""), text
+
+
+@pytest.mark.parametrize(
+    ("line", "mild"),
+    [
+        ("I tensorflow/x/cuda_driver.cc:12] {}", True),
+        (">I tensorflow/x/cuda_driver.cc:12] {}", True),
+        ("2020-01-01 00:00:00.1: I tensorflow/x/cuda_driver.cc:12] {}", True),
+        ("I0000 00:00:1.5  7 x.cc:12] {}", True),
+        ("E0000 00:00:1.5  7 x.cc:12] {}", False),
+        ("GPUI x.cc:12] {}", False),
+        ("I think {}", False),
+    ],
+)
+def test_level_of_a_line(line, mild):
+    assert messages.failure(1, line.format("failed to allocate 77 bytes from device")).is_mild is mild
 
 
 def ways(tree):

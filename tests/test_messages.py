@@ -79,6 +79,7 @@ def test_more_than_any_memory_has(size, overflow):
     ("more", "field", "size"),
     [
         ("GPU 0 has a total capacity of 8.00 GiB", "limit_bytes", 8 * GIB),
+        ("GPU 0 has a total capacty of 8.00 GiB", "limit_bytes", 8 * GIB),
         ("(GPU 0; 8.00 GiB total capacity", "limit_bytes", 8 * GIB),
         ("max allowed: 8.00 GiB", "limit_bytes", 8 * GIB),
         ("this process has 8.00 GiB memory in use", "in_use_bytes", 8 * GIB),
@@ -87,12 +88,16 @@ def test_more_than_any_memory_has(size, overflow):
         ("of which 8.00 GiB is free", "largest_free_bytes", 8 * GIB),
         ("1.00 GiB already allocated; 8.00 GiB free", "largest_free_bytes", 8 * GIB),
         ("8.00 GiB is reserved by PyTorch but unallocated", "unused_bytes", 8 * GIB),
+        ("Driver report 8589934592 bytes free and 9 bytes total", "largest_free_bytes", 8 * GIB),
+        ("Driver report 9 bytes free and 8589934592 bytes total", "limit_bytes", 8 * GIB),
         ("x; 8.00 GiB cached", "unused_bytes", 8 * GIB),
         ("8.00 GiB reserved in total by PyTorch", "pool_bytes", 8 * GIB),
     ],
 )
 def test_what_pytorch_says_beside_the_request(more, field, size):
-    assert getattr(read(f"{TORCH}. {more}"), field) == size
+    for unit, factor in {"B": 2**-30, "KiB": 2**-20, "MB": 2**-10, "GiB": 1}.items():
+        said = more.replace("8.00 GiB", f"{8 / factor:.0f} {unit}")
+        assert getattr(read(f"{TORCH}. {said}"), field) == size
 
 
 @pytest.mark.parametrize(
@@ -163,8 +168,15 @@ def test_speaks_of_memory(text, speaks):
 
 @pytest.mark.parametrize(
     ("line", "chatter"),
-    [(" ", True), ("2024-01-01 00:00:00.1: I x", True), ("Limit:   12", True), ("loss 0.5", False)],
-)
+    [*((f"{word}:   12", True) for word in ("InUse", "MaxInUse", "NumAllocs", "MaxAllocSize", "Reserved")),
+     *((f"{word}:   12", True) for word in ("PeakReserved", "LargestFreeBlock")),
+     *((f"2024-01-01 00:00:00.1: {level} x", level in "IWEF") for level in "IWEFX"),
+     *((f"{level}0000 00:00:17.5   12 some_file.cc:12] x", level in "IWEF") for level in "IWEFX"),
+     ("WARNING: All log messages before absl", True), ("To enable the following instructions: x", True),
+     ("If the cause is memory fragmentation", True), ("Current allocation summary follows.", True),
+     ("Hint: If you want to see", True), ("\t [[{{node a}}]]", True), ("[[{{function_node a}}]]", True),
+     (" ", True), ("2024-01-01 00:00:00.1: I x", True), ("Limit:   12", True), ("loss 0.5", False)],
+)  # fmt: skip
 def test_chatter(line, chatter):
     assert messages.is_tensorflow_chatter(line) is chatter
 
