@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from labkit.logs import dumptext, messages
+from labkit.logs import dumptext, messages, xlatext
 from labkit.logs.failure import Failure
 from labkit.sizes import MIB, counted
 from labkit.widgets.parts.runs import MapRun
@@ -304,6 +304,59 @@ def test_only_so_many_chunks_are_kept(monkeypatch):
 )
 def test_inside(line, inside):
     assert dumptext.is_inside(line) is inside
+
+
+# What XLA prints of a block
+
+
+PLAN = """
+             parameter allocation:    1.50MiB
+              constant allocation:         0B
+        maybe_live_out allocation:    3.00MiB
+     preallocated temp allocation:    2.00KiB
+Peak buffers:
+\tBuffer 1:
+\t\tSize: 1.00MiB
+\t\tOperator: op_type="MatMul" op_name="model/dense/MatMul" source_file="x.py"
+\t\tEntry Parameter Subshape: bf16[256,8]
+\t\t==========================
+\tBuffer 2:
+\t\tSize: 77B
+\t\tXLA Label: fusion
+\t\tShape: f32[]
+""".splitlines()
+
+
+def division(*lines):
+    found = xlatext.Division()
+    return found, [line.strip() for line in lines if found.read(line)]
+
+
+def test_plan_of_a_block():
+    found, of_plan = division(*PLAN)
+    assert found.totals == {"parameter": 3 * MIB // 2, "maybe_live_out": 3 * MIB, "preallocated temp": 2048}
+    assert (found.given, found.scratch, found.is_whole, found.complete) == (3 * MIB // 2, 2048, True, False)
+    assert found.buffers == [
+        xlatext.Buffer(MIB, "model/dense/MatMul", "bf16[256,8]"), xlatext.Buffer(77, "", "f32[]"),
+    ]  # fmt: skip
+    assert [str(buffer) for buffer in found.buffers] == [
+        "1.00 MiB bf16[256,8] of model/dense/MatMul", "77 B f32[]",
+    ]  # fmt: skip
+    assert [line.partition(":")[0] for line in of_plan] == [
+        "parameter allocation", "maybe_live_out allocation", "preallocated temp allocation",
+        "Size", "Operator", "Entry Parameter Subshape", "Size", "Shape",
+    ]  # fmt: skip
+
+
+def test_a_plan_that_is_printed_again_or_cut_off():
+    once, of_plan = division(*PLAN)
+    twice, of_both = division(*PLAN, *PLAN)
+    assert (twice.totals, twice.buffers, of_both) == (once.totals, once.buffers, 2 * of_plan)
+    for start, end in ((0, 4), (2, None)):
+        assert not division(*PLAN[start:end])[0].is_whole
+    cut, of_plan = division(PLAN[8], PLAN[9])
+    assert (cut.buffers, len(of_plan), cut.given, cut.scratch) == ([], 2, 0, 0)
+    assert not division("loss 0.5", "Size: 5B of 9", "xSize: 5B")[1]
 
 
 def test_one_of_a_thing_is_singular():
