@@ -76,6 +76,11 @@ SAID = [
     ("full", "Error allocating 77 bytes of device memory (out of memory).", {"requested_bytes": 77}),
     (
         "full",
+        "Error allocating 77 bytes of device memory. Driver report 9 bytes free and 12 bytes total",
+        {"largest_free_bytes": 9, "limit_bytes": 12},
+    ),
+    (
+        "full",
         "Out of memory allocating 8,000 bytes (allocated so far: 4,096 bytes, limit set to: 0 bytes)",
         {"requested_bytes": 8000, "in_use_bytes": 4096},
     ),
@@ -351,6 +356,7 @@ def test_what_is_no_memory(said, reason):
         ("2020-01-01 00:00:00.1: I tensorflow/x/cuda_driver.cc:12] {}", True),
         ("I0000 00:00:1.5  7 x.cc:12] {}", True),
         ("E0000 00:00:1.5  7 x.cc:12] {}", False),
+        ("I x.cc:12] OOM when allocating tensor with shape[3]: {}", False),
         ("GPUI x.cc:12] {}", False),
         ("I think {}", False),
     ],

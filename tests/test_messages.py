@@ -41,6 +41,8 @@ def read(text):
             "host",
             MIB,
         ),
+        ("OOM when allocating tensor with shape[3] from scratch, which is not a failure", "oom", None),
+        ("CUDA_ERROR_OUT_OF_MEMORY: Attempting to allocate 5", "driver", None),
         ("MemoryError", "host", None),
         ("MemoryError: the device memory", "full", None),
         (TORCH, "torch", 2 * GIB),
@@ -90,6 +92,7 @@ def test_more_than_any_memory_has(size, overflow):
         ("8.00 GiB is reserved by PyTorch but unallocated", "unused_bytes", 8 * GIB),
         ("Driver report 8589934592 bytes free and 9 bytes total", "largest_free_bytes", 8 * GIB),
         ("Driver report 9 bytes free and 8589934592 bytes total", "limit_bytes", 8 * GIB),
+        ("total capacity of 8.00 GiB; max allowed: 9.00 MiB", "limit_bytes", 8 * GIB),
         ("x; 8.00 GiB cached", "unused_bytes", 8 * GIB),
         ("8.00 GiB reserved in total by PyTorch", "pool_bytes", 8 * GIB),
     ],
@@ -144,7 +147,9 @@ def test_op_by_path_or_by_type():
     ("text", "words"),
     [
         ("No space left on device", "disk"), ("Too many open files", "files"), ("quota exceeded", "quota"),
-        ("memory quota exceeded", None), ("space left", None), ("fine", None),
+        ("memory quota exceeded", None), ("space left", None),
+        ("much space left on device", None),
+        ("No space left on device: 'memory.log'", "disk"), ("fine", None),
         ("static TLS block", "dynamic linker"), ("can't start new thread", "threads"),
     ],
 )  # fmt: skip
@@ -258,6 +263,11 @@ def test_a_dump_is_whole_if_its_chunks_are_what_it_counts(said, whole):
     assert (found.memory_map() is not None) is whole
     assert found.free_bytes == (0 if whole else None)
     assert not dump("InUse: 1000").whole
+    large = IN_USE.replace("1000", "100000")
+    assert dump(large, "InUse: 100600").whole and not dump(large, "InUse: 100608").whole
+    assert dump(IN_USE, "InUse: 1000").memory_map().peak_bytes == 0
+    assert dump(IN_USE, "InUse: 1000").largest_free_bytes == 0
+    assert dump(IN_USE, FREE, FREE.replace("500", "700"), "InUse: 1000").largest_free_bytes == 700
 
 
 def test_dump_that_is_cut_off():
@@ -267,7 +277,8 @@ def test_dump_that_is_cut_off():
     assert found.largest_free_bytes == 600
     assert dict(dump("3 Chunks of size 700 totalling 2KiB").sizes) == {700: 3}
     assert dict(dump("x/gpu_malloc_async_allocator.cc:12] 700, 3").sizes) == {700: 3}
-    assert dump("LargestFreeBlock: 70").largest_free_bytes == 70
+    for more in ("InUse: 7", STARS, pool):
+        assert dump("LargestFreeBlock: 70", more).largest_free_bytes == 70
     assert dump("LargestFreeBlock: 0").largest_free_bytes is None
     assert dump("Sum Total of in-use chunks: 9B", "InUse: 7").used_bytes == 7
 
@@ -275,12 +286,26 @@ def test_dump_that_is_cut_off():
 def test_the_first_limit_counts():
     assert dump("Limit: 0", "Limit: 4000", "Limit: 5000").limit_bytes == 4000
     assert dump("Stats:  Limit:  4000").limit_bytes == 4000
+    assert dump("Limit: 4000", "Limit: 5000").largest_free_bytes is None
 
 
 def test_other_lines_belong_to_no_dump():
     found = dumptext.TextDump()
     assert not found.read("loss 0.5") and found.read("x of size 3")
     assert (found.chunks, found.used_bytes, found.largest_free_bytes, found.free_share) == ([], None, None, 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        IN_USE, STARS, "x] " + 100 * "_", "Limit: 5", "InUse: 7", "MaxInUse: 7", "LargestFreeBlock: 7",
+        "x] Stats:", "Sum Total of in-use chunks: 9B", "gpu_malloc_async_allocator.cc:12] 700, 3",
+        "3 Chunks of size 700 totalling 2KiB", "BFCAllocator dump for GPU_0_bfc",
+        "total_region_allocated_bytes_: 2000 memory_limit_: 4000 available bytes: 1900",
+    ],
+)  # fmt: skip
+def test_lines_of_a_dump_contain_one_of_the_strings_that_are_looked_for(line):
+    assert any(needle in line for needle in dumptext.NEEDLES)
 
 
 def test_only_so_many_chunks_are_kept(monkeypatch):
@@ -342,6 +367,9 @@ def test_plan_of_a_block():
     assert [str(buffer) for buffer in found.buffers] == [
         "1.00 MiB bf16[256,8] of model/dense/MatMul", "77 B f32[]",
     ]  # fmt: skip
+    assert [line for line in PLAN if any(needle in line for needle in xlatext.NEEDLES)] == [
+        line for line in PLAN if line.strip() in of_plan or "constant" in line
+    ]
     assert [line.partition(":")[0] for line in of_plan] == [
         "parameter allocation", "maybe_live_out allocation", "preallocated temp allocation",
         "Size", "Operator", "Entry Parameter Subshape", "Size", "Shape",

@@ -46,7 +46,7 @@ def size(text):
     """Bytes of a size as TensorFlow prints it ("8.41G", "32.08MiB"); None if it is not a size."""
     match = _SIZE.fullmatch(text.strip().replace(",", ""))
     try:
-        return round(float(match[1]) * 1024 ** " KMGTPE".index(match[2] or " ")) if match else None
+        return round(float(match[1]) * 1024 ** " KMGTPE".index(match[2])) if match else None
     except ValueError:  # "1.2.3"
         return None
 

@@ -290,14 +290,14 @@ NO_MEMORY = tuple((needles.split("|"), pattern, reason) for needles, pattern, re
 
 # The net below all forms: any wording of memory that ran out, in whatever product's words.
 WORDING = (
-    r"out[ -]of[ -](?:\w{1,12} )?memory\b|\bOOM\b|ResourceExhausted|RESOURCE_EXHAUSTED|[Rr]esource exhausted"
-    r"|OutOfMemory|OUT_?OF_?MEMORY|MemoryError|memory (?:is )?(?:exhausted|exceeded|full)\b"
+    r"out[ -]of[ -](?:\w{1,12} )?memory\b|\bOOM\b|ResourceExhausted|RESOURCE_EXHAUSTED|resource exhausted"
+    r"|OUT_?OF_?MEMORY|MemoryError|memory (?:is )?(?:exhausted|exceeded|full)\b"
     r"|exhaust\w{0,5} (?:\w{1,12} ){0,3}memory"
     r"|(?:memory|heap|stack) allocation (?:failed|failure|error)|insufficient (?:\w{1,12} )?memory"
     r"|low on memory"
     r"|(?:not enough|lack of|no more|too little|short of) (?:\w{1,12} )?(?:memory|RAM|VRAM)\b"
     r"|memory limit (?:was |is )?(?:exceeded|reached|hit)"
-    r"|r[au]n(?:ning)? out of (?:\w{1,12} )?(?:memory|RAM|VRAM)|unable to (?:re)?allocate|bad_alloc"
+    r"|r[au]n(?:ning)? out of (?:\w{1,12} )?(?:memory|RAM|VRAM)|bad_alloc"
     r"|ENOMEM"
     r"|(?:failed|failure|fails|could not|couldn't|cannot|can't|unable) (?:to )?(?:re)?(?:m|c)?alloc"
     r"|could not be allocated|insufficient system resources|exceed\w{0,3} (?:\w{1,12} ){0,2}memory"
@@ -305,7 +305,7 @@ WORDING = (
     r"|메모리 ?부족"
     r"|(?:нехватк[аи]|недостаточно|не хватает|не хватило) (?:\w{1,12} )?памят|m[ée]moire insuffisante"
     r"|manque de m[ée]moire"
-    r"|[Ss]peicher (?:reicht nicht|ist voll|voll)|[Nn]icht gen[üu]gend (?:Arbeits)?[Ss]peicher"
+    r"|speicher (?:reicht nicht|ist voll|voll)|nicht gen[üu]gend (?:Arbeits)?speicher"
     r"|mem[óo]ria insuficiente|sin memoria|memoria esaurita|yetersiz bellek"
 )
 NO_WORDING = r"illegal memory access|memory leak|out of memory error handling"

@@ -68,7 +68,7 @@ def failure(number, text):
             if match:
                 groups = {key: value for key, value in match.groupdict().items() if value is not None}
                 quote = text[match.start() :].strip()[:300]
-                return Failure(_kind(kind, text, groups), number, quote, **_fields(kind, groups, text))
+                return Failure(_kind(kind, text), number, quote, **_fields(kind, groups, text))
     return None
 
 
@@ -95,8 +95,8 @@ def speaks_of_memory(text):
     return bool(_compiled(WORDING, re.IGNORECASE).search(text)) and not _compiled(NO_WORDING).search(text)
 
 
-def _kind(kind, text, groups):
-    if kind in ("refused", "tenth") and ("not a failure" in text or kind == "tenth"):
+def _kind(kind, text):
+    if kind == "tenth" or kind == "refused" and "not a failure" in text:
         return "warning"
     if kind == "xla" and ("rofiling failure" in text or "scratch" in text):
         return "refused"  # a workspace that an algorithm was tried with, not a compiled step
