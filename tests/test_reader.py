@@ -441,7 +441,8 @@ def test_of_a_log_with_too_many_lines_to_read_the_end_is_read_all_the_same(monke
 
 
 @pytest.mark.parametrize(
-    "line", ["Killed", "SIGKILL", "SIGSEGV", "Segmentation fault", "RESOURCE_EXHAUSTED", "Resource exhausted"]
+    "line",
+    ["Killed", "SIGKILL", "SIGSEGV", "Segmentation fault", "RESOURCE_EXHAUSTED", "Resource exhausted", "OOM"],
 )
 def test_the_end_of_a_process_is_found_in_the_middle_of_a_long_log(monkeypatch, line):
     monkeypatch.setattr(reader, "BLOCK_BYTES", 200)
@@ -465,3 +466,39 @@ def test_lines_of_a_dump_without_a_thread_are_of_the_last_and_others_of_their_ow
     assert failures(REFUSED.format("1.00GiB"), begin, "InUse:  512")[0].dump.used_bytes == 512
     other = head.format(8) + "InUse at 100 of size 1024 next 1"
     assert failures(REFUSED.format("1.00GiB"), begin, other)[0].dump.chunks == []
+
+
+def test_a_tensor_that_could_not_be_filled_is_described_over_many_lines_up_to_the_brace():
+    sizes = [line for size in (64, 3) for line in ("  dim {", f"    size: {size}", "  }")]
+    said = [
+        "Cannot parse tensor from proto: goo.gle/debugonly",
+        "dtype: DT_HALF",
+        "tensor_shape {",
+        *sizes,
+        "}",
+    ]
+    found = failures(*said, OOM.format(SHAPE))
+    assert [(f.kind, f.shape, f.line) for f in found] == [
+        ("constant", (64, 3), 1), ("oom", (64, 100, 100, 32), 11),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("between", [5, 6])
+def test_what_pytorch_says_is_read_over_seven_lines(between):
+    said = ["CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0;", *between * ["x"]]
+    [found] = failures(*said, "8.00 GiB reserved in total by PyTorch)", "fine")
+    assert found.pool_bytes == (8 * 1024 * MIB if between == 5 else None)
+
+
+def test_the_first_block_is_read_whatever_it_says(monkeypatch):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 200)
+    assert read("batch_size=48", *40 * ["step 1 loss 0.5 ok"]).batch_size == 48
+    assert read(*40 * ["step 1 loss 0.5 ok"], "batch_size=48", *40 * ["fine, and on"]).batch_size is None
+
+
+def test_without_a_traceback_marks_after_an_error_are_its_own_wherever_it_stands():
+    assert failures(*500 * ["x"], OOM.format(SHAPE), "    model.predict(x)")[0].marks == {".predict("}
+
+
+def test_a_text_may_end_without_a_line_break():
+    assert reader.read([OOM.format(SHAPE).encode()]).failures[0].dtype == "float32"
