@@ -113,6 +113,9 @@ def test_only_so_many_broken_lines_are_put_together(monkeypatch):
         (REFUSED.format("256B"), OOM.format("1"), 1),
         (REFUSED.format("1.00GiB"), REFUSED.format("1.00GiB"), 2),
         (REFUSED.format("1.00GiB"), "Killed", 2),
+        (REFUSED.format("1000B"), "Out of memory while trying to allocate 1000 bytes", 1),
+        (REFUSED.format("1000B"), "Out of memory while trying to allocate 9000 bytes", 2),
+        (REFUSED.format("1000B"), "Cannot parse tensor from proto", 1),
         ("Killed", "Killed", 1),
         (REFUSED.format("1.2.3MiB"), OOM.format(SHAPE), 1),
         ("Out of memory while trying to allocate 1000 bytes", "Out of memory allocating 1010 bytes", 1),
@@ -502,3 +505,39 @@ def test_without_a_traceback_marks_after_an_error_are_its_own_wherever_it_stands
 
 def test_a_text_may_end_without_a_line_break():
     assert reader.read([OOM.format(SHAPE).encode()]).failures[0].dtype == "float32"
+
+
+def test_warnings_are_counted_and_the_largest_is_kept():
+    said = [f"Allocation of {size} exceeds 10% of free memory" for size in (99, 500, 7)]
+    unknown = REFUSED.format("1.2.3MiB") + ". The caller indicates that this is not a failure"
+    log = read(unknown, *said)
+    assert (log.warnings, log.warning.requested_bytes, log.failures) == (4, 500, [])
+
+
+def test_what_follows_a_refusal_of_cudas_own_allocator_is_its_dump():
+    refused = "gpu_async_0 cuMemAllocAsync failed to allocate 77 bytes"
+    [found] = failures(refused, "x/gpu_malloc_async_allocator.cc:12] 700, 3")
+    assert dict(found.dump.sizes) == {700: 3}
+
+
+def test_a_dump_ends_with_its_line_of_stars():
+    [found] = failures(REFUSED.format("1.00GiB"), *DUMP, "InUse at 200 of size 64 next 1")
+    assert [chunk.address for chunk in found.dump.chunks] == [0x100]
+    [alone] = reader.read([b"InUse at 200 of size 64 next 1"]).failures
+    assert (alone.line, len(alone.dump.chunks)) == (1, 1)
+
+
+def test_of_what_is_no_memory_the_first_counts_and_no_other_words():
+    assert read("No space left on device", "Too many open files").no_memory[0] == 1
+    log = read("fine", "memory leak: out of memory", "more memory")
+    assert (log.wording, log.no_memory) == (None, None)
+
+
+def test_names_on_the_line_of_the_error_and_later_ones_that_are_not_its_own():
+    assert failures(f"{OOM.format(SHAPE)} [Op:MatMul]")[0].op_type == "MatMul"
+    assert failures("[[{{node a/b/_7}}]]") == []
+    eager, defined = "[Op:MatMul] name: other/x", "[[Node: a/b = MatMul[T=DT_HALF]]]"
+    [found] = failures(OOM.format(SHAPE), NODE, eager, defined)
+    assert (found.op, found.dtype) == ("model/dense/MatMul", "float32")
+    [found] = failures("OOM when allocating tensor with shape[64,100]", "fine", "it is", NODE, defined)
+    assert (found.op, found.dtype) == ("model/dense/MatMul", None)
