@@ -508,6 +508,7 @@ BATCH = Buffer(9, "model/x", "f32[64,224,224,3]")
         ({"preallocated temp": 10}, [], False),
         ({"parameter": 21, "preallocated temp": 10}, [Buffer(9, "", "f32[64,100]"), BATCH], True),
         ({"parameter": 21, "preallocated temp": 10}, [BATCH], False),
+        ({"parameter": 21, "preallocated temp": 10}, [Buffer(9, "", "f32[64,100,32]")], False),
     ],
 )
 def test_step_that_xla_is_given_more_than_it_computes(totals, buffers, given):

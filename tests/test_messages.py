@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from labkit.logs import dumptext, messages
+from labkit.logs import dumptext, messages, xlatext
 from labkit.logs.failure import Failure
 from labkit.sizes import MIB, counted
 from labkit.widgets.parts.runs import MapRun
@@ -41,6 +41,8 @@ def read(text):
             "host",
             MIB,
         ),
+        ("OOM when allocating tensor with shape[3] from scratch, which is not a failure", "oom", None),
+        ("CUDA_ERROR_OUT_OF_MEMORY: Attempting to allocate 5", "driver", None),
         ("MemoryError", "host", None),
         ("MemoryError: the device memory", "full", None),
         (TORCH, "torch", 2 * GIB),
@@ -79,6 +81,7 @@ def test_more_than_any_memory_has(size, overflow):
     ("more", "field", "size"),
     [
         ("GPU 0 has a total capacity of 8.00 GiB", "limit_bytes", 8 * GIB),
+        ("GPU 0 has a total capacty of 8.00 GiB", "limit_bytes", 8 * GIB),
         ("(GPU 0; 8.00 GiB total capacity", "limit_bytes", 8 * GIB),
         ("max allowed: 8.00 GiB", "limit_bytes", 8 * GIB),
         ("this process has 8.00 GiB memory in use", "in_use_bytes", 8 * GIB),
@@ -87,12 +90,17 @@ def test_more_than_any_memory_has(size, overflow):
         ("of which 8.00 GiB is free", "largest_free_bytes", 8 * GIB),
         ("1.00 GiB already allocated; 8.00 GiB free", "largest_free_bytes", 8 * GIB),
         ("8.00 GiB is reserved by PyTorch but unallocated", "unused_bytes", 8 * GIB),
+        ("Driver report 8589934592 bytes free and 9 bytes total", "largest_free_bytes", 8 * GIB),
+        ("Driver report 9 bytes free and 8589934592 bytes total", "limit_bytes", 8 * GIB),
+        ("total capacity of 8.00 GiB; max allowed: 9.00 MiB", "limit_bytes", 8 * GIB),
         ("x; 8.00 GiB cached", "unused_bytes", 8 * GIB),
         ("8.00 GiB reserved in total by PyTorch", "pool_bytes", 8 * GIB),
     ],
 )
 def test_what_pytorch_says_beside_the_request(more, field, size):
-    assert getattr(read(f"{TORCH}. {more}"), field) == size
+    for unit, factor in {"B": 2**-30, "KiB": 2**-20, "MB": 2**-10, "GiB": 1}.items():
+        said = more.replace("8.00 GiB", f"{8 / factor:.0f} {unit}")
+        assert getattr(read(f"{TORCH}. {said}"), field) == size
 
 
 @pytest.mark.parametrize(
@@ -139,7 +147,9 @@ def test_op_by_path_or_by_type():
     ("text", "words"),
     [
         ("No space left on device", "disk"), ("Too many open files", "files"), ("quota exceeded", "quota"),
-        ("memory quota exceeded", None), ("space left", None), ("fine", None),
+        ("memory quota exceeded", None), ("space left", None),
+        ("much space left on device", None),
+        ("No space left on device: 'memory.log'", "disk"), ("fine", None),
         ("static TLS block", "dynamic linker"), ("can't start new thread", "threads"),
     ],
 )  # fmt: skip
@@ -163,8 +173,15 @@ def test_speaks_of_memory(text, speaks):
 
 @pytest.mark.parametrize(
     ("line", "chatter"),
-    [(" ", True), ("2024-01-01 00:00:00.1: I x", True), ("Limit:   12", True), ("loss 0.5", False)],
-)
+    [*((f"{word}:   12", True) for word in ("InUse", "MaxInUse", "NumAllocs", "MaxAllocSize", "Reserved")),
+     *((f"{word}:   12", True) for word in ("PeakReserved", "LargestFreeBlock")),
+     *((f"2024-01-01 00:00:00.1: {level} x", level in "IWEF") for level in "IWEFX"),
+     *((f"{level}0000 00:00:17.5   12 some_file.cc:12] x", level in "IWEF") for level in "IWEFX"),
+     ("WARNING: All log messages before absl", True), ("To enable the following instructions: x", True),
+     ("If the cause is memory fragmentation", True), ("Current allocation summary follows.", True),
+     ("Hint: If you want to see", True), ("\t [[{{node a}}]]", True), ("[[{{function_node a}}]]", True),
+     (" ", True), ("2024-01-01 00:00:00.1: I x", True), ("Limit:   12", True), ("loss 0.5", False)],
+)  # fmt: skip
 def test_chatter(line, chatter):
     assert messages.is_tensorflow_chatter(line) is chatter
 
@@ -215,7 +232,7 @@ def test_size(text, size):
 
 
 def dump(*lines):
-    found = dumptext.TextDump("a")
+    found = dumptext.TextDump()
     assert [found.read(line) for line in lines] == [True] * len(lines)
     return found
 
@@ -246,6 +263,11 @@ def test_a_dump_is_whole_if_its_chunks_are_what_it_counts(said, whole):
     assert (found.memory_map() is not None) is whole
     assert found.free_bytes == (0 if whole else None)
     assert not dump("InUse: 1000").whole
+    large = IN_USE.replace("1000", "100000")
+    assert dump(large, "InUse: 100600").whole and not dump(large, "InUse: 100608").whole
+    assert dump(IN_USE, "InUse: 1000").memory_map().peak_bytes == 0
+    assert dump(IN_USE, "InUse: 1000").largest_free_bytes == 0
+    assert dump(IN_USE, FREE, FREE.replace("500", "700"), "InUse: 1000").largest_free_bytes == 700
 
 
 def test_dump_that_is_cut_off():
@@ -255,7 +277,8 @@ def test_dump_that_is_cut_off():
     assert found.largest_free_bytes == 600
     assert dict(dump("3 Chunks of size 700 totalling 2KiB").sizes) == {700: 3}
     assert dict(dump("x/gpu_malloc_async_allocator.cc:12] 700, 3").sizes) == {700: 3}
-    assert dump("LargestFreeBlock: 70").largest_free_bytes == 70
+    for more in ("InUse: 7", STARS, pool):
+        assert dump("LargestFreeBlock: 70", more).largest_free_bytes == 70
     assert dump("LargestFreeBlock: 0").largest_free_bytes is None
     assert dump("Sum Total of in-use chunks: 9B", "InUse: 7").used_bytes == 7
 
@@ -263,12 +286,26 @@ def test_dump_that_is_cut_off():
 def test_the_first_limit_counts():
     assert dump("Limit: 0", "Limit: 4000", "Limit: 5000").limit_bytes == 4000
     assert dump("Stats:  Limit:  4000").limit_bytes == 4000
+    assert dump("Limit: 4000", "Limit: 5000").largest_free_bytes is None
 
 
 def test_other_lines_belong_to_no_dump():
     found = dumptext.TextDump()
     assert not found.read("loss 0.5") and found.read("x of size 3")
     assert (found.chunks, found.used_bytes, found.largest_free_bytes, found.free_share) == ([], None, None, 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        IN_USE, STARS, "x] " + 100 * "_", "Limit: 5", "InUse: 7", "MaxInUse: 7", "LargestFreeBlock: 7",
+        "x] Stats:", "Sum Total of in-use chunks: 9B", "gpu_malloc_async_allocator.cc:12] 700, 3",
+        "3 Chunks of size 700 totalling 2KiB", "BFCAllocator dump for GPU_0_bfc",
+        "total_region_allocated_bytes_: 2000 memory_limit_: 4000 available bytes: 1900",
+    ],
+)  # fmt: skip
+def test_lines_of_a_dump_contain_one_of_the_strings_that_are_looked_for(line):
+    assert any(needle in line for needle in dumptext.NEEDLES)
 
 
 def test_only_so_many_chunks_are_kept(monkeypatch):
@@ -294,9 +331,60 @@ def test_inside(line, inside):
     assert dumptext.is_inside(line) is inside
 
 
-def test_heading():
-    assert dumptext.heading("BFCAllocator dump for GPU_0_bfc") == "GPU_0_bfc"
-    assert dumptext.heading("fine") is None
+# What XLA prints of a block
+
+
+PLAN = """
+             parameter allocation:    1.50MiB
+              constant allocation:         0B
+        maybe_live_out allocation:    3.00MiB
+     preallocated temp allocation:    2.00KiB
+Peak buffers:
+\tBuffer 1:
+\t\tSize: 1.00MiB
+\t\tOperator: op_type="MatMul" op_name="model/dense/MatMul" source_file="x.py"
+\t\tEntry Parameter Subshape: bf16[256,8]
+\t\t==========================
+\tBuffer 2:
+\t\tSize: 77B
+\t\tXLA Label: fusion
+\t\tShape: f32[]
+""".splitlines()
+
+
+def division(*lines):
+    found = xlatext.Division()
+    return found, [line.strip() for line in lines if found.read(line)]
+
+
+def test_plan_of_a_block():
+    found, of_plan = division(*PLAN)
+    assert found.totals == {"parameter": 3 * MIB // 2, "maybe_live_out": 3 * MIB, "preallocated temp": 2048}
+    assert (found.given, found.scratch, found.is_whole, found.complete) == (3 * MIB // 2, 2048, True, False)
+    assert found.buffers == [
+        xlatext.Buffer(MIB, "model/dense/MatMul", "bf16[256,8]"), xlatext.Buffer(77, "", "f32[]"),
+    ]  # fmt: skip
+    assert [str(buffer) for buffer in found.buffers] == [
+        "1.00 MiB bf16[256,8] of model/dense/MatMul", "77 B f32[]",
+    ]  # fmt: skip
+    assert [line for line in PLAN if any(needle in line for needle in xlatext.NEEDLES)] == [
+        line for line in PLAN if line.strip() in of_plan or "constant" in line
+    ]
+    assert [line.partition(":")[0] for line in of_plan] == [
+        "parameter allocation", "maybe_live_out allocation", "preallocated temp allocation",
+        "Size", "Operator", "Entry Parameter Subshape", "Size", "Shape",
+    ]  # fmt: skip
+
+
+def test_a_plan_that_is_printed_again_or_cut_off():
+    once, of_plan = division(*PLAN)
+    twice, of_both = division(*PLAN, *PLAN)
+    assert (twice.totals, twice.buffers, of_both) == (once.totals, once.buffers, 2 * of_plan)
+    for start, end in ((0, 4), (2, None)):
+        assert not division(*PLAN[start:end])[0].is_whole
+    cut, of_plan = division(PLAN[8], PLAN[9])
+    assert (cut.buffers, len(of_plan), cut.given, cut.scratch) == ([], 2, 0, 0)
+    assert not division("loss 0.5", "Size: 5B of 9", "xSize: 5B")[1]
 
 
 def test_one_of_a_thing_is_singular():

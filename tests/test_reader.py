@@ -78,6 +78,8 @@ def test_a_long_line_is_read_around_what_it_says():
         (["> OOM when allocating tensor with shape[64,", "> 100] and type float on x"], (64, 100)),
         (["OOM when allocating tensor with shape[64,", "100]", "and type float on x"], (64, 100)),
         (["OOM when allocating tensor with shape[64", "fine", "100] and type float on x"], None),
+        (["OOM when allocating tensor with shape[64,", "100", "]", "and type float on x"], (64, 100)),
+        (["OOM when allocating tensor with shape[64,", "100", "]", "and", "type float on x"], None),
     ],
 )
 def test_broken_lines(lines, shape):
@@ -111,7 +113,11 @@ def test_only_so_many_broken_lines_are_put_together(monkeypatch):
         (REFUSED.format("256B"), OOM.format("1"), 1),
         (REFUSED.format("1.00GiB"), REFUSED.format("1.00GiB"), 2),
         (REFUSED.format("1.00GiB"), "Killed", 2),
+        (REFUSED.format("1000B"), "Out of memory while trying to allocate 1000 bytes", 1),
+        (REFUSED.format("1000B"), "Out of memory while trying to allocate 9000 bytes", 2),
+        (REFUSED.format("1000B"), "Cannot parse tensor from proto", 1),
         ("Killed", "Killed", 1),
+        (REFUSED.format("1.2.3MiB"), OOM.format(SHAPE), 1),
         ("Out of memory while trying to allocate 1000 bytes", "Out of memory allocating 1010 bytes", 1),
         ("Out of memory while trying to allocate 1000 bytes", "Out of memory allocating 1011 bytes", 2),
         ("Out of memory while trying to allocate 1000 bytes", "Out of memory allocating 990 bytes", 1),
@@ -337,8 +343,8 @@ DUMP = [f"{HEAD}BFCAllocator dump for GPU_0_bfc", f"{HEAD}InUse at 100 of size 1
 def test_dump_belongs_to_the_refusal_before_it_and_to_one_only():
     first, second = failures(REFUSED.format("1.00GiB"), *DUMP, REFUSED.format("2.00GiB"))
     assert first.dump.used_bytes == 1024 and second.dump is None
-    before, = failures(*DUMP, OOM.format(SHAPE))  # fmt: skip
-    assert before.dump.used_bytes == 1024
+    before, after = failures(*DUMP, OOM.format(SHAPE), OOM.format("9"))
+    assert before.dump.used_bytes == 1024 and after.dump is None
     title, = failures(OOM.format(SHAPE), *DUMP)  # fmt: skip
     assert title.dump.used_bytes == 1024
     assert failures("Killed", *DUMP)[0].dump is None
@@ -425,3 +431,113 @@ def test_a_failure_reported_again_keeps_the_place_of_its_first_report():
 )
 def test_what_tells_that_a_text_is_of_jax(line):
     assert (read(line).framework, read("ValueError: x").framework) == ("jax", "tensorflow")
+
+
+def test_of_a_log_with_too_many_lines_to_read_the_end_is_read_all_the_same(monkeypatch):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(reader, "MOST_LINES", 3)
+    filler = ["step 1 loss 0.5 ok"] * 40
+    lines = [*map(OOM.format, (1, 2, 3)), *filler, OOM.format(4), *filler]
+    assert [f.shape for f in failures(*lines)] == [(1,), (2,), (3,)]
+    assert read(*lines).skimmed and not read(*lines[1:]).skimmed
+    assert [f.shape for f in failures(*lines, OOM.format(5))] == [(1,), (2,), (3,), (5,)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Killed", "SIGKILL", "SIGSEGV", "Segmentation fault", "RESOURCE_EXHAUSTED", "Resource exhausted", "OOM"],
+)
+def test_the_end_of_a_process_is_found_in_the_middle_of_a_long_log(monkeypatch, line):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 200)
+    filler = ["step 1 loss 0.5 ok"] * 40
+    log = read(*filler, line, *filler)
+    assert (log.failures[0].line if log.failures else log.wording[0]) == 41
+
+
+def test_a_cut_message_takes_nothing_of_another_kind_from_the_next_line():
+    found = failures("OOM when allocating tensor with shape", "Ran out of memory trying to allocate 3.0MiB")
+    assert [f.kind for f in found] == ["oom", "refused"]
+
+
+def test_colours_are_no_part_of_a_message():
+    assert failures("OOM when allocating\x1b[0m tensor with shape\x1b[31m[64,100]")[0].shape == (64, 100)
+
+
+def test_lines_of_a_dump_without_a_thread_are_of_the_last_and_others_of_their_own():
+    head = "I0000 00:00:1.5  {} bfc_allocator.cc:1] "
+    begin = head.format(7) + "BFCAllocator dump for GPU_0_bfc"
+    assert failures(REFUSED.format("1.00GiB"), begin, "InUse:  512")[0].dump.used_bytes == 512
+    other = head.format(8) + "InUse at 100 of size 1024 next 1"
+    assert failures(REFUSED.format("1.00GiB"), begin, other)[0].dump.chunks == []
+
+
+def test_a_tensor_that_could_not_be_filled_is_described_over_many_lines_up_to_the_brace():
+    sizes = [line for size in (64, 3) for line in ("  dim {", f"    size: {size}", "  }")]
+    said = [
+        "Cannot parse tensor from proto: goo.gle/debugonly",
+        "dtype: DT_HALF",
+        "tensor_shape {",
+        *sizes,
+        "}",
+    ]
+    found = failures(*said, OOM.format(SHAPE))
+    assert [(f.kind, f.shape, f.line) for f in found] == [
+        ("constant", (64, 3), 1), ("oom", (64, 100, 100, 32), 11),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("between", [5, 6])
+def test_what_pytorch_says_is_read_over_seven_lines(between):
+    said = ["CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0;", *between * ["x"]]
+    [found] = failures(*said, "8.00 GiB reserved in total by PyTorch)", "fine")
+    assert found.pool_bytes == (8 * 1024 * MIB if between == 5 else None)
+
+
+def test_the_first_block_is_read_whatever_it_says(monkeypatch):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 200)
+    assert read("batch_size=48", *40 * ["step 1 loss 0.5 ok"]).batch_size == 48
+    assert read(*40 * ["step 1 loss 0.5 ok"], "batch_size=48", *40 * ["fine, and on"]).batch_size is None
+
+
+def test_without_a_traceback_marks_after_an_error_are_its_own_wherever_it_stands():
+    assert failures(*500 * ["x"], OOM.format(SHAPE), "    model.predict(x)")[0].marks == {".predict("}
+
+
+def test_a_text_may_end_without_a_line_break():
+    assert reader.read([OOM.format(SHAPE).encode()]).failures[0].dtype == "float32"
+
+
+def test_warnings_are_counted_and_the_largest_is_kept():
+    said = [f"Allocation of {size} exceeds 10% of free memory" for size in (99, 500, 7)]
+    unknown = REFUSED.format("1.2.3MiB") + ". The caller indicates that this is not a failure"
+    log = read(unknown, *said)
+    assert (log.warnings, log.warning.requested_bytes, log.failures) == (4, 500, [])
+
+
+def test_what_follows_a_refusal_of_cudas_own_allocator_is_its_dump():
+    refused = "gpu_async_0 cuMemAllocAsync failed to allocate 77 bytes"
+    [found] = failures(refused, "x/gpu_malloc_async_allocator.cc:12] 700, 3")
+    assert dict(found.dump.sizes) == {700: 3}
+
+
+def test_a_dump_ends_with_its_line_of_stars():
+    [found] = failures(REFUSED.format("1.00GiB"), *DUMP, "InUse at 200 of size 64 next 1")
+    assert [chunk.address for chunk in found.dump.chunks] == [0x100]
+    [alone] = reader.read([b"InUse at 200 of size 64 next 1"]).failures
+    assert (alone.line, len(alone.dump.chunks)) == (1, 1)
+
+
+def test_of_what_is_no_memory_the_first_counts_and_no_other_words():
+    assert read("No space left on device", "Too many open files").no_memory[0] == 1
+    log = read("fine", "memory leak: out of memory", "more memory")
+    assert (log.wording, log.no_memory) == (None, None)
+
+
+def test_names_on_the_line_of_the_error_and_later_ones_that_are_not_its_own():
+    assert failures(f"{OOM.format(SHAPE)} [Op:MatMul]")[0].op_type == "MatMul"
+    assert failures("[[{{node a/b/_7}}]]") == []
+    eager, defined = "[Op:MatMul] name: other/x", "[[Node: a/b = MatMul[T=DT_HALF]]]"
+    [found] = failures(OOM.format(SHAPE), NODE, eager, defined)
+    assert (found.op, found.dtype) == ("model/dense/MatMul", "float32")
+    [found] = failures("OOM when allocating tensor with shape[64,100]", "fine", "it is", NODE, defined)
+    assert (found.op, found.dtype) == ("model/dense/MatMul", None)

@@ -26,9 +26,9 @@ _SUM = re.compile(r"Sum Total of in-use chunks: ([\d.]{1,25}[KMGT]?i?B)")
 _ALIKE = re.compile(r"(\d{1,9}) Chunks of size (\d{1,18}) totalling")
 _STARS = re.compile(r"\] ([*_x]{100})\s*$")
 _SIZE = re.compile(r"([\d.]+)\s?([KMGTPE]?)(?:i?[Bb])?")
-_HEADING = re.compile(r"BFCAllocator dump for (\S{1,80})")
+HEADING = "BFCAllocator dump for"
 NEEDLES = (
-    "BFCAllocator dump for",
+    HEADING,
     "async_allocator.cc",
     " of size ",
     "Sum Total of in-use",
@@ -46,7 +46,7 @@ def size(text):
     """Bytes of a size as TensorFlow prints it ("8.41G", "32.08MiB"); None if it is not a size."""
     match = _SIZE.fullmatch(text.strip().replace(",", ""))
     try:
-        return round(float(match[1]) * 1024 ** " KMGTPE".index(match[2] or " ")) if match else None
+        return round(float(match[1]) * 1024 ** " KMGTPE".index(match[2])) if match else None
     except ValueError:  # "1.2.3"
         return None
 
@@ -59,8 +59,8 @@ class TextDump:
     stars            the line of stars: the pool in 100 characters, * in use, x unused part of a chunk, _ free
     """
 
-    def __init__(self, allocator=None):
-        self.allocator, self.chunks, self.stars = allocator, [], ""
+    def __init__(self):
+        self.chunks, self.stars = [], ""
         self.ended = self.claimed = False  # claimed: it belongs to a failure already
         self.limit_bytes = self.pool_bytes = self.available_bytes = None
         self.in_use_bytes = self.peak_bytes = self._largest_free = None
@@ -154,9 +154,3 @@ def is_inside(line):
     if not any(piece in line for piece in (" of size ", "memory_limit_: ", "Sum Total", "] *", "] _")):
         return False
     return any(pattern.search(line) for pattern in (_CHUNK, _ALIKE, _POOL, _SUM, _STARS))
-
-
-def heading(line):
-    """The allocator's name, such as "GPU_0_bfc", if a dump begins on this line; else None."""
-    match = _HEADING.search(line)
-    return match[1] if match else None

@@ -1,13 +1,17 @@
 """The words to look for: messages of memory that ran out, by product, and pieces of tracebacks."""
 
-_SIZE = r"[\d.]{1,20} ?[KMGTPE]?i?[Bb]?"
-_KILLED_IN = "Killed|killed|Getötet|Processus arrêté|已杀死|Terminado \\(killed\\)"  # what shells print
-_PAGING_FILES = (  # Windows's error 1455, whose number is the same in all languages
-    "paging file is too small|页面文件太小|分頁檔太小|Auslagerungsdatei ist zu klein|Файл подкачки слишком|"
+BYTES = r"[\d.]{1,20} ?(?:[KMGTPE]i?)?B"
+_SIZE = r"[\d.]{1,20} ?(?:[KMGTPE]i?)?[Bb]?"  # where a text that is cut off in it does not match
+_KILLED_IN = "Killed|killed|Getötet|Processus arrêté|已杀死"  # what shells print
+_PAGING_FILES = (  # Windows's error 1455
+    "rror 1455|paging file is too small|页面文件太小|分頁檔太小|Auslagerungsdatei ist zu klein|"
+    "Файл подкачки слишком|"
     "archivo de paginación es demasiado peque|fichier de pagination est insuffisant|file di paging|"
     "arquivo de paginação é muito pequeno|ページング ファイルが小さすぎる|페이징 파일이 너무 작"
 )
-_CODES = r"exit(?:ed)?(?: with)?(?: non-zero)?(?: exit)?(?: status| code| status code)?(?: of)?:? ?\(?"
+_CODES = (
+    r"exit(?:ed)?(?: with)?(?: non-zero)?(?: exit)?(?: status| code| status code| error code)?(?: of)?:? ?\(?"
+)
 
 CONSTANT = "Cannot parse tensor from proto"  # followed by its dtype and shape, over many lines
 TRIED = "Tried to allocate"  # PyTorch's message is long, and often broken into lines
@@ -16,14 +20,14 @@ TRIED = "Tried to allocate"  # PyTorch's message is long, and often broken into 
 FORMS = (
     (
         "code",
-        "in-memory CUBIN|in-memory PTX|load in-memory",
-        r"(?i:failed to load in-memory (?:CUBIN|PTX|HSACO|module)).{0,60}(?i:out of memory|OUT_OF_MEMORY)",
+        "load in-memory",
+        r"[Ff]ailed to load in-memory (?:CUBIN|PTX|HSACO|module).{0,60}(?i:out of memory|OUT_OF_MEMORY)",
     ),
     (
         "refused",
         "an out of memory trying to allocate",
         r"(?:Allocator \((?P<allocator>[^)\s]{1,80})\) r|R)an out of memory trying to allocate "
-        r"(?P<size>[\d.]{1,20} ?[KMGTPE]?i?B)(?: \(rounded to (?P<bytes>\d{1,20})\))?"
+        rf"(?P<size>{BYTES})(?: \(rounded to (?P<bytes>\d{{1,20}})\))?"
         r"(?:\s*requested by op (?P<op>[^\s<]{1,400}))?",
     ),
     (
@@ -52,15 +56,15 @@ FORMS = (
     ),
     (
         "torch",
-        "ut of memory|OUT OF MEMORY",
+        TRIED,
         rf"(?i:(?P<device>CUDA|HIP|XPU|NPU|MPS)(?: backend)? out of memory)\b.{{0,200}}?{TRIED} "
-        rf"(?P<size>[\d.]{{1,20}} ?[KMGTPE]?i?B)",
+        rf"(?P<size>{BYTES})",
     ),
     (
         "full",
         "cuda runtime error|on device ordinal|bytes of device memory|llocated so far|kIOGPUCommandBuffer|"
         "bad_alloc: out_of_memory",
-        r"allocate request for (?P<size>[\d.]{1,20} ?[KMGTPE]?i?B) \((?P<bytes>\d{1,20})B\) on device ordinal"
+        rf"allocate request for {BYTES} \((?P<bytes>\d{{1,20}})B\) on device ordinal"
         r"|cuda runtime error \(2\) ?: out of memory"
         r"|Error allocating (?P<same>\d{1,20}) bytes of device memory"
         r"|ut of memory allocating (?P<more>[\d,]{1,26}) bytes "
@@ -71,7 +75,7 @@ FORMS = (
         "xla",
         "ut of memory while trying to allocate|ut of memory allocating",
         r"[Oo]ut of memory (?:while trying to allocate|allocating) "
-        r"(?:(?P<bytes>\d{1,20}) ?bytes|(?P<size>[\d.]{1,20} ?[KMGTPE]?i?B))",
+        rf"(?:(?P<bytes>\d{{1,20}}) ?bytes|(?P<size>{BYTES}))",
     ),
     (
         "xla",
@@ -90,23 +94,22 @@ FORMS = (
     ),
     (
         "pinned",
-        "pinned host memory|bytes on host",
+        "pinned host memory| on host",
         r"could not allocate pinned host memory(?: of size)?:? ?(?P<bytes>\d{1,20})?"
-        r"|failed to alloc(?:ate)? \D{0,20}(?:[\d.]{1,12}[KMGTPE]?i?B? \()?(?P<more>\d{1,20}) bytes\)? "
-        r"on host",
+        rf"|failed to alloc(?:ate)? \D{{0,20}}(?:{_SIZE} \()?(?P<more>\d{{1,20}}) bytes\)? on host",
     ),
     (
         "library",
         "NCCL|nccl",
-        r"(?i:nccl).{0,200}(?:out of memory|'out of memory'|OUT_OF_MEMORY)",
+        r"(?i:nccl).{0,200}(?:out of memory|OUT_OF_MEMORY)",
     ),
     (
         "driver",
         "_OUT_OF_MEMORY|MemoryAllocation|OutOfMemory|ut of memory|hipError_t(1002)|E_OUTOFMEMORY|"
-        "OUT_OF_DEVICE_MEMORY|CL_MEM_OBJECT_ALLOCATION_FAILURE|failed to allocate",
-        r"failed to alloc(?:ate)? (?:[\d.]{1,20} ?[KMGTPE]?i?B? )?\(?(?P<bytes>\d{1,20}) bytes\)? "
+        "OUT_OF_DEVICE_MEMORY|CL_MEM_OBJECT_ALLOCATION_FAILURE|failed to alloc",
+        rf"failed to alloc(?:ate)? (?:{_SIZE} )?\(?(?P<bytes>\d{{1,20}}) bytes\)? "
         r"(?:from device|(?:of )?unified memory|of collective memory)"
-        r"|failed to allocate (?P<size>[\d.]{1,20} ?[KMGTPE]i?B?) from device"
+        rf"|failed to allocate (?P<size>{_SIZE}) from device"
         r"|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|HIP_ERROR_OutOfMemory|hipErrorOutOfMemory"
         r"|hipErrorMemoryAllocation|hipError_t\(1002\)|OUT_OF_DEVICE_MEMORY|CL_MEM_OBJECT_ALLOCATION_FAILURE"
         r"|E_OUTOFMEMORY|(?i:(?:cuda|hip|gpu|device)\b.{0,80}\b(?:status|error"
@@ -115,13 +118,13 @@ FORMS = (
     ),
     (
         "library",
-        "cudnn handle|cublas handle|cuDNN failed to initialize|launch failed|cusolver|cuSolver|"
+        " handle|cuDNN failed to initialize|launch failed|cusolver|cuSolver|"
         "_STATUS_ALLOC|No algorithm worked|GPU sync failed|DNN "
         "library|_STATUS_INTERNAL_ERROR|_STATUS_NOT_INIT|"
-        "CUFFT_ALLOC_FAILED|ThenRnn|cuFFT batched plan|MIOpen handle|rocblas handle",
+        "CUFFT_ALLOC_FAILED|ThenRnn|cuFFT batched plan",
         r"(?:[Cc]ould not create|[Ff]ailed to create) (?:cudnn|cublas|cusolver|cuSolver|MIOpen"
         r"|rocblas)\w* handle"
-        r"|cuDNN failed to initialize|Blas \w{4,10} launch failed|(?i:cusolver)\S{0,40} (?:call )?failed"
+        r"|cuDNN failed to initialize|Blas \w{4,20} launch failed|(?i:cusolver)\S{0,40} (?:call )?failed"
         r"|(?:CUDNN|CUBLAS|CUSOLVER|CUSPARSE)_STATUS_ALLOC_FAILED|CUFFT_ALLOC_FAILED"
         r"|GPU sync failed|No algorithm worked|DNN library (?:is not|was not|initialization)"
         r"|CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED)"
@@ -136,21 +139,21 @@ FORMS = (
     ),
     (
         "numpy",
-        "Unable to allocate|nable to allocate",
-        r"[Uu]nable to allocate (?:array|(?P<size>[\d.]{1,20}\.? ?[KMGTPE]?i?B) for an array) "
+        "nable to allocate",
+        rf"[Uu]nable to allocate (?:array|(?P<size>{BYTES}) for an array) "
         r"with shape \((?P<shape>[\d,\s]{0,200})\) and data type (?P<dtype>[\w<>|=]{1,20})",
     ),
     (
         "host",
-        "llocator: |vector of size|you tried to allocate",
+        "vector of size|you tried to allocate",
         r"(?:can't allocate memory|not enough memory): you tried to allocate "
-        r"(?:(?P<bytes>\d{1,20}) bytes|0 ?[KMGT]?B\b|(?P<more>\d{1,12} ?[KMGT]?B))"
-        r"|[Cc]annot allocate vector of size (?P<size>[\d.]{1,20} ?[KMGT]?[Bb])",
+        rf"(?:(?P<bytes>\d{{1,20}}) bytes|0 ?[KMGT]?B\b|(?P<more>{BYTES}))"
+        rf"|[Cc]annot allocate vector of size (?P<size>{_SIZE})",
     ),
     (
         "host",
         "MemoryError",
-        r"(?<!Cuda)(?<!CUDA)(?:^|[\s.:\[])_?(?:Array)?MemoryError\s*(?:$|[:(\]])",
+        r"(?:^|[\s.:\[])_?(?:Array)?MemoryError\s*(?:$|[:(\]])",
     ),
     ("host", "bad_alloc", r"std::bad_alloc"),
     (
@@ -160,34 +163,35 @@ FORMS = (
     ),
     (
         "paging",
-        f"1455|{_PAGING_FILES}",
-        rf"WinError 1455|(?i:os error 1455)|{_PAGING_FILES}",
+        _PAGING_FILES,
+        _PAGING_FILES,
     ),
     (
         "host",
-        "WinError 8]|emory resources|heap|C error: out of memory|nsufficient memory|array is too big|"
+        "WinError 8]|emory resources|heap|GC overhead|C error: out of memory|nsufficient memory|"
+        "array is too big|"
         "0xC0000017|0xc0000017|rray buffer allocation",
         r"WinError 8\]|[Nn]ot enough memory resources|OutOfMemoryError: (?:Java heap|GC overhead)"
-        r"|heap out of memory|Reached heap limit|C error: out of memory|Insufficient memory\b"
+        r"|heap out of memory|Reached heap limit|C error: out of memory|Insufficient memory"
         r"|array is too big; `arr|0x[Cc]0000017|Array buffer allocation failed",
     ),
     (
         "session",
-        "available RAM|srun: error|than is available|memory limit|emory than|out-of-memory|TERM_MEMLIMIT|"
-        "low on resource: memory|emory quota|job killed: |OUT_OF_MEMORY|used too much memory|"
+        "available RAM|srun: error|memory limit|emory than|out-of-memory|TERM_MEMLIMIT|"
+        "low on resource: memory|emory quota|job killed: |OUT_OF_ME|used too much memory|"
         "physical memory used",
         r"(?i:srun: error: .{0,80}out of memory|crashed after using all (?:of the )?available RAM"
         r"|tried to allocate more memory than is available"
-        r"|used (?:more|too much) memory(?: than)?|exceeded (?:job |step |its "
+        r"|used (?:more memory than|too much memory)|exceeded (?:job |step |its "
         r"|the )?(?:virtual )?memory limit"
-        r"|exceeding memory limits?|TERM_MEMLIMIT|ran out-of-memory and exited|low on resource: memory"
+        r"|exceeding memory limit|TERM_MEMLIMIT|ran out-of-memory and exited|low on resource: memory"
         r"|memory quota exceeded|exceeded its memory quota|job killed: \w{0,2}mem|(?:State"
         r"|Reason)\W{1,4}OUT_OF_ME\w{0,6}|of physical memory used"
         r"|memory limit exceeded|over memory limit)",
     ),
     (
         "full",
-        "ut of memory|UT OF MEMORY|VRAM|GPU memory|gpu memory|显存|0x8007000",
+        "ut of memory|UT OF MEMORY|VRAM|vram|GPU memory|gpu memory|显存",
         r"(?i:\b(?:cuda\w{0,30}|gpu\w{0,30}|cudnn|hip|vram|webgl|metal|directml|dml)\b.{0,120}out of memory"
         r"|out of memory.{0,60}\b(?:gpu|device|cuda|vram)\b|(?:insufficient|not enough) (?:gpu memory|vram)"
         r"|amount of gpu memory .{0,60}could not be allocated|status: internal: out of memory)|显存(?:不足"
@@ -195,38 +199,36 @@ FORMS = (
     ),
     (
         "proto",
-        "2GB|2147483647|2147483648",
-        r"(?:SavedModel )?(?:larger than|maximum protobuf size of|exceeds?(?: the)?(?: maximum)?"
+        "2GB|2 GB|2147483647|2147483648",
+        r"(?:SavedModel )?(?:larger than|maximum protobuf size of|exceed"
         r"|bigger than)[^.]{0,40}"
         r"(?:2 ?GB|214748364[78])",
     ),
     ("tenth", "exceeds 10% of", r"Allocation of (?P<bytes>\d{1,20}) exceeds 10% of"),
     (
         "oomkill",
-        "Out of memory: Kill|OOMKilled|oom-kill|oom_kill|cgroup out of memory|out-of-memory handler|"
-        "Killed process|out of memory handler",
-        r"[Oo]ut of memory: Kill(?:ed)? process|OOMKilled|oom[-_]kill|cgroup out[- ]of[- ]memory"
+        "ut of memory: Kill|OOMKilled|oom-kill|oom_kill|cgroup out|memory handler|Killed process",
+        r"[Oo]ut of memory: Kill|OOMKilled|oom[-_]kill|cgroup out[- ]of[- ]memory"
         r"|out[- ]of[- ]memory handler|\bKilled process \d",
     ),
     (
         "killed",
-        _KILLED_IN.replace("\\", ""),
-        rf"(?:^|[\s\d.:\]])(?:{_KILLED_IN})(?:\s{{2,20}}\S.*)?\s*$|killed by signal: Killed|^Killed: 9",
+        _KILLED_IN,
+        rf"(?:^|[\s\d.:\]])(?:{_KILLED_IN}|Terminado \(killed\))(?:\s{{2,20}}\S.*)?\s*$"
+        r"|^Killed: 9",
     ),
     (
         "killed",
-        "code 137|status 137|code: 137|code 247|SIGKILL|signal 9|status -9|code -9|code: -9|"
-        "code: 247|status of 137|exitcode: -9|exitcode -9|(137)|signal: Killed",
+        "xit|XIT|SIGKILL|signal 9|signal: Killed",
         rf"(?i:{_CODES}(?:137|247|-9)\b|exitcode\W{{1,3}}-9\b|SIGKILL|signal 9\b|signal: Killed)",
     ),
     (
         "died",
-        "ernel |ernelRestarter|DeadKernel|ession crashed|otebook crashed|内核似乎|カーネル|oyau |дро |"
+        "ernel |ernelRestarter|DeadKernel|ead kernel|crashed|内核似乎|カーネル|oyau |дро |"
         "0xC0000409|-1073740791|Canceled future|R Session|ession aborted",
-        r"(?i:\bkernel\b.{0,80}?\b(?:appears to have died|(?:has |have |just |unexpectedly )?died\b"
-        r"|(?:has )?crashed"
+        r"(?i:\bkernel .{0,80}?\b(?:died\b|crashed"
         r"|is dead\b|was (?:killed|terminated)|is unresponsive)|dead kernel"
-        r"|unexpected(?:ly)? (?:kernel )?restart"
+        r"|unexpected kernel restart"
         r"|KernelRestarter: restarting kernel|DeadKernelError|your (?:session|notebook) (?:has )?crashed"
         r"|Canceled future for execute_request|session aborted|0xC0000409|-1073740791)"
         r"|内核似乎挂掉|カーネルが(?:停止|クラッシュ)|(?i:kernel scheint (?:abgestürzt|gestorben)"
@@ -235,8 +237,8 @@ FORMS = (
     ),
     (
         "crashed",
-        "egmentation fault|code 139|status 139|SIGSEGV|status -11|code -11|code: -11|0xC0000005|-1073741819|"
-        "core dumped|Speicherzugriffsfehler|rreur de segmentation|段错误|Bus error|(139)",
+        "egmentation fault|xit|XIT|SIGSEGV|0xC0000005|-1073741819|"
+        "core dumped|Speicherzugriffsfehler|rreur de segmentation|段错误|Bus error",
         rf"(?i:Segmentation fault|SIGSEGV|{_CODES}(?:139|-11)\b|0xC0000005|-1073741819|core dumped)"
         r"|Speicherzugriffsfehler|rreur de segmentation|段错误|Bus error",
     ),
@@ -246,7 +248,7 @@ FORMS = tuple((kind, needles.split("|"), pattern) for kind, needles, pattern in 
 # What calls itself exhausted, or speaks of memory, and is none: (strings as above, pattern, what it is).
 NO_MEMORY = (
     (
-        "space left on device|quota exceeded|uota exceeded|Errno 28|Errno 122|EDQUOT|ENOSPC",
+        "space left on device|uota exceeded|Errno 28|Errno 122|EDQUOT|ENOSPC",
         r"(?i:no space left on device|disk quota exceeded|Errno 28\]|Errno 122\]|EDQUOT|ENOSPC)",
         "The disk is full, or the quota on it: free some space, or write to another folder.",
     ),
@@ -256,12 +258,12 @@ NO_MEMORY = (
         "Too many files are open at once: close them, or raise the limit (ulimit -n).",
     ),
     (
-        "message larger than max|essage larger than",
-        r"(?i:(?:received|sent|trying to send) message larger than (?:max)?)",
+        "essage larger than",
+        r"(?i:(?:received|sent|trying to send) message larger than)",
         "A message between two processes (gRPC) is larger than is allowed: raise the largest message size.",
     ),
     (
-        "uota exceeded|uota limit|Too Many Requests|too many requests|rate limit|ate limit",
+        "uota exceeded|uota limit|oo Many Requests|oo many requests|ate limit",
         r"(?i:quota (?:exceeded|limit)|too many requests|rate limit)",
         "A service's quota is used up: requests, not memory.",
     ),
@@ -278,7 +280,7 @@ NO_MEMORY = (
     ),
     (
         "can't start new thread|pthread_create|Resource temporarily unavailable",
-        r"can't start new thread|pthread_create (?:failed|\w{0,20}).{0,20}|Resource temporarily unavailable",
+        r"can't start new thread|pthread_create |Resource temporarily unavailable",
         "No more threads or processes may be started, usually for a limit on their number: use fewer "
         "workers, or "
         "raise it (ulimit -u).",
@@ -288,23 +290,22 @@ NO_MEMORY = tuple((needles.split("|"), pattern, reason) for needles, pattern, re
 
 # The net below all forms: any wording of memory that ran out, in whatever product's words.
 WORDING = (
-    r"out[ -]of[ -](?:\w{1,12} )?memory\b|\bOOM\b|ResourceExhausted|RESOURCE_EXHAUSTED|[Rr]esource exhausted"
-    r"|OutOfMemory|OUT_?OF_?MEMORY|MemoryError|memory (?:is )?(?:exhausted|exceeded|full)\b"
+    r"out[ -]of[ -](?:\w{1,12} )?memory\b|\bOOM\b|ResourceExhausted|RESOURCE_EXHAUSTED|resource exhausted"
+    r"|OUT_?OF_?MEMORY|MemoryError|memory (?:is )?(?:exhausted|exceeded|full)\b"
     r"|exhaust\w{0,5} (?:\w{1,12} ){0,3}memory"
     r"|(?:memory|heap|stack) allocation (?:failed|failure|error)|insufficient (?:\w{1,12} )?memory"
     r"|low on memory"
     r"|(?:not enough|lack of|no more|too little|short of) (?:\w{1,12} )?(?:memory|RAM|VRAM)\b"
     r"|memory limit (?:was |is )?(?:exceeded|reached|hit)"
-    r"|r[au]n(?:ning)? out of (?:\w{1,12} )?(?:memory|RAM|VRAM)|unable to (?:re)?allocate|bad_alloc"
+    r"|r[au]n(?:ning)? out of (?:\w{1,12} )?(?:memory|RAM|VRAM)|bad_alloc"
     r"|ENOMEM"
     r"|(?:failed|failure|fails|could not|couldn't|cannot|can't|unable) (?:to )?(?:re)?(?:m|c)?alloc"
     r"|could not be allocated|insufficient system resources|exceed\w{0,3} (?:\w{1,12} ){0,2}memory"
     r"|using all (?:of the )?available (?:RAM|memory)|内存不足|显存不足|記憶體不足|メモリ不足|メモリが不足"
     r"|메모리 ?부족"
-    r"|(?:нехватк|недостаточно|не хватает|не хватило) (?:\w{1,12} )?памят|m[ée]moire insuffisante"
+    r"|(?:нехватк[аи]|недостаточно|не хватает|не хватило) (?:\w{1,12} )?памят|m[ée]moire insuffisante"
     r"|manque de m[ée]moire"
-    r"|[Ss]peicher (?:reicht nicht|ist voll|voll)|[Nn]icht gen[üu]gend (?:Arbeits)?[Ss]peicher"
-    r"|memoria insuficiente"
+    r"|speicher (?:reicht nicht|ist voll|voll)|nicht gen[üu]gend (?:Arbeits)?speicher"
     r"|mem[óo]ria insuficiente|sin memoria|memoria esaurita|yetersiz bellek"
 )
 NO_WORDING = r"illegal memory access|memory leak|out of memory error handling"

@@ -5,7 +5,7 @@ import re
 
 from . import dumptext
 from .failure import Failure
-from .forms import CONSTANT, FORMS, NO_MEMORY, NO_WORDING, WORDING
+from .forms import BYTES, CONSTANT, FORMS, NO_MEMORY, NO_WORDING, WORDING
 
 _LONG_NAMES = {"float": "float32", "half": "float16", "double": "float64"}
 _SIZES = {  # what the sizes are that the groups of the patterns name
@@ -14,30 +14,28 @@ _SIZES = {  # what the sizes are that the groups of the patterns name
     "used": "in_use_bytes",
     "free": "largest_free_bytes",
 }
-_MILD = (
-    r"(?:^|[\s>:])I(?:\d{4})? (?:tensorflow|\S{1,80}\.cc|\d\d:)"  # the level of a line of TensorFlow's log
-)
+_MILD = r"(?:^|[\s>:])I(?:\d{4})? (?:\S{1,80}\.cc|\d\d:)"  # the level of a line of TensorFlow's log
 # What the text of a form does not say.
 HIDDEN = {
     "constant": "A tensor filled with one value could not be created for lack of memory: "
     f'"{CONSTANT}" is all that TensorFlow says about it.'
 }
 _MORE = (  # what stands beside the size that was asked for: PyTorch's and Theano's words
-    ("limit_bytes", r"total capac?i?ty of ([\d.]{1,12} ?[KMGT]i?B)"),
-    ("limit_bytes", r"; ([\d.]{1,12} ?[KMGT]i?B) total capacity"),
-    ("limit_bytes", r"max allowed: ([\d.]{1,12} ?[KMGT]i?B)"),
+    ("limit_bytes", rf"total capaci?ty of ({BYTES})"),
+    ("limit_bytes", rf"; ({BYTES}) total capacity"),
+    ("limit_bytes", rf"max allowed: ({BYTES})"),
     ("limit_bytes", r"bytes free and (\d{1,20}) bytes total"),
-    ("in_use_bytes", r"this process has ([\d.]{1,12} ?[KMGT]i?B) memory in use"),
-    ("in_use_bytes", r"([\d.]{1,12} ?[KMGT]i?B) already allocated"),
-    ("in_use_bytes", r"MPS allocated: ([\d.]{1,12} ?[KMGT]i?B)"),
-    ("largest_free_bytes", r"of which ([\d.]{1,12} ?[KMGT]i?B) is free"),
-    ("largest_free_bytes", r"already allocated; ([\d.]{1,12} ?[KMGT]i?B) free"),
+    ("in_use_bytes", rf"this process has ({BYTES}) memory in use"),
+    ("in_use_bytes", rf"({BYTES}) already allocated"),
+    ("in_use_bytes", rf"MPS allocated: ({BYTES})"),
+    ("largest_free_bytes", rf"of which ({BYTES}) is free"),
+    ("largest_free_bytes", rf"already allocated; ({BYTES}) free"),
     ("largest_free_bytes", r"Driver report (\d{1,20}) bytes free"),
-    ("unused_bytes", r"([\d.]{1,12} ?[KMGT]i?B) is reserved by PyTorch but unallocated"),
-    ("pool_bytes", r"([\d.]{1,12} ?[KMGT]i?B) reserved in total by PyTorch"),
-    ("unused_bytes", r"; ([\d.]{1,12} ?[KMGT]i?B) cached"),
-    ("allocated_bytes", r"([\d.]{1,12} ?[KMGT]i?B) is allocated by PyTorch"),
-    ("others_bytes", r"Process \d{1,9} has ([\d.]{1,12} ?[KMGT]i?B) memory in use"),
+    ("unused_bytes", rf"({BYTES}) is reserved by PyTorch but unallocated"),
+    ("pool_bytes", rf"({BYTES}) reserved in total by PyTorch"),
+    ("unused_bytes", rf"; ({BYTES}) cached"),
+    ("allocated_bytes", rf"({BYTES}) is allocated by PyTorch"),
+    ("others_bytes", rf"Process \d{{1,9}} has ({BYTES}) memory in use"),
 )
 _OWN_CONTEXT = 2**30  # bytes that CUDA itself takes for a process, at most
 _NEVER = 2**44  # bytes, 16 TiB: no device has that, the size itself is wrong
@@ -70,7 +68,7 @@ def failure(number, text):
             if match:
                 groups = {key: value for key, value in match.groupdict().items() if value is not None}
                 quote = text[match.start() :].strip()[:300]
-                return Failure(_kind(kind, text, groups), number, quote, **_fields(kind, groups, text))
+                return Failure(_kind(kind, text), number, quote, **_fields(kind, groups, text))
     return None
 
 
@@ -97,12 +95,14 @@ def speaks_of_memory(text):
     return bool(_compiled(WORDING, re.IGNORECASE).search(text)) and not _compiled(NO_WORDING).search(text)
 
 
-def _kind(kind, text, groups):
-    if kind in ("refused", "tenth") and ("not a failure" in text or kind == "tenth"):
+def _kind(kind, text):
+    if kind == "tenth" or kind == "refused" and "not a failure" in text:
         return "warning"
     if kind == "xla" and ("rofiling failure" in text or "scratch" in text):
         return "refused"  # a workspace that an algorithm was tried with, not a compiled step
-    if kind == "host" and re.search(r"(?i:\bdevice memory|cudaerror|cuda_error|\bdml\b|directml)", text):
+    if kind == "host" and re.search(
+        r"(?i:\bdevice memory|pycuda|cudaerror|cuda_error|\bdml\b|directml)", text
+    ):
         return "full"
     if kind == "xla" and "Attempting to allocate" in text and "loading program" not in text:
         return "full"  # a buffer, not a compiled step

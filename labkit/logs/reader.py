@@ -71,19 +71,8 @@ _KERNEL = re.compile(r"OP_REQUIRES failed at (\w{1,60})\.\w{1,3}:\d")
 _JAX = ("jaxlib", "jax.errors", "XlaRuntimeError", "JaxRuntimeError", "jax/_src")
 # Of lines that may speak of memory in words that no form knows.
 _WORDS = (
-    *("emory", "OOM", "xhausted", "lloc", "MEMORY", "XHAUSTED", "bad_alloc", "ENOMEM", "RAM", "内存", "显存"),
-    *(
-        "記憶體",
-        "メモリ",
-        "메모리",
-        "памят",
-        "émoire",
-        "moire insuf",
-        "peicher",
-        "emori",
-        "bellek",
-        "EXHAUSTED",
-    ),
+    *("emory", "OOM", "xhausted", "XHAUSTED", "lloc", "MEMORY", "ENOMEM", "RAM", "ystem resources"),
+    *("内存", "显存", "記憶體", "メモリ", "메모리", "памят", "moire", "peicher", "emori", "emóri", "bellek"),
 )
 _CONTEXT = (
     *_WORDS,
@@ -115,20 +104,20 @@ _NEEDLES = tuple(
 _FIRST_NEEDLES = tuple(
     needle.encode()
     for needle in (
+        *("llocat", "emory", "MEMORY", "OOM", "xhausted", "XHAUSTED", "illed", "SIGKILL", "SIGSEGV"),
         *(
-            "llocat",
-            "emory",
-            "MEMORY",
-            "OOM",
-            "xhausted",
-            "XHAUSTED",
-            "illed",
-            "SIGKILL",
-            "SIGSEGV",
             "bad_alloc",
+            "Dst tensor is not initialized",
+            " 2GB",
+            " 2 GB",
+            "214748364",
+            " of size ",
+            "_STATUS_",
+            "VRAM",
+            "vram",
         ),
-        *("Dst tensor is not initialized", " 2GB", "214748364", " of size ", "_STATUS_", "WinError 1455"),
-        *("egmentation fault", "launch failed", "cuDNN failed to initialize", CONSTANT),
+        *("rror 1455", "egmentation fault", "ailed", "handle", "DNN library", "No algorithm worked"),
+        *("array is too big", "/dev/shm", "CUFFT", "显存", CONSTANT),
     )
 )
 
@@ -212,14 +201,15 @@ class _Reader:
 
     def read(self, block, closely=False):
         """Read a block: closely if it mentions memory, follows one that does, or is the first or the last."""
-        relevant = self._lines_left > 0 and any(needle in block for needle in _FIRST_NEEDLES)
+        mentioned = any(needle in block for needle in _FIRST_NEEDLES)
+        relevant = mentioned and self._lines_left > 0
         if closely or self._follow or relevant:
             self._read_closely(block)
             self._skipped = b""
         else:
             self.log.lines += block.count(b"\n")
             self._skipped = block[-CONTEXT_BYTES:]
-            self.log.skimmed |= self._lines_left <= 0
+            self.log.skimmed |= mentioned
         self._follow = relevant
 
     def _read_closely(self, block):
@@ -278,7 +268,7 @@ class _Reader:
             return
         self._read_context(number, text)
         new = failure(number, text)
-        if new and following and self._broken < MOST_BROKEN and is_cut_off(new):
+        if new and self._broken < MOST_BROKEN and is_cut_off(new):
             self._broken += 1
             new = _whole(new, text, following.decode("utf-8", "replace"))
         if new is None:
@@ -290,7 +280,7 @@ class _Reader:
         else:
             self._add_context(self._merge(new), text)
             if "MemAllocAsync" in text:  # its statistics follow, as those of a dump
-                self._begin_dump(None, new.allocator)
+                self._begin_dump(None)
 
     def _read_words(self, number, text):
         """What a line that is in no known form says of memory, or of something that only sounds like it."""
@@ -352,7 +342,7 @@ class _Reader:
             self._op_type = self._op_type or op_type
             if near and near.op_type is None:
                 near.op_type = op_type
-        if near and "Tensor(shape=" in text and len(near.arguments) < 20 and number >= near.line:
+        if near and "Tensor(shape=" in text and len(near.arguments) < 20:
             near.arguments += [
                 (tuple(map(int, re.findall(r"\d+", shape))), dtype)
                 for shape, dtype in _ARGUMENT.findall(text)
@@ -395,11 +385,10 @@ class _Reader:
         """Read a line if it belongs to a dump; whether it did. Each thread has a dump of its own."""
         thread = _THREAD.match(text)
         key = thread and thread[1]
-        name = dumptext.heading(text)
         dump = self._dumps.get(key) or (self._dump if key is None else None)
-        if name or ((dump is None or dump.ended) and dumptext.is_inside(text)):
-            dump = self._begin_dump(key, name)
-        return dump is not None and not dump.ended and (dump.read(text) or name is not None)
+        if dumptext.HEADING in text or ((dump is None or dump.ended) and dumptext.is_inside(text)):
+            dump = self._begin_dump(key)
+        return dump is not None and not dump.ended and dump.read(text)
 
     def _read_division(self, number, text):
         """Read a line if it belongs to the plan that XLA prints below its error; whether it did."""
@@ -409,8 +398,8 @@ class _Reader:
         near.division = near.division or xlatext.Division()
         return near.division.read(text)
 
-    def _begin_dump(self, key, allocator):
-        dump = self._dumps[key] = self._dump = dumptext.TextDump(allocator)
+    def _begin_dump(self, key):
+        dump = self._dumps[key] = self._dump = dumptext.TextDump()
         while len(self._dumps) > 8:
             del self._dumps[next(iter(self._dumps))]
         refused = [f for f in self.log.failures[-8:] if f.kind == "refused" and f.dump is None]
@@ -458,7 +447,7 @@ def _whole(cut, text, following):
             inside = joined[-1:] in digits and line[:1] in digits.replace("[", "]")
             joined += line if inside else f"{words}{line}"
         found = failure(cut.line, joined)
-        if found and found.kind == cut.kind and not is_cut_off(found):
+        if found.kind == cut.kind and not is_cut_off(found):
             return found
     return cut
 
