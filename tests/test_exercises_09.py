@@ -18,9 +18,9 @@ def test_the_solution_passes(exercise, name):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ("ABCD", "You put A before B. In the trials just now A peaked at"),
-        ("CBDA", "You put C before B."),
-        ("BDCA", "You put D before C."),
+        ("ABCD", "You put B before C. In the trials just now B peaked at"),
+        ("DCBA", "You put B before A."),
+        ("CDAB", "You put C before D."),
         ("BCA", "is not an order of A, B, C and D"),
         (["B", "C"], "is not an order of A, B, C and D"),
     ],

@@ -274,6 +274,28 @@ def test_a_sweep_draws_each_trial_and_each_failure_at_its_limit():
     assert list(speed.lines[0].get_ydata()) == [900, 940, 980]
 
 
+def test_each_cross_at_a_limit_says_how_its_trial_ended_where_there_is_room():
+    def told(*runs):
+        figure = sweeps.sweeps({str(number): run for number, run in enumerate(runs)})
+        return [text.get_text() for text in figure.axes[0].texts if "out of memory" in text.get_text()]
+
+    few, many, next_to_it = swept(256, 128, 248), swept(256, 30, 62, 104, 250), swept(256, 64, 128, 249)
+    for run, layer in ((few, "classes"), (many, "pool_1"), (next_to_it, "hidden")):
+        run.tried[-1][1].diagnosis.layer = layer
+    assert told(few, many) == ["out of memory\nin classes", "out of memory\nin pool_1"]
+    assert len(told(few, next_to_it, many)) == 2
+
+
+@pytest.mark.parametrize("size", [150, 170])
+def test_the_small_crosses_are_explained_where_one_is_in_view(size):
+    run = swept(128, 40, 60, 100)
+    predicted = {8: 40 * MIB, 64: size * MIB}
+    memory, _ = sweeps.sweeps({"": run}, predicted={"": predicted}, too_large={"": [64]}).axes
+    is_in_view = size <= memory.get_ylim()[1]
+    assert is_in_view == (size == 150)
+    assert ("small ×" in memory.get_ylabel()) == is_in_view
+
+
 def height_at(axes, x):
     """How high the stacked areas reach at x, in MiB."""
     stacked = [collection for collection in axes.collections if isinstance(collection, PolyCollection)]

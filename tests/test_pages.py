@@ -413,6 +413,16 @@ def test_no_line_goes_through_what_is_written_of_a_failure(show, width):
     assert page.evaluate(CROSSED) == []
 
 
+@pytest.mark.parametrize("predicted", [105, 400])
+def test_small_crosses_are_explained_where_one_is_drawn(show, predicted):
+    tried = [(8, outcome(40, 100)), (64, outcome(97, 100, ok=False))]
+    sizes = {8: 40 * MIB, 64: predicted * MIB}
+    page = show(lab_page([runs.Run({}, Tried(tried), 100 * MIB, sizes)]))
+    crosses = page.locator(".labkit-too-large").count()
+    assert crosses == (predicted == 105)
+    assert ("small ✗" in page.locator(".labkit-common").inner_text()) == bool(crosses)
+
+
 def test_where_panels_stand_below_each_other_the_results_follow_the_peaks(show, lab_runs):
     page = show(lab_page(lab_runs), (560, 720))
     peak, results, speed = (

@@ -14,7 +14,7 @@ def two_steps(letter, policy):
 
     keras.mixed_precision.set_global_policy(policy)
     if letter == "A":
-        X = np.ones((32, 64, 64, 3), "float32")
+        X = np.ones((8, 128, 128, 3), "float32")
         body = []
         for filters in (32, 64):
             body += [layers.Conv2D(filters, 3, padding="same", activation="relu") for _ in range(2)]
@@ -23,10 +23,13 @@ def two_steps(letter, policy):
     elif letter == "B":
         X = np.ones((32, 20), "int32")
         body = [layers.Embedding(131_072, 16), layers.GlobalAveragePooling1D()]
+    elif letter == "C":
+        X = np.ones((8192, 128), "float32")
+        body = [layers.Dense(128, activation="relu") for _ in range(6)]
     else:
-        rows, width = (8192, 128) if letter == "C" else (32, 1024)
-        X = np.ones((rows, width), "float32")
-        body = [layers.Dense(width, activation="relu") for _ in range(6)]
+        X = np.ones((8, 8, 8, 3), "float32")
+        body = [layers.Conv2D(512, 3, padding="same", activation="relu") for _ in range(3)]
+        body.append(layers.GlobalAveragePooling2D())
     model = keras.Sequential([*body, layers.Dense(1, dtype="float32")])
     model.compile("adam", "mse")
     for _ in range(2):
@@ -50,7 +53,8 @@ def _judge_smaller(letters):
 q1 = Exercise(
     _judge_smaller,
     "For each one: is most of its memory activations, or weights and optimizer state? A table of 131,072 "
-    "rows is weights. For the dense layers, compare the batch size with the width.",
+    "rows is weights. A dense layer keeps batch × width numbers; a convolution keeps batch × pixels × "
+    "filters, and has 9 × filters × filters weights, if there are as many before it.",
     'smaller = "AC"  # both are mostly activations',
     "All four were trained under both policies just now.",
 )

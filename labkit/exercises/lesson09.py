@@ -4,8 +4,13 @@ from ..sizes import format_size
 from ..trials.trial import run
 from .core import Exercise
 
-WIDTH, HIDDEN, BLOCKS, ROWS = 64, 512, 4, 2048
-STEPS = {"A": {}, "B": {"micro": 4}, "C": {"micro": 4, "accumulate": 4}, "D": {"optimizer": "sgd"}}
+WIDTH, HIDDEN, BLOCKS, ROWS, FEW_ROWS = 64, 512, 4, 2048, 16
+STEPS = {
+    "A": {},
+    "B": {"micro": 4, "accumulate": 4},
+    "C": {"optimizer": "sgd", "momentum": 0.9},
+    "D": {"optimizer": "sgd"},
+}
 
 
 def net(wrap=None):
@@ -22,15 +27,15 @@ def net(wrap=None):
     return keras.Model(inputs, layers.Dense(1)(x))
 
 
-def train(wrap=None, micro=1, accumulate=None, optimizer="adam"):
-    """Train on ROWS rows twice, in `micro` micro-batches each time; returns the trained weights."""
+def train(wrap=None, micro=1, accumulate=None, optimizer="adam", rows=ROWS, **settings):
+    """Train on all rows twice, in `micro` micro-batches each time; returns the trained weights."""
     import keras
     import numpy as np
 
     model = net(wrap)
-    config = {"learning_rate": 1e-3, "gradient_accumulation_steps": accumulate}
+    config = {"learning_rate": 1e-3, "gradient_accumulation_steps": accumulate, **settings}
     model.compile(keras.optimizers.get({"class_name": optimizer, "config": config}), "mse")
-    X = np.random.default_rng(0).random((ROWS, WIDTH), dtype="float32")
+    X = np.random.default_rng(0).random((rows, WIDTH), dtype="float32")
     for _ in range(2):
         for part in np.split(X, micro):
             model.train_on_batch(part, part[:, :1])
@@ -40,7 +45,7 @@ def train(wrap=None, micro=1, accumulate=None, optimizer="adam"):
 def _judge_order(order):
     if not isinstance(order, str) or sorted(order.upper()) != sorted(STEPS):
         return f'{order!r} is not an order of A, B, C and D: give the four letters as a string, as in "ABCD".'
-    peaks = {letter: run(train, **options).peak_bytes for letter, options in STEPS.items()}
+    peaks = {letter: run(train, rows=FEW_ROWS, **options).peak_bytes for letter, options in STEPS.items()}
     for first, second in zip(order.upper(), order.upper()[1:], strict=False):
         if peaks[first] > peaks[second]:
             return (
@@ -52,9 +57,9 @@ def _judge_order(order):
 
 q1 = Exercise(
     _judge_order,
-    "Here the activations are by far the largest part. Which of the four shrink them? "
-    "Then: what does C keep that B does not? What does D not keep that A does?",
-    'order = "BCDA"  # activations first; C keeps one more copy of the weights; D saves two copies',
+    "Here the weights are larger than the activations. How many copies of them does each of the four "
+    "keep from step to step: in the state of its optimizer, and of gradients that it adds up?",
+    'order = "DCAB"  # no copy of the weights, one, two; B keeps a third, and has few activations to save',
     "The four were trained just now.",
 )
 

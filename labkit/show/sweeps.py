@@ -12,6 +12,7 @@ from .palette import BLUE, CATEGORY_COLOURS, RUN_COLOURS, VERMILION
 MARKERS = "osD^X"
 ROOM = 1.25  # of what is drawn: the height of the axis, for what is written above a limit
 NEAR = 0.2  # of the axis: what is written above a limit would cover that above the limit below
+LETTER = 0.021  # of the axis: the width of a letter that is written there
 POINTS = 24  # at which an estimate is drawn
 ASIDE = 7  # points: in a map, trials that fit stand so far to the left of their value, others to the right
 
@@ -37,13 +38,12 @@ def sweeps(sweeps, title="", predicted=None, too_large=None):
         plain(axes, "xy")
         _mark_values(axes, positions)
     _draw_limits(memory, [point for points in tried for point in points])
-    for number, label in enumerate(sweeps):
-        points = sorted((predicted or {}).get(label, {}).items())
-        memory.plot([v for v, _ in points], [b / MIB for _, b in points], ":", color=_colour(number), lw=2)
-        unfit = [(v, b / MIB) for v, b in points if v in (too_large or {}).get(label, ())]
-        if unfit:
-            memory.plot(*zip(*unfit, strict=True), "x", color=_colour(number), mew=2)
-    memory.set_ylabel(_peak_and(predicted, too_large))
+    crosses = [
+        _draw_estimate(memory, (predicted or {}).get(label, {}), (too_large or {}).get(label, ()), number)
+        for number, label in enumerate(sweeps)
+    ]
+    estimate = " (dotted: estimate)" if any((predicted or {}).values()) else ""
+    memory.set_ylabel(f"peak, MiB{estimate}" + "\nsmall ×: estimated not to fit" * any(crosses))
     _finish_speed(speed)
     entitle(figure, title)
     if len(sweeps) > 1:
@@ -51,12 +51,14 @@ def sweeps(sweeps, title="", predicted=None, too_large=None):
     return figure
 
 
-def _peak_and(predicted, too_large):
-    """The name of the axis of peaks, with what else is drawn there."""
-    if not any((predicted or {}).values()):
-        return "peak, MiB"
-    crosses = "\nsmall ×: estimated not to fit" if any((too_large or {}).values()) else ""
-    return f"peak, MiB (dotted: estimate){crosses}"
+def _draw_estimate(axes, predicted, too_large, number):
+    """Draw the dotted line of an estimate; returns whether a small cross on it is in view."""
+    points = [(value, size / MIB) for value, size in sorted(predicted.items())]
+    axes.plot([value for value, _ in points], [size for _, size in points], ":", color=_colour(number), lw=2)
+    unfit = [(value, size) for value, size in points if value in too_large and size <= axes.get_ylim()[1]]
+    if unfit:
+        axes.plot(*zip(*unfit, strict=True), "x", color=_colour(number), mew=2)
+    return bool(unfit)
 
 
 def _draw_sweep(memory, speed, label, points, number):
@@ -83,27 +85,35 @@ def _mark_values(axes, positions):
 
 
 def _draw_limits(axes, points):
-    """Draw the limits, and above each, where there is room, how the first trial that failed there ended.
+    """Draw the limits, and say how the trials that failed there ended.
 
     The limits are named where the trials that failed are far away.
     """
     limits = {outcome.limit_bytes for _, outcome in points if outcome.limit_bytes}
     failed = sorted(((x, o) for x, o in points if not o.ok), key=lambda point: point[0])
-    first = {_failed_at(outcome): (x, outcome) for x, outcome in reversed(failed)}
     axes.set_ylim(0, ROOM * max([axes.get_ylim()[1] / 1.05, *(limit / MIB for limit in limits)]))
     for limit in limits:
         sides = [_side(axes, x) for x, outcome in failed if _failed_at(outcome) == limit / MIB]
         at = max((0, 1, 0.5), key=lambda at: min((abs(side - at) for side in sides), default=1))
         mark_limit(axes, limit, at, below=True)
-    written = []
-    for height, (x, outcome) in sorted(first.items(), reverse=True):
+    _tell_ends(axes, failed)
+
+
+def _tell_ends(axes, failed):
+    """Write how each trial ended above its cross, where there is room: first at the highest limit."""
+    crosses = {(-_failed_at(outcome), x): outcome for x, outcome in reversed(failed)}
+    written, near = [], NEAR * axes.get_ylim()[1]
+    for (depth, x), outcome in sorted(crosses.items(), key=lambda cross: cross[0]):
         layer = outcome.diagnosis.layer if outcome.diagnosis else None
         text = STATUS_TEXT[outcome.status] + (f"\nin {layer}" if layer else "")
         third = int(3 * _side(axes, x))
-        if any(third == side and above - height < NEAR * axes.get_ylim()[1] for side, above in written):
+        width = LETTER * max(map(len, text.split("\n")))
+        left = _side(axes, x) - width * third / 2
+        beside = [other for start, end, other in written if left < end and start < left + width]
+        if any(depth - other < near for other in beside):
             continue
-        written.append((third, height))
-        note(axes, text, (x, height), ((-8, 0, 8)[third], 12), ha=("left", "center", "right")[third])
+        written.append((left, left + width, depth))
+        note(axes, text, (x, -depth), ((-8, 0, 8)[third], 12), ha=("left", "center", "right")[third])
 
 
 def _side(axes, x):

@@ -252,7 +252,8 @@ class TrialsChart {
       const mark = shape("svg", { width: 14, height: 14, "aria-hidden": "true" }, shape("path", { fill: run.colour, d: markOf(number)(7, 7) }));
       return element("li", {}, mark, element("span", {}, `run ${number + 1}: `, element("b", {}, run.result), run.text));
     }));
-    this.common.textContent = this.data.common;
+    const crosses = this.root.querySelector(".labkit-too-large") ? ["small ✗: estimated not to fit"] : [];
+    this.common.textContent = [this.data.common, ...crosses].filter(Boolean).join(" · ");
   }
 
   all() {

@@ -51,11 +51,7 @@ def trials_data(runs, over, values, limit=None):
     runs            labkit.widgets.parts.runs.Run objects
     values, limit   those of the next or current run, so that the axes do not change while points arrive
     """
-    shared = [
-        measurements.common(runs),
-        "dotted: estimate" if any(run.predicted for run in runs) else "",
-        "small ✗: estimated not to fit" if any(run.too_large for run in runs) else "",
-    ]
+    shared = [measurements.common(runs), "dotted: estimate" if any(run.predicted for run in runs) else ""]
     index = iter(range(1, 1 + sum(len(run.tried) for run in runs)))
     return {
         "over": over,
