@@ -205,7 +205,15 @@ def test_a_result_may_need_what_the_kernel_has_and_modules_of_the_readers_own(wa
         watch.folder.result.write_bytes(content)
         found = ending.outcome(trial(), watch)
         assert (found.result, found.note) == (result, "")
-    watch.folder.result.write_bytes(b"csignal\nraise_signal\n(I2\ntR.")
+
+
+def test_an_interrupt_while_a_result_is_read_is_passed_on(watch, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "module_of_the_readers_own", SimpleNamespace(interrupt=interrupt))
+    watch.done = {"status": "ok"}
+    watch.folder.result.write_bytes(b"cmodule_of_the_readers_own\ninterrupt\n(tR.")
     with pytest.raises(KeyboardInterrupt):
         ending.outcome(trial(), watch)
 

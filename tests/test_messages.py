@@ -123,18 +123,24 @@ def test_own_process_of_a_container(process, allocated, unused, limit, in_use, o
 
 
 @pytest.mark.parametrize(
-    ("facts", "cut"),
+    ("facts", "how_much"),
     [
-        ({"kind": "oom"}, True), ({"kind": "oom", "shape": (2,)}, True),
-        ({"kind": "oom", "shape": (2,), "dtype": "float32"}, False),
-        ({"kind": "oom", "requested_bytes": 9}, False),
-        *(({"kind": kind}, True) for kind in ("refused", "xla", "torch", "driver", "numpy")),
-        *(({"kind": kind, "requested_bytes": 9}, False) for kind in ("refused", "xla", "torch", "driver")),
-        ({"kind": "numpy", "shape": (2,)}, False), ({"kind": "host"}, False), ({"kind": "killed"}, False),
+        ({"kind": "oom"}, False), ({"kind": "oom", "shape": (2,)}, False),
+        ({"kind": "oom", "shape": (2,), "dtype": "float32"}, True),
+        ({"kind": "oom", "requested_bytes": 9}, True),
+        *(({"kind": kind}, False) for kind in ("refused", "xla", "torch", "driver", "host")),
+        *(({"kind": kind, "requested_bytes": 9}, True) for kind in ("refused", "xla", "torch", "driver")),
+        ({"kind": "host", "shape": (2,)}, True),
     ],
 )  # fmt: skip
-def test_cut_off(facts, cut):
-    assert messages.is_cut_off(Failure(**facts)) is cut
+def test_what_says_how_much_is_whole(facts, how_much):
+    assert messages.says_how_much(Failure(**facts)) is how_much
+    assert messages.may_be_cut_off(Failure(**facts)) is not how_much
+
+
+def test_what_may_be_cut_off():
+    assert messages.may_be_cut_off(Failure(kind="full"))
+    assert not messages.may_be_cut_off(Failure(kind="killed"))
 
 
 def test_op_by_path_or_by_type():

@@ -1,5 +1,7 @@
 """The reader of logs: blocks, lines that are broken, reports of one failure, and what belongs to it."""
 
+import textwrap
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,6 +88,50 @@ def test_broken_lines(lines, shape):
     found = failures(*lines)[0]
     assert (found.shape, found.line) == (shape, 1)
     assert found.dtype == (shape and "float32")
+
+
+MESSAGES = [
+    "tensorflow.python.framework.errors_impl.ResourceExhaustedError: " + OOM.format("512,128,128,64"),
+    "2024-01-01 00:00:00.0: W tensorflow/tsl/framework/bfc_allocator.cc:485] "
+    + REFUSED.format("2.25GiB (rounded to 2415919104)"),
+    "numpy.core._exceptions._ArrayMemoryError: Unable to allocate 7.45 GiB for an array with shape "
+    "(1000, 1000, 1000) and data type float64",
+    "jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate "
+    "4294967296 bytes.",
+    "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 8.00 GiB total "
+    "capacity; 5.10 GiB already allocated; 1.10 GiB free)",
+]
+
+
+def told(lines):
+    return [(f.kind, f.requested_bytes, f.shape, f.dtype) for f in read(*lines).failures]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_says_the_same_wherever_it_is_broken_between_words(message):
+    once = told([message])
+    for width in range(60, 140):
+        assert told(textwrap.wrap(message, width, break_on_hyphens=False)) == once, width
+    words = message.split(" ")
+    for cut in range(1, len(words)):
+        assert told([" ".join(words[:cut]), f"  {' '.join(words[cut:])}", "fine"]) == once, words[cut]
+
+
+@pytest.mark.parametrize("message", [MESSAGES[n] for n in (0, 1, 3)])
+def test_a_message_says_the_same_at_the_edge_of_any_window(message):
+    once = told([message])
+    for width in range(60, 140):
+        assert told([message[at : at + width] for at in range(0, len(message), width)]) == once, width
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize(
+    "before", ["Memory growth is on", "No OOM so far", "MemoryError", "CUDA out of memory"]
+)
+def test_a_line_before_a_whole_message_takes_nothing_of_it(before, message):
+    found = read(before, message).failures
+    assert [(f.kind, f.requested_bytes, f.shape, f.dtype) for f in found][-1:] == told([message])
+    assert found[-1].quote in message or before == "MemoryError"
 
 
 def test_only_so_many_broken_lines_are_put_together(monkeypatch):

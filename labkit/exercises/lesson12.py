@@ -41,7 +41,7 @@ q1 = Exercise(
     "All ten agree with what the course measured.",
 )
 
-LIMIT = "64 MiB"
+LIMIT = "80 MiB"  # on a busy machine half of the right batch took 65, instead of 50
 
 
 def toy(batch_size):

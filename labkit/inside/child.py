@@ -91,7 +91,7 @@ class Child:
     """The reader's code and what watches it: step clock, scopes, allocator statistics, recorder."""
 
     def __init__(self, folder, events, request):
-        from .scopes import Scopes
+        from .objects import Scopes
         from .steps import Shortening, StepClock
 
         self.folder, self.events, self.request = folder, events, request

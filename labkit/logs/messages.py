@@ -15,6 +15,7 @@ _SIZES = {  # what the sizes are that the groups of the patterns name
     "free": "largest_free_bytes",
 }
 _MILD = r"(?:^|[\s>:])I(?:\d{4})? (?:\S{1,80}\.cc|\d\d:)"  # the level of a line of TensorFlow's log
+_SIZED = ("oom", "refused", "xla", "torch", "driver", "host")  # kinds whose messages usually say how much
 # What the text of a form does not say.
 HIDDEN = {
     "constant": "A tensor filled with one value could not be created for lack of memory: "
@@ -72,12 +73,16 @@ def failure(number, text):
     return None
 
 
-def is_cut_off(failure):
-    """Whether the line seems to end in the middle of what the Failure should say."""
+def says_how_much(failure):
+    """Whether the message of a Failure is complete: what it asked for is known, by its size or its shape."""
     if failure.kind == "oom" and failure.shape is not None:
-        return failure.tensor_bytes is None
-    said = failure.shape is not None or failure.requested_bytes is not None
-    return failure.kind in ("oom", "refused", "xla", "torch", "driver", "numpy") and not said
+        return failure.tensor_bytes is not None
+    return failure.kind in _SIZED and (failure.shape is not None or failure.requested_bytes is not None)
+
+
+def may_be_cut_off(failure):
+    """Whether the next line may say what is missing in the message."""
+    return failure.kind in (*_SIZED, "full") and not says_how_much(failure)
 
 
 def no_memory(text):

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from . import dumptext, xlatext
 from .failure import Failure
 from .forms import ANYWHERE, CONSTANT, FORMS, MARKS, NO_MEMORY, TRIED
-from .messages import failure, is_cut_off, no_memory, short_name, speaks_of_memory
+from .messages import failure, may_be_cut_off, no_memory, says_how_much, short_name, speaks_of_memory
 
 BLOCK_BYTES = 2**18
 CONTEXT_BYTES = 2**15  # of a skipped block, how much of its end is read after all if the next block matters
 LINE_CHARACTERS = 3000  # of a longer line, only the surroundings of a match are read
 MOST_LINES = 100_000  # lines read closely; of a log with more, only the end is read
 MOST_FAILURES = 50
-MOST_BROKEN = 200  # lines broken in the middle that are put together again
+MOST_BROKEN = 1000  # lines that may be broken in the middle, and are read together with those after them
 _MERGED = (
     "shape",
     "dtype",
@@ -191,6 +191,7 @@ class _Reader:
         self.log = Log()
         self._dumps, self._dump = {}, None
         self._skipped, self._follow, self._lines_left, self._broken = b"", True, MOST_LINES, 0
+        self._read_until = 0  # the last line that was read together with one before it
         self._start_traceback(-NEAR_LINES)
 
     def _start_traceback(self, line):
@@ -267,10 +268,7 @@ class _Reader:
         if self._read_dump(text) or self._read_division(number, text):
             return
         self._read_context(number, text)
-        new = failure(number, text)
-        if new and self._broken < MOST_BROKEN and is_cut_off(new):
-            self._broken += 1
-            new = _whole(new, text, following.decode("utf-8", "replace"))
+        new = self._failure(number, text, following)
         if new is None:
             self._read_names(number, text)
             self._read_words(number, text)
@@ -281,6 +279,19 @@ class _Reader:
             self._add_context(self._merge(new), text)
             if "MemAllocAsync" in text:  # its statistics follow, as those of a dump
                 self._begin_dump(None)
+
+    def _failure(self, number, text, following):
+        """The Failure on a line, with what those after it say of it; None if one before it has said it."""
+        if number <= self._read_until:
+            return None
+        new = failure(number, text)
+        may_go_on = may_be_cut_off(new) if new else any(word in text for word in _WORDS)
+        if may_go_on and self._broken < MOST_BROKEN:
+            self._broken += 1
+            new, used = _whole(number, new, text, following.decode("utf-8", "replace"))
+            if used:
+                self._read_until = number + used
+        return new
 
     def _read_words(self, number, text):
         """What a line that is in no known form says of memory, or of something that only sounds like it."""
@@ -437,19 +448,33 @@ def _line(data):
     return " ".join(text.split()) if "\n" in text else text
 
 
-def _whole(cut, text, following):
-    """The Failure of a line that is broken in the middle of its message, from it and the next lines."""
-    following = [line.strip(" \t>|#") for line in following.strip("\r\n").splitlines()[:3]]
-    digits = "0123456789,.["
-    for words in (" ", ""):  # broken between words, or in the middle of one
-        joined = text.rstrip()
-        for line in following:
+def _whole(number, cut, text, following):
+    """(Failure, lines used) of a line that is broken in the middle of its message, from it and the next ones.
+
+    cut   what the line says by itself: a Failure, or None
+    """
+    lines = following.strip("\r\n").splitlines()[:3]
+    is_vague = cut is None or cut.kind == "full"
+    theirs = failure(number, " ".join(lines)) if is_vague else None
+    if theirs and not may_be_cut_off(theirs):
+        return cut, 0
+    for used in range(1, len(lines) + 1):
+        for joined in _joined(text, lines[:used]):
+            found = failure(number, joined)
+            if found and says_how_much(found) and (is_vague or found.kind == cut.kind):
+                return found, used
+    return cut, 0
+
+
+def _joined(text, lines):
+    """A line and those after it as one: broken between words, at a window's edge, or in a quoted word."""
+    digits, stripped = "0123456789,.[", [line.strip(" \t>|#") for line in lines]
+    for between, rest in ((" ", stripped), ("", lines), ("", stripped)):
+        joined = text if rest is lines else text.rstrip()
+        for line in rest:
             inside = joined[-1:] in digits and line[:1] in digits.replace("[", "]")
-            joined += line if inside else f"{words}{line}"
-        found = failure(cut.line, joined)
-        if found.kind == cut.kind and not is_cut_off(found):
-            return found
-    return cut
+            joined += line if inside else f"{between}{line}"
+        yield joined
 
 
 def _same(old, new):

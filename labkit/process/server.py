@@ -252,7 +252,7 @@ def import_tensorflow():
     import keras  # noqa: F401
     import tensorflow  # noqa: F401
 
-    from ..inside import child, copies, objects, recorder, scopes, steps  # noqa: F401
+    from ..inside import child, copies, objects, recorder, steps  # noqa: F401
 
     gc.collect()
     gc.freeze()  # otherwise each child's first collection copies all of these pages
