@@ -34,7 +34,7 @@ def by_hand(train, changes, before=""):
 
 
 AHEAD = 0.05  # how many batches tf.data has made ahead differs from run to run, most on a busy machine
-HOLES = 0.2  # the blocks in bfloat16 took 6.3 to 7.3 MiB in 13 runs, for the allocator's holes differ
+HOLES = 0.2  # the blocks in bfloat16 took 6.3 to 7.3 MiB in 14 runs, for the allocator's holes differ
 FIT_IMAGES = "model.fit(X, y, batch_size=batch_size, sample_weight=weights, validation_data=held, verbose=0)"
 REMAT = """def call(self, x):
             return keras.remat(self.forward)(x)
