@@ -52,15 +52,15 @@ class Watch:
 
     def follow(self):
         """Start the trial and follow it until it has ended."""
+        request = {
+            "do": "run",
+            "folder": str(self.folder.path),
+            "reserve": machine.reserve(machine.host_memory()),
+            "reserved": self.trial.reserved,
+        }
         pipes = [os.pipe() for _ in range(3)]
         self._ends = [read for read, _ in pipes]
         try:
-            request = {
-                "do": "run",
-                "folder": str(self.folder.path),
-                "reserve": machine.reserve(machine.host_memory()),
-                "reserved": self.trial.reserved,
-            }
             self.launcher.send(request, [write for _, write in pipes])
         except LauncherGone:
             self.lost = True
