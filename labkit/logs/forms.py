@@ -3,8 +3,8 @@
 BYTES = r"[\d.]{1,20} ?(?:[KMGTPE]i?)?B"
 _SIZE = r"[\d.]{1,20} ?(?:[KMGTPE]i?)?[Bb]?"  # where a text that is cut off in it does not match
 _KILLED_IN = "Killed|killed|Getötet|Processus arrêté|已杀死"  # what shells print
-_PAGING_FILES = (  # Windows's error 1455
-    "rror 1455|paging file is too small|页面文件太小|分頁檔太小|Auslagerungsdatei ist zu klein|"
+_PAGING_FILES = (  # Windows's error 1455, whose number is the same in all languages
+    "paging file is too small|页面文件太小|分頁檔太小|Auslagerungsdatei ist zu klein|"
     "Файл подкачки слишком|"
     "archivo de paginación es demasiado peque|fichier de pagination est insuffisant|file di paging|"
     "arquivo de paginação é muito pequeno|ページング ファイルが小さすぎる|페이징 파일이 너무 작"
@@ -163,8 +163,8 @@ FORMS = (
     ),
     (
         "paging",
-        _PAGING_FILES,
-        _PAGING_FILES,
+        f"rror 1455|{_PAGING_FILES}",
+        rf"WinError 1455|(?i:os error 1455)|{_PAGING_FILES}",
     ),
     (
         "host",
@@ -200,7 +200,7 @@ FORMS = (
     (
         "proto",
         "2GB|2 GB|2147483647|2147483648",
-        r"(?:SavedModel )?(?:larger than|maximum protobuf size of|exceed"
+        r"(?:SavedModel )?(?:larger than|maximum protobuf size of|exceeds?(?: the)?(?: maximum)?"
         r"|bigger than)[^.]{0,40}"
         r"(?:2 ?GB|214748364[78])",
     ),
@@ -228,7 +228,7 @@ FORMS = (
         "0xC0000409|-1073740791|Canceled future|R Session|ession aborted",
         r"(?i:\bkernel .{0,80}?\b(?:died\b|crashed"
         r"|is dead\b|was (?:killed|terminated)|is unresponsive)|dead kernel"
-        r"|unexpected kernel restart"
+        r"|unexpected(?:ly)? (?:kernel )?restart"
         r"|KernelRestarter: restarting kernel|DeadKernelError|your (?:session|notebook) (?:has )?crashed"
         r"|Canceled future for execute_request|session aborted|0xC0000409|-1073740791)"
         r"|内核似乎挂掉|カーネルが(?:停止|クラッシュ)|(?i:kernel scheint (?:abgestürzt|gestorben)"
