@@ -71,9 +71,9 @@ class Recorder:
     def _arrays_of(self, datasets):
         """(address, "inputs", what it is, shape, dtype) of each array that a dataset holds as a whole."""
         for tensor in (tensor for dataset in datasets for tensor in getattr(dataset, "_tensors", ())):
-            if isinstance(tensor, tf.Tensor) and hasattr(tensor, "numpy") and address(tensor):
+            if isinstance(tensor, tf.Tensor) and hasattr(tensor, "numpy") and (at := address(tensor)):
                 name = f"the array given to {self._givers.get(form(tensor)) or 'tf.data'}"
-                yield (address(tensor), "inputs", name, *form(tensor))
+                yield (at, "inputs", name, *form(tensor))
 
     def before_call(self, function):
         """To be called just before a tf.function that is not inside another."""
@@ -127,8 +127,8 @@ class Recorder:
         layers = set(self._scopes.layers.values())
         snapshots = [
             [
-                Variable(address, kind, path, None if kind == "inputs" else owner(path, layers), *form)
-                for address, kind, path, *form in snapshot
+                Variable(at, kind, path, None if kind == "inputs" else owner(path, layers), *rest)
+                for at, kind, path, *rest in snapshot
             ]
             for snapshot in self._snapshots
         ]
