@@ -1,4 +1,4 @@
-"""Bring TensorFlow to a machine without a network, in parts of 62 MB. See README.md in this folder.
+"""Bring TensorFlow to a machine without a network, in parts of 50 MB. See README.md in this folder.
 
 fetch    here: install what check.py needs, at the locked versions, slim it, and split it into parts
 install  there: check the parts, and unpack them into a separate folder
@@ -18,7 +18,7 @@ from pathlib import Path
 from slim import slim
 
 ROOT = Path(__file__).parents[2]
-PART_BYTES = 62_000_000  # with the checkout, under 64 MiB
+PART_BYTES = 50_000_000  # with the checkout, under 64 MiB
 NEEDED = {
     "tensorflow": """absl-py astunparse certifi charset-normalizer flatbuffers gast google-pasta grpcio
         h5py idna keras markdown-it-py mdurl ml-dtypes namex numpy opt-einsum optree packaging protobuf

@@ -10,7 +10,9 @@ LSTM; the stand-in is told to do the same.
 
 import argparse
 import datetime
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
@@ -24,19 +26,27 @@ CASES = [
     *("convolutional-False-8", "convolutional-False-16", "convolutional-False-64"),
     *("convolutional-auto-8", "convolutional-auto-16", "convolutional-auto-64"),
     *("dense-False-8", "dense-auto-8", "dense-auto-16", "dense-auto-64", "lstm-auto-8", "lstm-auto-16"),
+    *("lstm-auto-64", "transformer-False-8", "transformer-False-16", "transformer-False-64"),
+    *("transformer-auto-8", "transformer-auto-16", "transformer-auto-64"),
+    *("resnet50-False-8", "resnet50-False-16", "resnet50-False-64"),
+    *("resnet50-auto-8", "resnet50-auto-16", "resnet50-auto-64"),
 ]
 
 
-def record(folder):
+def record(folder, at_once):
     """Run `train` for each of CASES; the profiles go to the folder."""
-    on_gpu = labkit.device().kind == "gpu"
-    for case in CASES:
-        net, jit, batch_size = case.split("-")
-        compiled = jit == "auto" and ("auto" if on_gpu else net != "lstm")
-        outcome = labkit.run(
-            train, profile=folder / case, net=net, jit_compile=compiled, batch_size=int(batch_size)
-        )
-        print(case, outcome.status, format_size(outcome.peak_bytes), flush=True)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(at_once, mp_context=context) as pool:
+        for text in pool.map(record_case, [folder] * len(CASES), CASES):
+            print(text, flush=True)
+
+
+def record_case(folder, case):
+    net, jit, batch_size = case.split("-")
+    compiled = jit == "auto" and ("auto" if labkit.device().kind == "gpu" else net != "lstm")
+    options = {"net": net, "jit_compile": compiled, "batch_size": int(batch_size)}
+    outcome = labkit.run(train, profile=folder / case, timeout=300, **options)
+    return f"{case} {outcome.status} {format_size(outcome.peak_bytes)}"
 
 
 def peaks(folder, case):
@@ -68,10 +78,11 @@ def main():
     parser.add_argument("gpu", type=Path)
     parser.add_argument("stand_in", type=Path, nargs="?")
     parser.add_argument("--record", action="store_true", help="record the last folder, on this machine")
+    parser.add_argument("--at-once", type=int, default=1, help="trainings side by side; default 1")
     parser.add_argument("--save", help="save the table under this name in benchmarks/results/gpu")
     options = parser.parse_args()
     if options.record:
-        record(options.stand_in or options.gpu)
+        record(options.stand_in or options.gpu, options.at_once)
         return
     began = labkit.read_profile(options.gpu / CASES[0]).record.began
     day = datetime.datetime.fromtimestamp(began, datetime.timezone.utc).date()

@@ -13,6 +13,12 @@ def train(batch_size, net, policy="float32", jit_compile="auto", steps=4):
         model = keras.applications.ResNet50(
             weights=None, input_shape=(64, 64, 3), classes=10, classifier_activation=None
         )
+    elif net == "transformer":
+        inputs = x = keras.Input((128, 64))
+        for _ in range(2):
+            x = layers.LayerNormalization()(x + layers.MultiHeadAttention(4, 16)(x, x))
+            x = layers.LayerNormalization()(x + layers.Dense(64)(layers.Dense(256, activation="gelu")(x)))
+        model = keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(x)))
     else:
         model = keras.Sequential({
             "dense": [keras.Input((784,)), layers.Dense(1024, activation="relu"), layers.Dense(1024),

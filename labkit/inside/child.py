@@ -268,6 +268,8 @@ def _limit_memory(request, folder):
 
         # Otherwise TensorFlow takes all that it may have at once, as one region; the stand-in's regions grow.
         os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+        if os.environ.get("LABKIT_AUTOTUNING", "").lower() in ("off", "0"):
+            os.environ.update(without_autotuning(os.environ))
         if mib:
             gpu = tf.config.list_physical_devices("GPU")[0]
             configuration = [tf.config.LogicalDeviceConfiguration(memory_limit=mib)]
@@ -279,6 +281,15 @@ def _limit_memory(request, folder):
             TF_CPU_ALLOCATOR_USE_BFC="true",
             TF_CPU_BFC_MEM_LIMIT_IN_MB=str(mib),
         )
+
+
+def without_autotuning(environ):
+    """What has a GPU try out no algorithms in the first step (labkit.record.profiles.autotuning).
+
+    Both switches were tried on an H200: benchmarks/results/gpu/nvidia-h200-first-step.txt.
+    """
+    flags = f"{environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0"
+    return {"TF_CUDNN_USE_AUTOTUNE": "0", "XLA_FLAGS": flags.strip()}
 
 
 def _limit_host_memory(more):
