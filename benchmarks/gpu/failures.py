@@ -1,8 +1,8 @@
 """The whole logs of trainings that a GPU has no memory for: python benchmarks/gpu/failures.py FOLDER
 
-Each is a training of trials.py under a limit that its weights fit and a step does not, or an array; two run out
-in what the first step tries out, the others with LABKIT_AUTOTUNING=off. One file for each, with the messages
-that TensorFlow wrote.
+Each is a training of trials.py under a limit that its weights fit and a step does not, or an array. Two run
+out in what the first step tries out, the others run with LABKIT_AUTOTUNING=off. Each has a file of its own,
+with the messages that TensorFlow wrote.
 """
 
 import itertools
