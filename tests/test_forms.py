@@ -147,7 +147,7 @@ SAID = [
     ),
     ("library", "<CUFFT_ALLOC_FAILED|GPU sync failed|No algorithm worked!>", {}),
     ("library", "DNN library <is not found|was not found|initialization failed>", {}),
-    ("library", "<F|f>ailed to call ThenRnn<Forward|Backward>", {}),
+    ("recurrent", "<F|f>ailed to call <ThenRnn|DoRnn><Forward|Backward>", {}),
     ("library", "<F|f>ailed to create cuFFT batched plan", {}),
     ("shared", "workers are out of shared memory", {}),
     (

@@ -4,6 +4,7 @@ h200/NET-JIT_COMPILE-BATCH.timeline were saved from profiles of benchmarks/gpu/t
 2.21); the peaks that the allocator counted in the same trials, and in others, are in benchmarks/results/gpu.
 """
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from test_pairing import COMPUTE, PYTHON, Tape
 
 import labkit
+from labkit.inside import execute
 from labkit.predict.prediction import Estimate
 from labkit.process import ending
 from labkit.record.profiles.autotuning import tried_out
@@ -113,12 +115,79 @@ def test_a_profile_of_the_gpu_is_read():
 
 @pytest.mark.parametrize(
     ("log", "cause", "asked"),
-    [("whole_array", "array_copied_to_device", 2**30), ("one_tensor_too_many", "activations", 2**25)],
+    [
+        ("whole_array", "array_copied_to_device", 2**30),
+        ("one_tensor_too_many", "activations", 2**25),
+        ("whole_gpu", "activations", 2**34),
+        # Under limits of 24 to 64 MiB that were set: no other program holds the rest of the GPU.
+        ("convolutional", "activations", 362_012_672),
+        ("convolutional_autotuning", "autotuning", 2**24),
+        ("dense_no_xla", "activations", 2**24),
+        ("lstm", "activations", 26_214_400),
+        ("lstm_no_cudnn_room", "activations", 8_192_256),
+    ],
 )
 def test_logs_of_the_gpu(log, cause, asked):
     found = labkit.diagnose((FILES / f"{log}.txt").read_text())
     assert found.cause == cause
     assert any(labkit.format_size(asked) in line for line in found.evidence)
+
+
+@pytest.mark.parametrize(("log", "layer"), [("dense_no_xla", "dense_1"), ("lstm_no_cudnn_room", "lstm_1")])
+def test_the_layer_of_a_gpus_log(log, layer):
+    assert labkit.diagnose((FILES / f"{log}.txt").read_text()).layer == layer
+
+
+STEP = "ResourceExhaustedError: Out of memory while trying to allocate {}MiB. [Op:__inference_one_step_9]"
+
+
+@pytest.mark.parametrize(
+    ("asked", "cause"),
+    [("16.00", "autotuning"), ("16.99", "autotuning"), ("17.00", "activations"), ("15.99", "activations")],
+)
+def test_a_step_that_is_refused_16_mib_alone_was_trying_something_out(asked, cause):
+    found = labkit.diagnose(STEP.format(asked))
+    assert found.cause == cause
+    assert cause != "autotuning" or "xla_gpu_autotune_level=0" in found.fixes[0].code
+
+
+def test_a_refusal_that_is_no_failure_and_then_ends_a_training_was_trying_something_out():
+    warned = (
+        "W0000 00:00:1.5 9 bfc_allocator.cc:311] Allocator (GPU_0_bfc) ran out of memory trying to allocate "
+        "{}MiB with freed_by_count=0. The caller indicates that this is not a failure, but ..."
+    )
+    for first, second, cause in ((90, 90, "autotuning"), (90, 190, "activations")):
+        found = labkit.diagnose(f"{warned.format(first)}\n{STEP.format(second)}")
+        assert (found.cause, found.confidence) == (cause, "likely")
+
+
+RECURRENT = (
+    "InternalError: Failed to call {} with model config: [rnn_mode, rnn_input_mode, rnn_direction_mode]: "
+    "2, 0, 0 , [num_layers, input_size, num_units, dir_count, max_seq_length, batch_size, cell_num_units]: "
+    "[1, 16, 64, 1, 100, 48, 64] \n\t [[{{{{node sequential_1/lstm_1/CudnnRNNV3}}}}]]"
+)
+
+
+@pytest.mark.parametrize("function", ["DoRnnForward", "DoRnnBackward", "ThenRnnForward"])
+def test_nvidias_lstm_that_only_says_that_it_failed(function):
+    found = labkit.diagnose(RECURRENT.format(function))
+    assert (found.cause, found.confidence, found.layer) == ("activations", "a guess", "lstm_1")
+    assert "batch_size" in found.fixes[0].code
+    assert found.failure.batch == 48
+
+
+def test_an_op_that_fails_without_a_reason_right_after_a_refusal_was_out_of_memory():
+    import tensorflow as tf
+
+    def is_oom(error, *ages):
+        dumps = [f"bfc.{int(1e6 * (time.time() - age))}" for age in ages]
+        return execute._is_oom(error, SimpleNamespace(dumps=lambda: dumps))
+
+    failed = tf.errors.InternalError(None, None, RECURRENT.format("DoRnnForward"))
+    assert is_oom(failed, 60, 0.1)
+    assert not is_oom(failed, 60)
+    assert not is_oom(failed)
+    assert not is_oom(tf.errors.InvalidArgumentError(None, None, "shapes"), 0.1)
 
 
 def step(tape, tries, b=4, device_op="net/conv/Relu"):

@@ -94,6 +94,8 @@ def _memory_taken_before_start(failure):
             "does."
         ]
     if failure.kind == "library":
+        if failure.tried_out:
+            return None
         sure = GUESS if _VAGUE.match(failure.quote) and not failure.is_nearly_full else LIKELY
         return sure, [
             "A CUDA library could not be set up on the device, usually because no memory is left for it."
@@ -129,7 +131,7 @@ def _memory_taken_before_start(failure):
     if failure.device_bytes and limit < 0.5 * failure.device_bytes:
         got = f"{format_size(limit)} of a device of {format_size(failure.device_bytes)}"
         return LIKELY, [f"TensorFlow got {got}: another program holds the rest, or a limit was set."]
-    if limit < 512 * MIB:
+    if limit < 512 * MIB and not failure.is_limited:
         got = f"only {format_size(limit)} of the GPU"
         return LIKELY, [f"TensorFlow got {got}: it is a tiny one, or another program holds the rest."]
     if requested and failure.available_bytes and failure.available_bytes >= requested:
@@ -180,6 +182,14 @@ def _array_copied_to_device(failure):
     return _arrays_in_use(failure)
 
 
+def _autotuning(failure):
+    if failure.tried_out:
+        return LIKELY, [evidence.of_tries(failure), evidence.TRIES]
+    if failure.looks_tried_out:
+        return GUESS, [evidence.of_redzones(failure), evidence.TRIES]
+    return None
+
+
 def _arrays_in_use(failure):
     """As a rule: whole arrays among the chunks in use, whatever op failed."""
     limit, largest = failure.limit_bytes, failure.largest_chunk_bytes
@@ -187,8 +197,8 @@ def _arrays_in_use(failure):
         return LIKELY, [evidence.of_buffer(*samples)]
     if (failure.requested_bytes or 0) >= 0.5 * largest or failure.held_by_category:
         return None
-    if failure.is_of_compiled_step:
-        return None  # large chunks are what XLA tries out algorithms with
+    if failure.is_of_compiled_step or failure.last_part.startswith("CudnnRNN"):
+        return None  # large chunks are what XLA tries out algorithms with, or what NVIDIA's LSTM keeps
     on_weights = tensors.is_of_weights(failure)
     large = None if failure.is_dump_alone else tensors.large_chunks(failure)  # beside what was refused
     if large and (large[1] or not on_weights and largest < 0.6 * (limit or largest)):
@@ -259,7 +269,8 @@ def _tensor_exceeds_limit(failure):
             f"{format_size(requested)} is more than any memory has: a size that was computed wrongly (a "
             "dimension that is negative, unknown or has overflowed), or a fault in the driver."
         ]
-    if failure.kind not in ("xla", "host") and requested and limit and requested >= limit:
+    one = failure.kind not in ("xla", "host") and not failure.is_of_compiled_step
+    if one and requested and limit and requested >= limit:
         return CERTAIN, ["This one tensor alone would fill the whole limit."]
     return None
 
@@ -357,6 +368,10 @@ def _weights_or_optimizer(failure):
     return LIKELY, [*why, _NO_SMALLER_BATCH]
 
 
+def _tries(failure):
+    return [evidence.TRIES] if failure.is_of_compiled_step else []
+
+
 def _activations(failure):
     needed = failure.needed_by_category
     if needed:
@@ -366,10 +381,13 @@ def _activations(failure):
             f"{format_size(moving)} of {evidence.in_use(failure)} were activations, gradients, inputs and "
             "workspace."
         )
-        said = [said, *evidence.in_block(failure), *evidence.in_loop(failure), *evidence.of_tries(failure)]
+        said = [said, *evidence.in_block(failure), *evidence.in_loop(failure), *_tries(failure)]
         return (CERTAIN, said) if moving > 0.5 * sum(needed.values()) else None
     if failure.kind == "xla":
-        return LIKELY, [*evidence.of_step(failure), *evidence.of_tries(failure)]
+        sure = GUESS if failure.tried_out or failure.looks_tried_out else LIKELY
+        return sure, [*evidence.of_step(failure), *_tries(failure)]
+    if failure.kind == "recurrent":
+        return LIKELY if failure.requested_bytes else GUESS, [evidence.of_recurrent(failure)]
     if failure.kind in ("torch", "full") and not failure.is_overflow or _ran_without_sizes(failure):
         return _on_another_framework(failure)
     if failure.kind == "copy" and not tensors.is_of_weights(failure):
@@ -389,7 +407,7 @@ def _activations(failure):
         if named:
             return GUESS, [*small, "The op belongs to a layer, not to the optimizer."]
         if failure.is_of_compiled_step:
-            return GUESS, [_MOSTLY, *evidence.of_tries(failure)]
+            return GUESS, [_MOSTLY, *_tries(failure)]
         known = failure.requested_bytes or failure.shape is not None
         return _of_the_process(failure) or ((GUESS, [*small, _MOSTLY]) if known else None)
     said = [*small, evidence.first_dimension(failure)]
@@ -429,6 +447,11 @@ CAUSES = (  # in the order in which they are tried
         "array_copied_to_device",
         "A whole data set, array or buffer of samples lies on the device.",
         _array_copied_to_device,
+    ),
+    Cause(
+        "autotuning",
+        "The first step tries out algorithms on the GPU, and one of them found no room.",
+        _autotuning,
     ),
     Cause("predict_output", "The outputs of predict() were collected on the device.", _predict_output),
     Cause(

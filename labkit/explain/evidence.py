@@ -214,13 +214,34 @@ def of_step(failure):
     yield from in_loop(failure)
 
 
+TRIES = (
+    "In the first step on a GPU, cuDNN or XLA also tries out algorithms, each with scratch memory of its "
+    "own, which is not proportional to the batch: on an H200, up to 16 times what later steps needed."
+)
+
+
 def of_tries(failure):
-    """What else a compiled step may have been refused on a GPU."""
-    if failure.is_of_compiled_step:
-        yield (
-            "In its first step on a GPU, XLA also tries out algorithms, each with scratch memory of its own, "
-            "which is not proportional to the batch: on an H200, up to 16 times what later steps needed."
-        )
+    """That what was refused is what an algorithm was tried out with."""
+    return (
+        "What was refused was memory to try out an algorithm. Such a refusal should be no failure, yet the "
+        "training ended with it."
+    )
+
+
+def of_redzones(failure):
+    """What a request of 16 MiB and a little looks like."""
+    return (
+        f"{format_size(failure.requested_bytes)} is little for a compiled step, and what XLA asks for to try "
+        "out an algorithm on a small tensor: it puts 8 MiB around both ends."
+    )
+
+
+def of_recurrent(failure):
+    """What an LSTM or a GRU with NVIDIA's kernel says when it is refused memory."""
+    said = "NVIDIA's kernel for LSTM and GRU failed, which says no more than that where memory is refused"
+    if failure.requested_bytes:
+        return f"{said}, as it was here."
+    return f'{said}. If so, TensorFlow\'s log has "ran out of memory trying to allocate" above it.'
 
 
 def in_use(failure):

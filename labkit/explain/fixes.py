@@ -101,7 +101,12 @@ def may_be_wide(failure):
 
 def of_request(share):
     """Saves this share of what was asked for, if that counts at all."""
-    return lambda failure: 0 if tensors.is_tiny(failure) else int(share * (failure.requested_bytes or 0))
+
+    def saves(failure):
+        counts = not (tensors.is_tiny(failure) or failure.tried_out or failure.looks_tried_out)
+        return int(share * (failure.requested_bytes or 0)) if counts else 0
+
+    return saves
 
 
 def of_array(share):

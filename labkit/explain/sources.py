@@ -93,7 +93,7 @@ def of_trial(error, log, facts, scopes):
         sizes=Counter(c.size for c in memory_map.chunks if c.in_use) if memory_map else Counter(),
         on_gpu=False,  # the limit is the trial's own, and says nothing of the GPU
         is_alone=True,
-        batch=facts.batch,
+        batch=facts.batch or known.batch,
         steps=facts.steps,
         steps_peak_bytes=facts.steps_peak_bytes,
         grows_by_bytes=_growth_per_step(facts.step_bytes, facts.limit_bytes),
@@ -234,11 +234,13 @@ def _of_log(log):
         return without_cause("not_oom", [f"{said} (model.save_weights), or use the format .keras."])
     crashed = any(f.kind == "crashed" and f.line > failure.line for f in log.failures)
     allocators = {f.allocator for f in log.failures if f.allocator}
+    tried = "No algorithm worked" in failure.quote and any(f.tried_out for f in log.failures)
     known = _with_refusal(failure)
     known = replace(
         known,
         allocator=known.allocator or (allocators.pop() if len(allocators) == 1 else None),
-        batch=log.batch_size,
+        batch=log.batch_size or known.batch,
+        tried_out=known.tried_out or tried,
         device_bytes=log.device_bytes,
         limit_bytes=known.limit_bytes or log.given_bytes,
         framework="torch" if failure.kind == "torch" else log.framework,
@@ -321,6 +323,7 @@ def _with_refusal(failure, refused=None):
         failure,
         op=op and op.removeprefix("StatefulPartitionedCall/"),
         op_type=failure.op_type or refused.op_type,
+        tried_out=failure.tried_out or refused.tried_out and refused.kind == failure.kind,
         layer=failure.layer or layer_by_name(op),
         requested_bytes=failure.tensor_bytes or failure.requested_bytes or refused.requested_bytes,
         allocator=failure.allocator or refused.allocator,

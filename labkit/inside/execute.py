@@ -3,9 +3,11 @@
 import ast
 import linecache
 import sys
+import time
 import traceback
 import types
 
+from ..logs.dumpfile import when
 from ..logs.messages import CONSTANT
 
 OOM_MARKS = (
@@ -14,6 +16,9 @@ OOM_MARKS = (
     "Out of memory",
     "CUDA_ERROR_OUT_OF_MEMORY",
 )
+
+
+JUST = 5  # seconds
 
 
 def run(folder, echo):
@@ -64,7 +69,15 @@ def _is_oom(error, folder):
     if not isinstance(error, tf.errors.OpError):
         return False
     hidden = CONSTANT in _text(error) and bool(folder.dumps())
-    return hidden or any(mark in _text(error) for mark in OOM_MARKS)
+    return hidden or any(mark in _text(error) for mark in OOM_MARKS) or _was_just_refused(error, folder)
+
+
+def _was_just_refused(error, folder):
+    """Whether an op failed without a reason right after it was refused memory, as NVIDIA's LSTM does."""
+    import tensorflow as tf
+
+    dumps = folder.dumps() if isinstance(error, tf.errors.InternalError | tf.errors.UnknownError) else []
+    return bool(dumps) and time.time() - max(map(when, dumps)) < JUST
 
 
 def describe(error):

@@ -5,9 +5,11 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from ..sizes import MIB
 from .forms import LOADS, MAKES_WEIGHTS, RUNS
 
 _STEP = re.compile(r"__inference_\w+_\d+")  # a function that is compiled as a whole
+_OF_STEP = re.compile(rf"\[Op:{_STEP.pattern}\]")
 
 DTYPE_BYTES = {
     **dict.fromkeys(("bool", "int8", "uint8"), 1),
@@ -33,6 +35,7 @@ class Failure:
     framework             "tensorflow", "torch" or "jax": whose advice applies
     driver_refused_bytes  what the driver had refused before
     warned_bytes          the largest tensor of which TensorFlow had warned that it is a tenth of all memory
+    tried_out             whether XLA or cuDNN asked for it to try out an algorithm in the first step
     dump                  the labkit.logs.dumptext.TextDump that belongs to it
     division              the labkit.logs.xlatext.Division that XLA printed
 
@@ -79,6 +82,7 @@ class Failure:
     framework: str = "tensorflow"
     driver_refused_bytes: int | None = None
     warned_bytes: int | None = None
+    tried_out: bool = False
     dump: object = None
     division: object = None
     shape: tuple | None = None
@@ -173,7 +177,20 @@ class Failure:
     @property
     def is_of_compiled_step(self):
         """Whether a GPU refused a whole compiled step memory: for its block, or to try out algorithms."""
-        return self.on_gpu and self.shape is None and _STEP.fullmatch(self.op or "") is not None
+        named = any(_STEP.fullmatch(name or "") for name in (self.op, self.op_type))
+        return self.on_gpu and self.shape is None and named
+
+    @property
+    def looks_tried_out(self):
+        """Whether it asked for 16 MiB and a little: XLA puts 8 MiB around both ends of what it tries out."""
+        asked = self.requested_bytes or 0
+        return self.kind == "xla" and 16 * MIB <= asked < 17 * MIB and bool(_OF_STEP.search(self.quote))
+
+    @property
+    def is_limited(self):
+        """Whether somebody set the limit of the allocator: it is in whole MiB, as what is free is not."""
+        limit = self.dump.limit_bytes if self.dump else None
+        return bool(limit) and limit == self.limit_bytes and limit % MIB == 0
 
     @property
     def is_nearly_full(self):

@@ -121,15 +121,21 @@ FORMS = (
         " handle|cuDNN failed to initialize|launch failed|cusolver|cuSolver|"
         "_STATUS_ALLOC|No algorithm worked|GPU sync failed|DNN "
         "library|_STATUS_INTERNAL_ERROR|_STATUS_NOT_INIT|"
-        "CUFFT_ALLOC_FAILED|ThenRnn|cuFFT batched plan",
+        "CUFFT_ALLOC_FAILED|cuFFT batched plan",
         r"(?:[Cc]ould not create|[Ff]ailed to create) (?:cudnn|cublas|cusolver|cuSolver|MIOpen"
         r"|rocblas)\w* handle"
         r"|cuDNN failed to initialize|Blas \w{4,20} launch failed|(?i:cusolver)\S{0,40} (?:call )?failed"
         r"|(?:CUDNN|CUBLAS|CUSOLVER|CUSPARSE)_STATUS_ALLOC_FAILED|CUFFT_ALLOC_FAILED"
         r"|GPU sync failed|No algorithm worked|DNN library (?:is not|was not|initialization)"
         r"|CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED)"
-        r"|CUBLAS_STATUS_NOT_INITIALIZED|[Ff]ailed to call ThenRnn\w{4,12}"
+        r"|CUBLAS_STATUS_NOT_INITIALIZED"
         r"|[Ff]ailed to create cuFFT batched plan",
+    ),
+    (
+        "recurrent",
+        "ThenRnn|DoRnn",
+        r"[Ff]ailed to call (?:Then|Do)Rnn\w{4,12}(?:.{0,240}batch_size[^]]{0,40}\]: \["
+        r"(?:\d{1,9}, ?){5}(?P<batch>\d{1,9}))?",
     ),
     (
         "shared",

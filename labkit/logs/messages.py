@@ -46,7 +46,7 @@ _CHATTER = re.compile(
     r"|WARNING: All log messages before absl|To enable the following instructions"
     r"|If the cause is memory fragmentation|Current allocation summary follows|Hint: If you want to see"
     r"|(?:Limit|InUse|MaxInUse|NumAllocs|MaxAllocSize|Reserved|PeakReserved|LargestFreeBlock):\s+\d"
-    r"|\s*\[\[\{\{(?:function_)?node"
+    r"|\s*\[\[\{\{(?:function_)?node|\s*\[tf-allocator-allocation-error|\s*Profiling failure on "
 )
 
 
@@ -125,7 +125,9 @@ def _fields(kind, groups, text):
         "allocator": groups.get("allocator"),
         "op": op if "/" in op else None,
         "op_type": op if op and "/" not in op else None,
+        "batch": int(groups["batch"]) if "batch" in groups else None,
         "is_mild": kind == "driver" and _compiled(_MILD).search(text) is not None,
+        "tried_out": "rofiling failure" in text or "best cudnn convolution" in text,
     }
     for group in groups.keys() & _SIZES.keys():
         name = _SIZES[group]

@@ -20,6 +20,7 @@ MOST_LINES = 100_000  # lines read closely; of a log with more, only the end is 
 MOST_FAILURES = 50
 MOST_BROKEN = 1000  # lines that may be broken in the middle, and are read together with those after them
 _MERGED = (
+    "batch",
     "shape",
     "dtype",
     "device",
@@ -191,6 +192,7 @@ class _Reader:
         self.log = Log()
         self._dumps, self._dump = {}, None
         self._skipped, self._follow, self._lines_left, self._broken = b"", True, MOST_LINES, 0
+        self._warned = -NEAR_LINES, None  # the last line of a refusal that is no failure, and its size
         self._read_until = 0  # the last line that was read together with one before it
         self._start_traceback(-NEAR_LINES)
 
@@ -274,6 +276,7 @@ class _Reader:
             self._read_words(number, text)
         elif new.kind == "warning":
             self.log.warnings += 1
+            self._warned = number, new.requested_bytes
             self.log.warning = max(self.log.warning or new, new, key=lambda f: f.requested_bytes or 0)
         else:
             self._add_context(self._merge(new), text)
@@ -319,7 +322,10 @@ class _Reader:
         return new
 
     def _add_context(self, failure, text):
-        """Give a failure what was read shortly before: its place in the code, and the dump."""
+        """Give a failure what was read shortly before: its place in the code, the dump, a warning."""
+        warned_at, warned = self._warned
+        if failure.kind == "xla" and failure.last_line - warned_at < NEAR_LINES:
+            failure.tried_out |= bool(warned) and _is_near(warned, failure.requested_bytes)
         if failure.last_line - max(self._traceback_at, self._marks_at) < NEAR_LINES:
             failure.marks |= self._marks
             failure.op = failure.op or self._node
@@ -477,11 +483,18 @@ def _joined(text, lines):
         yield joined
 
 
+def _is_near(size, other):
+    """Whether two sizes are of one request: messages round them."""
+    return other is not None and abs(size - other) <= max(256, 0.01 * size)
+
+
 def _same(old, new):
     """Whether two reports are of one failure: the refusal and its error, or the error printed again."""
+    if new.kind == "recurrent" and old.kind in ("refused", "oom"):
+        return new.line - old.last_line < NEAR_LINES
     if old.kind == "refused" and new.kind in ("oom", "copy", "xla", "constant"):
         refused, failed = old.requested_bytes, new.tensor_bytes or new.requested_bytes
-        return refused is None or failed is None or abs(refused - failed) <= max(256, 0.01 * refused)
+        return refused is None or failed is None or _is_near(refused, failed)
     if old.kind != new.kind or old.kind == "refused":
         return False
     if old.kind == "host" and old.shape is None and new.shape is not None:
