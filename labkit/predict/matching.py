@@ -120,7 +120,7 @@ class Results:
         self._dimensions = [_dimensions(shape) for shape in results["shape"]]
         self.groups = collections.defaultdict(list)
         for i in np.argsort(results["begin"], kind="stable").tolist():
-            rank = results["shape"][i].count(",")
+            rank = len(self._dimensions[i]) if self._dimensions[i] is not None else -1
             self.groups[results["op"][i], bool(results["own"][i]), rank, results["dtype"][i]].append(i)
 
     def dimensions(self, place):
