@@ -17,6 +17,9 @@ PYTEST = $(VENV_PATH) LABKIT_TURNS=off .venv/bin/pytest --dist loadfile --no-loa
 # Without it, uv downloads a Python of its own where the one it wants is missing.
 export UV_PYTHON_DOWNLOADS := never
 
+# Some images set it. Every process would then compile TensorFlow and Keras anew: 10 s of CPU instead of 4.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Lesson cells that start a command (!python, !jupyter) must get those of .venv.
 VENV_PATH = PATH="$(CURDIR)/.venv/bin:$$PATH"
 FIND_UV = uv=$$(command -v uv) || { .venv/bin/pip install -q uv && uv=.venv/bin/uv; } || uv=

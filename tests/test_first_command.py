@@ -196,6 +196,15 @@ def test_a_browser_opens_only_where_one_is_seen(expected, user, container, varia
     assert script.browser_is_here() == expected
 
 
+def test_what_python_compiles_is_kept_whatever_the_image_has_set():
+    printing = "include Makefile\nvariables:; @env\n"
+    command = ["make", "-f", "-", "variables"]
+    env = environment(PYTHONDONTWRITEBYTECODE="1")
+    done = subprocess.run(command, cwd=ROOT, env=env, input=printing, capture_output=True, text=True)
+    assert done.returncode == 0 and "PATH=" in done.stdout, done
+    assert "PYTHONDONTWRITEBYTECODE" not in done.stdout
+
+
 # What stops an installation, in a copy that installs one small package from a server of its own
 
 

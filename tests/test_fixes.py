@@ -6,12 +6,9 @@ import itertools
 import json
 import textwrap
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import trainings
-from keras import tree
 
 import labkit
 from labkit import LabkitError
@@ -328,6 +325,8 @@ CALLS = {
 
 def rows_of(stream, steps):
     """The rows that so many batches have, and how many arrays a batch is."""
+    from keras import tree
+
     batches = [tree.map_structure(np.asarray, batch) for batch in itertools.islice(iter_of(stream), steps)]
     leaves = [tree.flatten(batch) for batch in batches]
     return [np.concatenate(rows).tolist() for rows in zip(*leaves, strict=True)]
@@ -342,6 +341,10 @@ def iter_of(stream):
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("name", [PYDATASET, GENERATOR, DATASET])
 def test_its_code_hands_out_the_rows_of_whatever_structure_fit_is_given(name, structure, call, tmp_path):
+    import keras
+    import tensorflow as tf
+    from keras import tree
+
     numbers = np.arange(12.0)
     X, y = STRUCTURES[structure](numbers), 2 * numbers
     fit = {"kind": "fit", "call": CALLS[call], "x": _data(X), "y": _data(y), "validation": _data(X)}
