@@ -9,7 +9,7 @@ import numpy as np
 
 from ..record.record import Program
 from . import allocator as bfc
-from .growth import Formulas, Growth, Plan, TriedOut, borrow
+from .growth import Formulas, Growth, Plan, TriedOut, Workspace, borrow
 from .matching import TRIED, Results, Tokens, match, match_results
 
 UNLIMITED = 2**46  # bytes
@@ -65,7 +65,8 @@ class Schedule:
         self.timeline, self.point, self._formulas = own.timeline, own.point, formulas
         self._requested, self._tried = own.requested.astype(float), own.tried
         self._kinds, self._kind_of, self.doubtful = _kinds_seen(tokens, number)
-        self._growths = [self._growth(seen, number) for seen in self._kinds]
+        workspaces = set(self._kind_of[own.workspace].tolist())
+        self._growths = [self._growth(seen, number, k in workspaces) for k, seen in enumerate(self._kinds)]
         borrow(self._growths)
         self.rows, self._layers = _rows(tokens), [one.record.layers for one in tokens]
         self._in_queue = self._rows_in_queue()
@@ -103,10 +104,12 @@ class Schedule:
             if size // (per_sample * samples + others) <= MOST_OVERHEAD
         }
 
-    def _growth(self, seen, number):
+    def _growth(self, seen, number, is_workspace):
         """How a kind grows: what was seen of it in each trial, a program if it is the block of one."""
         if seen[number][0] == TRIED:
             return TriedOut(seen[number][1])
+        if is_workspace:
+            return Workspace(seen, number, self._formulas)
         if not isinstance(seen[number][0], Program):
             return Growth(seen, number, self._formulas)
         programs = [one and one[0] for one in seen]
