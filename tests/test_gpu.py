@@ -96,6 +96,14 @@ def test_scratch_memory_of_another_algorithm_is_taken_as_it_was_seen():
     )  # a line would be 29 % up
 
 
+@pytest.mark.parametrize("net", ["convolutional-auto", "dense-auto"])
+def test_what_is_in_doubt_is_asked_of_the_peak_without_what_is_tried_out(net):
+    schedule = estimate(net)._schedules[-1]
+    sorts = {"known", "guessed", "unknown"}
+    assert schedule.replay({"batch_size": 64}).peak > 1.3 * schedule.later_peak({"batch_size": 64})
+    assert schedule.share_at_peak({"batch_size": 64}, sorts) == 1
+
+
 def test_sure_keeps_room_for_what_may_be_tried_out():
     found = estimate("convolutional-False")
     largest = found.largest("512 MiB", sure=True)
