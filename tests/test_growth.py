@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labkit.predict import matching
-from labkit.predict.growth import Formulas, Growth, Plan, Shards, TriedOut, borrow
+from labkit.predict.growth import Formulas, Growth, Plan, Shards, TriedOut, Workspace, borrow
 from labkit.predict.matching import Results, match_results
 from labkit.record.record import Program
 
@@ -126,6 +126,39 @@ def test_what_one_of_three_trials_lacks_is_told_by_the_others():
 def test_what_was_tried_out_stays_as_it_was_seen():
     found = TriedOut(7)
     assert (found.bytes({"b": 100}), found.depends_on("b"), found.sort) == (7, False, "tried")
+
+
+def workspace(*sizes, points=BATCHES):
+    seen = [size and ((size,), size) for size in sizes]
+    return Workspace(seen, len(seen) - 1, Formulas(points))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "points", "sort", "at_64"),
+    [
+        ((100, 100), BATCHES, "known", 100),
+        ((100, 200), BATCHES, "known", 1600),
+        ((100, 150), BATCHES, "guessed", 850),  # 50 and 12.5 times the batch
+        ((100, 201), BATCHES, "unknown", 201),  # more than twice as much is of another algorithm
+        ((655_376, 16_777_216), BATCHES, "unknown", 16_777_216),  # a ResNet-50 on an H200
+        ((200, 100), BATCHES, "unknown", 100),
+        ((100, 150, 250), THREE, "known", 850),
+        ((100, 150, 140), THREE, "unknown", 140),
+        ((None, 100), BATCHES, "unknown", 100),
+    ],
+)
+def test_the_scratch_memory_of_one_algorithm_never_shrinks_nor_outgrows_the_batch(sizes, points, sort, at_64):
+    found = workspace(*sizes, points=points)
+    assert (found.sort, round(found.bytes({"b": 64}))) == (sort, at_64)
+
+
+@pytest.mark.parametrize(
+    ("other", "sort", "at_64"), [((100, 200), "known", 1600), ((20, 200), "unknown", 200)]
+)
+def test_scratch_memory_without_a_counterpart_borrows_from_one_algorithm_only(other, sort, at_64):
+    alone = workspace(None, 200)
+    borrow([alone, workspace(*other)])
+    assert (alone.sort, round(alone.bytes({"b": 64}))) == (sort, at_64)
 
 
 def test_nothing_is_smaller_than_nothing():

@@ -49,6 +49,11 @@ def record_case(folder, case):
     return f"{case} {outcome.status} {format_size(outcome.peak_bytes)}"
 
 
+def holds(folder, case):
+    """Whether the folder has a profile of the case."""
+    return any((folder / case).rglob("*.xplane.pb"))
+
+
 def peaks(folder, case):
     """Bytes: peak of the first step, highest peak of a later step, XLA's request for a step or None."""
     timeline = labkit.read_profile(folder / case)
@@ -63,6 +68,12 @@ def table(gpu, stand_in):
     columns = f"{'step 1':>10}{'2 to 4':>10}{'ratio':>8}{'block':>11}"
     yield f"{'peak':24}{columns}{'step 1':>10}{'2 to 4':>10}{'block':>10}{'2 to 4':>9}{'block':>7}"
     for case in CASES:
+        lacking = [
+            name for name, folder in {"GPU": gpu, "stand-in": stand_in}.items() if not holds(folder, case)
+        ]
+        if lacking:
+            yield f"{case:24}no profile of the {' nor of the '.join(lacking)}"
+            continue
         here, there = peaks(gpu, case), peaks(stand_in, case)
         sizes, others = ([format_size(size) if size else "-" for size in row] for row in (here, there))
         later, block = (f"x{x / y:.2f}" if x else "" for x, y in zip(here[1:], there[1:], strict=True))
@@ -84,7 +95,8 @@ def main():
     if options.record:
         record(options.stand_in or options.gpu, options.at_once)
         return
-    began = labkit.read_profile(options.gpu / CASES[0]).record.began
+    first = next(case for case in CASES if holds(options.gpu, case))
+    began = labkit.read_profile(options.gpu / first).record.began
     day = datetime.datetime.fromtimestamp(began, datetime.timezone.utc).date()
     lines = [f"{options.save or options.gpu} · profiles of {day}", "", *table(options.gpu, options.stand_in)]
     print(*lines, sep="\n")

@@ -143,6 +143,25 @@ class Growth:
         return self._factor * (self._shards.elements(*numbers[1:]) if self._shards else math.prod(numbers))
 
 
+class Workspace(Growth):
+    """The scratch memory of an algorithm that a GPU has chosen, as cuDNN does for a convolution.
+
+    That of one algorithm has a fixed part and one that grows. Where a formula would have it shrink, or take
+    something away from what grows, the trials have run different algorithms: how it goes on is unknown.
+    """
+
+    def _sort(self):
+        return "unknown" if self._takes_away() else super()._sort()
+
+    def take_over(self, candidates):
+        """As for a Growth, unless those it would grow like are of different algorithms, too."""
+        super().take_over(candidates)
+        self.sort = "unknown" if self._takes_away() else self.sort
+
+    def _takes_away(self):
+        return any((self._formulas.of(numbers)[1] < 0).any() for numbers in self.numbers)
+
+
 class TriedOut:
     """The bytes with which a GPU tries out an algorithm: as seen, for how they grow no small trial tells."""
 

@@ -38,6 +38,7 @@ class Tokens:
     point      {parameter: value} of the trial
     groups     {key: indices, in order} of allocations that may be counterparts
     pipeline   {size: indices} of what tf.data allocates without a name
+    workspace  which are scratch memory of an algorithm that a GPU has chosen, as a boolean array
     """
 
     def __init__(self, timeline, point):
@@ -45,6 +46,7 @@ class Tokens:
         columns = self.record.allocations
         self.requested, self.kept = columns["requested"], columns["end"] < 0
         self.temp = columns["temp"] > 0
+        self.workspace = self.temp & _is_bytes(self.record) & ("GPU" in self.record.device)
         self.shapes = [_dimensions(shape) for shape in self.record.shapes]
         self.shape = columns["shape"]
         self.segments = _segments(self.record, columns["begin"])
@@ -251,6 +253,11 @@ def _sizes(one, other):
 def _segments(record, begin):
     """The number of the part of the trial, such as a training step, in which each allocation was made."""
     return np.searchsorted(sorted([*record.steps, *(place for place, _ in record.moments)]), begin, "right")
+
+
+def _is_bytes(record):
+    """Which allocations are requested as a number of bytes, as cuDNN's are, not as numbers of some type."""
+    return np.array([dtype == "uint8" for dtype in record.dtypes])[record.allocations["dtype"]]
 
 
 def _dimensions(shape):

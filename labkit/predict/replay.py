@@ -9,7 +9,7 @@ import numpy as np
 
 from ..record.record import Program
 from . import allocator as bfc
-from .growth import Formulas, Growth, Plan, TriedOut, borrow
+from .growth import Formulas, Growth, Plan, TriedOut, Workspace, borrow
 from .matching import TRIED, Results, Tokens, match, match_results
 
 UNLIMITED = 2**46  # bytes
@@ -65,7 +65,8 @@ class Schedule:
         self.timeline, self.point, self._formulas = own.timeline, own.point, formulas
         self._requested, self._tried = own.requested.astype(float), own.tried
         self._kinds, self._kind_of, self.doubtful = _kinds_seen(tokens, number)
-        self._growths = [self._growth(seen, number) for seen in self._kinds]
+        workspaces = set(self._kind_of[own.workspace].tolist())
+        self._growths = [self._growth(seen, number, k in workspaces) for k, seen in enumerate(self._kinds)]
         borrow(self._growths)
         self.rows, self._layers = _rows(tokens), [one.record.layers for one in tokens]
         self._in_queue = self._rows_in_queue()
@@ -103,10 +104,12 @@ class Schedule:
             if size // (per_sample * samples + others) <= MOST_OVERHEAD
         }
 
-    def _growth(self, seen, number):
+    def _growth(self, seen, number, is_workspace):
         """How a kind grows: what was seen of it in each trial, a program if it is the block of one."""
         if seen[number][0] == TRIED:
             return TriedOut(seen[number][1])
+        if is_workspace:
+            return Workspace(seen, number, self._formulas)
         if not isinstance(seen[number][0], Program):
             return Growth(seen, number, self._formulas)
         programs = [one and one[0] for one in seen]
@@ -194,9 +197,12 @@ class Schedule:
 
     def replay(self, point, limit=UNLIMITED, order=0):
         """What the allocator would do there: whether everything fits, the peak, and its place."""
+        return self._replay(point, limit, self.orders[order])
+
+    def _replay(self, point, limit, order):
         allocator, peak, peak_at = bfc.Allocator(limit), 0, 0
         try:
-            for place in self._play(point, allocator, self.orders[order], {}):
+            for place in self._play(point, allocator, order, {}):
                 if allocator.in_use > peak:
                     peak, peak_at = allocator.in_use, place
         except bfc.OutOfMemory:
@@ -205,11 +211,13 @@ class Schedule:
 
     def later_peak(self, point):
         """The peak there without what a GPU only tries out, which later steps do not need."""
-        count, allocator, peak = len(self._kind_of), bfc.Allocator(UNLIMITED), 0
-        order = [i for i in self.orders[0] if not self._tried[(i if i >= 0 else ~i) % count]]
-        for _ in self._play(point, allocator, order, {}):
-            peak = max(peak, allocator.in_use)
-        return peak
+        return self._replay(point, UNLIMITED, self._later).peak
+
+    @functools.cached_property
+    def _later(self):
+        """The recorded order without what a GPU only tries out."""
+        count = len(self._kind_of)
+        return [i for i in self.orders[0] if not self._tried[(i if i >= 0 else ~i) % count]]
 
     def at_peak(self, point, limit=UNLIMITED):
         """(index, bytes) of each allocation in use at the peak; without the limit where it does not fit."""
@@ -220,9 +228,12 @@ class Schedule:
         replay = self.replay(point, limit)
         if not replay.fits:
             replay, limit = self.replay(point), UNLIMITED
+        return self._held_at(replay.place, point, limit, self.orders[0])
+
+    def _held_at(self, peak_at, point, limit, order):
         held, count = {}, len(self._kind_of)
-        for place in self._play(point, bfc.Allocator(limit), self.orders[0], held):
-            if place == replay.place:
+        for place in self._play(point, bfc.Allocator(limit), order, held):
+            if place == peak_at:
                 break
         for i, chunk in held.items():
             yield i % count, chunk.size, i >= (REPEATS + 2) * count
@@ -378,11 +389,16 @@ class Schedule:
         return sum(max(0, size - int(sizes[i])) for i, size in self.at_peak(point) if size > bfc.ROUND)
 
     def share_at_peak(self, point, sorts, doubtful=False):
-        """The share of the predicted peak whose growth is of one of the sorts, or was matched in doubt."""
+        """The share of the predicted peak whose growth is of one of the sorts, or was matched in doubt.
+
+        It is the peak without what a GPU only tries out.
+        """
         chosen = np.array([growth.sort in sorts for growth in self._growths])[self._kind_of]
         if doubtful:
             chosen = chosen | self.doubtful
-        held = self.at_peak(point)
+        peak_at = self._replay(point, UNLIMITED, self._later).place
+        in_use = self._held_at(peak_at, point, UNLIMITED, self._later)
+        held = [(i, size) for i, size, is_scratch in in_use if not is_scratch]
         return sum(size for i, size in held if chosen[i]) / sum(size for _, size in held)
 
     def unknown_bytes(self):
