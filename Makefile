@@ -149,7 +149,7 @@ $(STAMP): FORCE
 endif
 $(STAMP): $(LOCK) pyproject.toml | .venv/bin/pip
 	@$(INSTALLER); $(FIND_UV); \
-	if [ -n "$$uv" ] && try "$$uv" pip sync -p .venv $(LOCK) && try "$$uv" pip install -q -p .venv --no-deps -e .; \
+	if [ -n "$$uv" ] && try "$$uv" pip sync --compile-bytecode -p .venv $(LOCK) && try "$$uv" pip install -q -p .venv --no-deps -e .; \
 	then :; else \
 		echo "Installing with pip instead of uv, which takes some minutes."; \
 		{ [ ! -e $@ ] || grep -qx $(LOCK) $@ || .venv/bin/pip uninstall -q -y tensorflow tensorflow-cpu; }; \
@@ -162,7 +162,7 @@ $(STAMP): $(LOCK) pyproject.toml | .venv/bin/pip
 # What only the tests need comes on top, and leaves the TensorFlow that is there.
 $(TEST_STAMP): requirements-test.lock $(STAMP)
 	@$(INSTALLER); $(FIND_UV); \
-	if [ -n "$$uv" ] && try "$$uv" pip install -q -p .venv --no-deps -r $<; \
+	if [ -n "$$uv" ] && try "$$uv" pip install --compile-bytecode -q -p .venv --no-deps -r $<; \
 	then :; else try .venv/bin/pip install $${uv:+--force-reinstall} --no-deps -r $< || stop; fi; \
 	touch $@
 

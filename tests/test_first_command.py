@@ -104,7 +104,10 @@ def lab(tmp_path):
 
 
 def listening(processes) -> set[tuple[str, int]]:
-    connections = [each for process in processes for each in process.net_connections("inet")]
+    connections = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # what git or a browser's check had been has ended
+            connections += process.net_connections("inet")
     return {(each.laddr.ip, each.laddr.port) for each in connections if each.status == psutil.CONN_LISTEN}
 
 
