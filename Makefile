@@ -17,7 +17,7 @@ PYTEST = $(VENV_PATH) LABKIT_TURNS=off .venv/bin/pytest --dist loadfile --no-loa
 # Without it, uv downloads a Python of its own where the one it wants is missing.
 export UV_PYTHON_DOWNLOADS := never
 
-# Some images set it. Every process would then compile TensorFlow and Keras anew: 10 s of CPU instead of 4.
+# Some images set it. Every process would then compile TensorFlow and Keras anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 # Lesson cells that start a command (!python, !jupyter) must get those of .venv.

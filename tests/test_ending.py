@@ -87,7 +87,7 @@ def test_where_labkits_own_code_failed(watch):
     [(4.75, "oom", "when it was refused memory"), (5, "crashed", "in native code")],
 )
 def test_a_crash_soon_after_a_refusal_is_for_lack_of_memory(watch, monkeypatch, ago, status, words):
-    monkeypatch.setattr(ending.time, "time", lambda: 1000)
+    monkeypatch.setattr(ending.dumpfile.time, "time", lambda: 1000)
     for at in (400, 1000 - ago):
         (watch.folder.path / f"dump.{int(at * 1e6)}").touch()
     *found, message = ended(watch, exit={"code": -11})

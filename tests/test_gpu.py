@@ -209,6 +209,12 @@ def test_nvidias_lstm_that_only_says_that_it_failed(function):
     assert found.failure.batch == 48
 
 
+def test_the_batch_is_read_where_its_name_stands_right_before_the_numbers():
+    told = RECURRENT.replace("max_seq_length, batch_size, cell_num_units", "seq_length, batch_size")
+    found = labkit.diagnose(told.format("ThenRnnForward").replace("48, 64]", "48]"))
+    assert found.failure.batch == 48
+
+
 def test_an_op_that_fails_without_a_reason_right_after_a_refusal_was_out_of_memory():
     import tensorflow as tf
 

@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from guard import said  # noqa: E402
 from report import RESULTS, Report  # noqa: E402
+from steps import of_steps  # noqa: E402
 from trials import train  # noqa: E402
 
 import labkit  # noqa: E402
@@ -47,9 +48,9 @@ def peaks(name, environ, seconds):
     timeline = outcome.timeline
     if not outcome.ok or timeline is None:
         return said(outcome), None
-    first, *later = (timeline.during(number).peak_bytes for number in range(1, len(timeline.steps) + 1))
-    text = f"step 1 {format_size(first):>9}, later {format_size(max(later)):>9}, {outcome.wall_seconds:.0f} s"
-    return text, max(later)
+    first, later = of_steps(timeline)
+    text = f"step 1 {format_size(first):>9}, later {format_size(later):>9}, {outcome.wall_seconds:.0f} s"
+    return text, later
 
 
 def under(name, limit, seconds):
@@ -82,10 +83,8 @@ def main():
             report.save()
             if switch == "as it is" and peak:
                 for times in LIMITS:
-                    later[net, times] = (
-                        times * peak,
-                        pool.submit(under, net, int(times * peak), options.seconds),
-                    )
+                    limit = int(times * peak)
+                    later[net, times] = limit, pool.submit(under, net, limit, options.seconds)
         report("")
         for (net, times), (limit, job) in later.items():
             report(f"{net:28}limit {times} x later = {format_size(limit):>9}:  {job.result()}")

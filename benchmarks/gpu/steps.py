@@ -54,12 +54,17 @@ def holds(folder, case):
     return any((folder / case).rglob("*.xplane.pb"))
 
 
+def of_steps(timeline):
+    """Bytes: peak of the first step, highest peak of a later step."""
+    first, *later = (timeline.during(number).peak_bytes for number in range(1, len(timeline.steps) + 1))
+    return first, max(later)
+
+
 def peaks(folder, case):
     """Bytes: peak of the first step, highest peak of a later step, XLA's request for a step or None."""
     timeline = labkit.read_profile(folder / case)
-    first, *later = (timeline.during(number).peak_bytes for number in range(1, len(timeline.steps) + 1))
     block = max((program.bytes for program in timeline.record.programs), default=None)
-    return first, max(later), block
+    return *of_steps(timeline), block
 
 
 def table(gpu, stand_in):

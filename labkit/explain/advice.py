@@ -69,10 +69,7 @@ TRY_NOTHING_OUT = Advice(
     "times as much. Steps may be slower.",
     'os.environ["XLA_FLAGS"] = "--xla_gpu_autotune_level=0"\nos.environ["TF_CUDNN_USE_AUTOTUNE"] = "0"',
     "02",
-    applies=lambda failure: (
-        on_tensorflow(failure)
-        and (failure.tried_out or failure.looks_tried_out or failure.is_of_compiled_step)
-    ),
+    applies=lambda failure: on_tensorflow(failure) and (failure.is_of_tries or failure.is_of_compiled_step),
 )
 WHO_HOLDS_IT = Advice(
     "See who holds the memory, and end it: another notebook's kernel, a job that did not die.",

@@ -384,7 +384,7 @@ def _activations(failure):
         said = [said, *evidence.in_block(failure), *evidence.in_loop(failure), *_tries(failure)]
         return (CERTAIN, said) if moving > 0.5 * sum(needed.values()) else None
     if failure.kind == "xla":
-        sure = GUESS if failure.tried_out or failure.looks_tried_out else LIKELY
+        sure = GUESS if failure.is_of_tries else LIKELY
         return sure, [*evidence.of_step(failure), *_tries(failure)]
     if failure.kind == "recurrent":
         return LIKELY if failure.requested_bytes else GUESS, [evidence.of_recurrent(failure)]

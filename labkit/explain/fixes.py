@@ -103,7 +103,7 @@ def of_request(share):
     """Saves this share of what was asked for, if that counts at all."""
 
     def saves(failure):
-        counts = not (tensors.is_tiny(failure) or failure.tried_out or failure.looks_tried_out)
+        counts = not (tensors.is_tiny(failure) or failure.is_of_tries)
         return int(share * (failure.requested_bytes or 0)) if counts else 0
 
     return saves

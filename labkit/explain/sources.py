@@ -239,7 +239,7 @@ def _of_log(log):
     known = replace(
         known,
         allocator=known.allocator or (allocators.pop() if len(allocators) == 1 else None),
-        batch=log.batch_size or known.batch,
+        batch=known.batch or log.batch_size,
         tried_out=known.tried_out or tried,
         device_bytes=log.device_bytes,
         limit_bytes=known.limit_bytes or log.given_bytes,

@@ -3,11 +3,10 @@
 import ast
 import linecache
 import sys
-import time
 import traceback
 import types
 
-from ..logs.dumpfile import when
+from ..logs.dumpfile import just_refused
 from ..logs.messages import CONSTANT
 
 OOM_MARKS = (
@@ -16,9 +15,6 @@ OOM_MARKS = (
     "Out of memory",
     "CUDA_ERROR_OUT_OF_MEMORY",
 )
-
-
-JUST = 5  # seconds
 
 
 def run(folder, echo):
@@ -76,8 +72,8 @@ def _was_just_refused(error, folder):
     """Whether an op failed without a reason right after it was refused memory, as NVIDIA's LSTM does."""
     import tensorflow as tf
 
-    dumps = folder.dumps() if isinstance(error, tf.errors.InternalError | tf.errors.UnknownError) else []
-    return bool(dumps) and time.time() - max(map(when, dumps)) < JUST
+    unexplained = isinstance(error, tf.errors.InternalError | tf.errors.UnknownError)
+    return unexplained and just_refused(folder.dumps())
 
 
 def describe(error):

@@ -4,6 +4,7 @@ The file is a `tensorflow.MemoryDump` protocol buffer (tensorflow/core/protobuf/
 decoded by hand because the kernel has neither TensorFlow nor protobuf, and a crashed trial cannot do it.
 """
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,11 @@ def newest_of_first_refusal(paths, wait_seconds=10):
     paths = sorted(paths, key=when)
     given_up = [p for p in paths if when(p) >= when(paths[0]) + 0.9 * wait_seconds]
     return next(iter(given_up or paths[-1:]), None)
+
+
+def just_refused(paths, seconds=5):
+    """Whether TensorFlow wrote one of these dumps in the last seconds: memory had just been refused."""
+    return bool(paths) and time.time() - max(map(when, paths)) < seconds
 
 
 def when(path):

@@ -187,6 +187,11 @@ class Failure:
         return self.kind == "xla" and 16 * MIB <= asked < 17 * MIB and bool(_OF_STEP.search(self.quote))
 
     @property
+    def is_of_tries(self):
+        """Whether it was to try out an algorithm, by what the log says or by its size."""
+        return self.tried_out or self.looks_tried_out
+
+    @property
     def is_limited(self):
         """Whether somebody set the limit of the allocator: it is in whole MiB, as what is free is not."""
         limit = self.dump.limit_bytes if self.dump else None

@@ -4,7 +4,6 @@ import contextlib
 import pickle
 import signal
 import sys
-import time
 
 from .. import machine
 from ..explain.sources import of_trial, with_timeline, with_trials_of_fixes
@@ -150,8 +149,7 @@ def _killed(watch):
 
 def _was_refused_memory(watch):
     """Whether memory was refused shortly before the process ended: then that caused the crash."""
-    dumps = watch.folder.dumps()
-    return bool(dumps) and time.time() - max(map(dumpfile.when, dumps)) < 5
+    return dumpfile.just_refused(watch.folder.dumps())
 
 
 def _out_of_memory(trial, watch, error, log, facts):
