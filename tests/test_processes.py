@@ -162,3 +162,32 @@ def test_a_script_without_tensorflow_is_told_how_to_install_it(tmp_path):
         """
     )
     assert "pip install tensorflow" in script.communicate(timeout=60)[0]
+
+
+def test_what_few_trainings_need_is_imported_by_the_trial_that_uses_it():
+    def uses(attribute):
+        import sys
+
+        import keras
+        import tensorflow as tf
+
+        @tf.function
+        def traced(x):  # AutoGraph asks every module for its file
+            return x if tf.reduce_sum(x) > 0 else -x
+
+        traced(tf.ones(3))
+        heavy = {"".join(["skl", "earn"]), "matplotlib.pyplot"}
+        before = heavy & {*sys.modules}
+        for name in attribute.split("."):
+            keras = getattr(keras, name)
+        return before, heavy & {*sys.modules}, keras.__name__
+
+    parts = {"wrappers.SKLearnClassifier": "sklearn", "visualization.plot_image_gallery": "matplotlib.pyplot"}
+    for attribute, needed in parts.items():
+        before, after, name = labkit.run(uses, attribute=attribute).result
+        assert before == set() and needed in after
+        assert name == attribute.rpartition(".")[2]
+
+
+def test_what_a_trial_names_is_imported_once_for_all():
+    assert labkit.run("import sys; 'sklearn' in sys.modules").result is True

@@ -9,7 +9,6 @@ imported it and waits.
 
 import contextlib
 import ctypes
-import gc
 import os
 import select
 import signal
@@ -23,6 +22,7 @@ import psutil
 
 from .. import gpus, machine
 from ..inside.folder import TrialFolder
+from .imports import import_for, import_tensorflow
 from .wire import Lines
 
 IDLE_SECONDS = 600
@@ -139,6 +139,7 @@ class Server:
     def run(self, folder, fds):
         self.faults = TrialFolder(folder).faults
         if self.fork:
+            import_for(TrialFolder(folder).code.read_bytes())
             self.trial = self.child(lambda: run_trial(folder, fds))
         else:
             self.trial, waiting = self.spare
@@ -246,16 +247,6 @@ def run_trial(folder, fds):
     except BaseException:
         TrialFolder(folder).failure.write_text(traceback.format_exc())
         raise
-
-
-def import_tensorflow():
-    import keras  # noqa: F401
-    import tensorflow  # noqa: F401
-
-    from ..inside import child, copies, objects, recorder, steps  # noqa: F401
-
-    gc.collect()
-    gc.freeze()  # otherwise each child's first collection copies all of these pages
 
 
 def prctl(option, value):
