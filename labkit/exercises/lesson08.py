@@ -14,7 +14,7 @@ def two_steps(letter, policy):
 
     keras.mixed_precision.set_global_policy(policy)
     if letter == "A":
-        X = np.ones((8, 128, 128, 3), "float32")
+        X = np.ones((2, 128, 128, 3), "float32")
         body = []
         for filters in (32, 64):
             body += [layers.Conv2D(filters, 3, padding="same", activation="relu") for _ in range(2)]
@@ -24,11 +24,11 @@ def two_steps(letter, policy):
         X = np.ones((32, 20), "int32")
         body = [layers.Embedding(131_072, 16), layers.GlobalAveragePooling1D()]
     elif letter == "C":
-        X = np.ones((8192, 128), "float32")
+        X = np.ones((2048, 128), "float32")
         body = [layers.Dense(128, activation="relu") for _ in range(6)]
     else:
         X = np.ones((8, 8, 8, 3), "float32")
-        body = [layers.Conv2D(512, 3, padding="same", activation="relu") for _ in range(3)]
+        body = [layers.Conv2D(256, 3, padding="same", activation="relu") for _ in range(3)]
         body.append(layers.GlobalAveragePooling2D())
     model = keras.Sequential([*body, layers.Dense(1, dtype="float32")])
     model.compile("adam", "mse")
