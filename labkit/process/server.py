@@ -9,6 +9,8 @@ imported it and waits.
 
 import contextlib
 import ctypes
+import gc
+import importlib.machinery
 import os
 import select
 import signal
@@ -22,13 +24,13 @@ import psutil
 
 from .. import gpus, machine
 from ..inside.folder import TrialFolder
-from .imports import import_for, import_tensorflow
 from .wire import Lines
 
 IDLE_SECONDS = 600
 GROWS_BY = 6e9  # bytes a second, at most: NumPy fills about half of that
 SHORTEST, LONGEST = 0.015, 0.25  # seconds between two looks at the memory
 LONGEST_WRITING = 2  # seconds in which a trial that is ended writes down where it is
+PARTS = ("wrappers", "visualization")  # of Keras, which bring much along
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -247,6 +249,59 @@ def run_trial(folder, fds):
     except BaseException:
         TrialFolder(folder).failure.write_text(traceback.format_exc())
         raise
+
+
+class Later:
+    """Finds PARTS of Keras as modules that are empty until an attribute of theirs is asked for.
+
+    They import scikit-learn and Matplotlib where these are installed, which takes half of the time of
+    everything that is imported, and few trainings need. A trial that uses such a part gets it then.
+    """
+
+    def __init__(self, loader):
+        self._loader = loader
+
+    @classmethod
+    def find_spec(cls, name, path, target=None):
+        if not name.startswith("keras.") or name.rpartition(".")[2] not in PARTS:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            spec.loader = cls(spec.loader)
+        return spec
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        def load(name):
+            del module.__getattr__
+            self._loader.exec_module(module)
+            return getattr(module, name)
+
+        module.__getattr__ = load
+
+
+def import_tensorflow():
+    """Import TensorFlow, Keras, and what watches a trial, in a way that a fork shares most of the memory."""
+    sys.meta_path.insert(0, Later)
+    gc.disable()  # hardly anything of all this is garbage, and to look for it again and again takes a while
+    import keras  # noqa: F401
+    import tensorflow  # noqa: F401
+
+    from ..inside import child, copies, objects, recorder, steps  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # otherwise each child's first collection copies all of these pages
+    gc.enable()
+
+
+def import_for(code):
+    """Import scikit-learn here, once for all trials, if the pickled code of one names it."""
+    if b"sklearn" in code and "sklearn.datasets" not in sys.modules:
+        with contextlib.suppress(Exception):  # the trial that needs it will say so
+            import sklearn.datasets  # noqa: F401
+        gc.freeze()
 
 
 def prctl(option, value):
