@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import gc
 import importlib.machinery
+import mmap
 import os
 import select
 import signal
@@ -141,7 +142,7 @@ class Server:
     def run(self, folder, fds):
         self.faults = TrialFolder(folder).faults
         if self.fork:
-            import_for(TrialFolder(folder).code.read_bytes())
+            import_for(TrialFolder(folder).code)
             self.trial = self.child(lambda: run_trial(folder, fds))
         else:
             self.trial, waiting = self.spare
@@ -254,8 +255,8 @@ def run_trial(folder, fds):
 class Later:
     """Finds PARTS of Keras as modules that are empty until an attribute of theirs is asked for.
 
-    They import scikit-learn and Matplotlib where these are installed, which takes half of the time of
-    everything that is imported, and few trainings need. A trial that uses such a part gets it then.
+    They import scikit-learn and Matplotlib where these are installed, which takes long and few trainings
+    need. A trial that uses such a part gets it then.
     """
 
     def __init__(self, loader):
@@ -297,11 +298,17 @@ def import_tensorflow():
 
 
 def import_for(code):
-    """Import scikit-learn here, once for all trials, if the pickled code of one names it."""
-    if b"sklearn" in code and "sklearn.datasets" not in sys.modules:
+    """Import scikit-learn here, once for all trials, if the code of one, pickled in that file, names it."""
+    if "sklearn.datasets" not in sys.modules and _names_sklearn(code):
         with contextlib.suppress(Exception):  # the trial that needs it will say so
             import sklearn.datasets  # noqa: F401
         gc.freeze()
+
+
+def _names_sklearn(path):
+    """Searched where it lies: code may take gigabytes of data along."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as code:
+        return code.find(b"sklearn") >= 0
 
 
 def prctl(option, value):
