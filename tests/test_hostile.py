@@ -193,6 +193,17 @@ def test_a_profiled_trial_that_is_ended_leaves_no_files(how, tmp_path, monkeypat
     assert set(Path("/tmp").glob(f"labkit-{os.getpid()}-*")) == before
 
 
+def test_code_that_autograph_generates_goes_with_the_trial(tmp_path):
+    code = f"""
+    import tempfile, tensorflow as tf
+    tempfile.tempdir = {str(tmp_path)!r}
+    [int(x) for x in tf.data.Dataset.range(2).map(lambda x: x + 1)]
+    """
+    outcome = labkit.run(textwrap.dedent(code))
+    assert outcome.result == [1, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_a_killed_kernel_left_is_removed_by_the_next(tmp_path):
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     code = (

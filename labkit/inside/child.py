@@ -6,6 +6,7 @@ Any other end of the process is reported by its launcher.
 
 import contextlib
 import faulthandler
+import functools
 import io
 import json
 import os
@@ -13,9 +14,11 @@ import pickle
 import random
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +117,7 @@ class Child:
             from .copies import copy_arrays
 
             copy_arrays()
+        _keep_generated_code(self.folder)
         _set_seed(self.request["seed"])
         if self.recorder:
             self.recorder.start()
@@ -257,6 +261,17 @@ def _adopt_environment(request):
     os.environ.update(request["environ"])
     with contextlib.suppress(OSError):  # if the host's memory runs out, this process should go first
         Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _keep_generated_code(folder):
+    """Have AutoGraph write what it generates to the trial's folder, which is removed after the trial.
+
+    In the temporary directory the files would stay: the trial ends without the exit handlers that remove them.
+    """
+    from tensorflow.python.autograph.pyct import loader
+
+    in_folder = functools.partial(tempfile.NamedTemporaryFile, dir=folder.path)
+    loader.tempfile = types.SimpleNamespace(**(vars(tempfile) | {"NamedTemporaryFile": in_folder}))
 
 
 def _limit_memory(request, folder):
