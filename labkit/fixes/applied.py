@@ -38,6 +38,7 @@ class Applied:
             params[self._over] //= math.prod(fix.divides for fix in self._fixes)
         for fix in self._fixes:
             fix.begin()
+        self._policy = keras.config.dtype_policy()
         for method in METHODS:
             self._wrap(keras.Model, method)
         return self._train(**params)
@@ -61,7 +62,8 @@ class Applied:
                 given = dict(signature.bind(model, *args, **kwargs).arguments)
                 given |= given.pop("kwargs", {})
                 model = given.pop("self")
-                self.note(method, call=rewrite.call_text(method), **facts_of(method, model, given))
+                facts = facts_of(method, model, given, self._policy)
+                self.note(method, call=rewrite.call_text(method), **facts)
                 for fix in self._fixes:
                     given = getattr(fix, method)(model, given)
                 return original(model, **self._last(method, given))

@@ -3,8 +3,8 @@
 import inspect
 
 
-def facts_of(method, model, given):
-    """What a call tells of the program, as far as fixes depend on it."""
+def facts_of(method, model, given, policy):
+    """What a call tells of the program, as far as fixes depend on it. policy: Keras's before that ran."""
     if method == "compile":
         return {
             "optimizer": _name(given.get("optimizer", "rmsprop")),
@@ -24,19 +24,20 @@ def facts_of(method, model, given):
             "class_weight": given.get("class_weight") is not None,
             "validation": _data(validation[0]) if isinstance(validation, list | tuple) else _data(validation),
             "validation_batch_size": given.get("validation_batch_size"),
-            **_facts_of_model(model),
+            **_facts_of_model(model, policy),
         }
     return facts
 
 
-def _facts_of_model(model):
+def _facts_of_model(model, policy):
     import keras
 
     layers = list(model._flatten_layers(include_self=False))
-    blocks = _blocks(layers)
+    blocks, now = _blocks(layers), keras.config.dtype_policy()
     return {
         "compute_dtypes": sorted({each.compute_dtype for each in layers if each.weights or not each.built}),
-        "policy": keras.config.dtype_policy().name,
+        "policy": now.name,
+        "sets_policy": now is not policy and all(each.dtype_policy is not policy for each in layers),
         "run_eagerly": bool(model.run_eagerly),
         "jit": bool(model.jit_compile),
         "blocks": [block.name for block in blocks],

@@ -266,7 +266,7 @@ def _adopt_environment(request):
 def _keep_generated_code(folder):
     """Have AutoGraph write what it generates to the trial's folder, which is removed after the trial.
 
-    In the temporary directory the files would stay: the trial ends without the exit handlers that remove them.
+    In the temporary directory it would stay: a trial ends without the exit handlers that remove it.
     """
     from tensorflow.python.autograph.pyct import loader
 

@@ -31,14 +31,17 @@ class Precision(Fix):
             return OWN_LOOP.format("the loss scaling that fit brings: it needs a LossScaleOptimizer")
         if program.fit and self._dtype in program.fit["compute_dtypes"]:
             return f"The model computes in {self._dtype} already."
-        return ""
+        return self._own_policy(program) if program.fit and program.fit["sets_policy"] else ""
 
     def failed(self, program):
         if program.fit and self._dtype not in program.fit["compute_dtypes"]:
-            if (own := program.fit["policy"]) != self.policy:
-                return f"`train` sets the policy itself, to {own!r}: change it there."
+            if program.fit["policy"] != self.policy:
+                return self._own_policy(program)
             return "The layers have their dtype already: built outside `train`, or with a dtype of their own."
         return ""
+
+    def _own_policy(self, program):
+        return f"`train` sets the policy itself, to {program.fit['policy']!r}: change it there."
 
     @property
     def _dtype(self):
