@@ -70,10 +70,10 @@ lab: $(STAMP)  ## Open JupyterLab on the first lesson (ARGS=--no-browser only st
 hub: $(TEST_STAMP) $(PROXY)  ## Try a class on this machine: JupyterHub, on the loopback address only
 	@$(VENV_PATH) .venv/bin/python scripts/hub.py
 
-# Twice as many processes as most machines have cores: lessons and tests wait a lot, for TensorFlow at each out of memory.
+# More processes than cores: lessons and tests wait a lot, for TensorFlow at each out of memory.
 # The lessons come first, as they take longest.
 test: $(TEST_STAMP) $(if $(shell command -v npm),$(PROXY))  ## Run every check; one that fails does not hide the others
-	@$(MAKE) --no-print-directory lint; code=$$?; $(PYTEST) -n 4 $(NBVAL) $(LESSONS) tests && exit $$code
+	@$(MAKE) --no-print-directory lint; code=$$?; $(PYTEST) -n 6 $(NBVAL) $(LESSONS) tests && exit $$code
 
 lint: $(TEST_STAMP)  ## Check style and format of code and notebooks, and that rooms import only from below
 	.venv/bin/ruff check .

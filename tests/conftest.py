@@ -19,6 +19,15 @@ PATIENCE = 20_000  # milliseconds: a page on a busy machine
 HOW = "no Chromium: apt-get install chromium, or python -m playwright install chromium"
 
 
+# A file runs in one process: begun last, one of these would keep the others waiting for it.
+LONG = "browser estimate exercises_13 figures first_command fixes timeline widgets xla".split()
+
+
+def pytest_collection_modifyitems(items):
+    """Lessons, which take longest, begin before files of tests, and the LONG ones of these before others."""
+    items.sort(key=lambda item: item.path.match("test_*") and item.path.stem[len("test_") :] not in LONG)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def turns(tmp_path_factory):
     """No trial of these tests waits for other trials on this machine."""

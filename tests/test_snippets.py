@@ -1,6 +1,7 @@
 """Code that pages and lessons show to be copied calls what labkit has, the way it is called."""
 
 import ast
+import functools
 import inspect
 import re
 import textwrap
@@ -21,10 +22,14 @@ PAGES = [
     ROOT / "README.md",
 ]
 MODULES = {"labkit": labkit, "plots": plots, "widgets": widgets}
-PUBLIC = {name: getattr(labkit, name) for name in labkit.__all__}
-CLASSES = [each for each in PUBLIC.values() if inspect.isclass(each)]
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 FIXES = {fix.name for fix in all_fixes()}
+
+
+@functools.cache
+def public():
+    """What labkit has, by name. One of it imports Keras, which no test is collected for."""
+    return {name: getattr(labkit, name) for name in labkit.__all__}
 
 
 def snippets(path):
@@ -65,13 +70,13 @@ def returned(name):
         hasattr(cls, name)
         or name in getattr(cls, "__dataclass_fields__", {})
         or f"self.{name} = " in inspect.getsource(cls)
-        for cls in CLASSES
+        for cls in filter(inspect.isclass, public().values())
     )
 
 
 def call_faults(call):
     func = call.func
-    known = {**vars(widgets), **PUBLIC} if isinstance(func, ast.Name) else None
+    known = {**vars(widgets), **public()} if isinstance(func, ast.Name) else None
     function = known.get(func.id) if known else None
     if isinstance(func, ast.Attribute) and owner(func):
         function = getattr(owner(func), func.attr, None)
