@@ -20,7 +20,7 @@ HOW = "no Chromium: apt-get install chromium, or python -m playwright install ch
 
 
 # A file runs in one process: begun last, one of these would keep the others waiting for it.
-LONG = "browser estimate exercises_13 figures first_command fixes timeline widgets xla".split()
+LONG = {"browser", "estimate", "exercises_13", "figures", "first_command", "fixes", "timeline", "widgets"}
 
 
 def pytest_collection_modifyitems(items):
