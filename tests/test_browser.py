@@ -191,6 +191,7 @@ def test_out_of_memory_is_counted_down_and_explained(page, folder):
 
 
 def test_a_click_on_a_mark_shows_its_trial(page):
+    expect(page.get_by_alt_text("memory map at the failure")).to_be_visible()  # nothing moves from here on
     points(page).first.click()
     said = page.locator("[aria-label='outcome of the trial']")
     expect(said).to_contain_text("it fits")

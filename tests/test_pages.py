@@ -448,7 +448,8 @@ BOX = """<!DOCTYPE html><meta charset="utf-8"><style>%s :root { --jp-widgets-col
     window.fill = (text) => {
         document.querySelector(".labkit-detail").innerHTML = text;
         return called["change:revealed"]();
-    };</script>"""
+    };
+    window.complete = () => called["change:completed"]();</script>"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -472,6 +473,21 @@ def test_what_was_filled_is_brought_into_view_and_stays_where_it_is_read(show, h
     expect(page.get_by_text("again")).to_be_in_viewport()
     if height > 400:
         assert page.evaluate("window.scrollY") == before
+
+
+def test_who_goes_on_while_pictures_are_drawn_is_not_moved(show):
+    page = show(BOX % (pages.css(), pages.script()), (1024, 400), drawn=".labkit-none")
+    page.evaluate("text => window.fill(text)", "<b>explained</b>")
+    shown = page.evaluate("window.scrollY")
+    page.evaluate("window.scrollTo(0, 0)")
+    page.evaluate("window.complete()")
+    assert page.evaluate("window.scrollY") == shown > 0
+    page.evaluate("window.scrollTo(0, 0)")
+    page.mouse.click(200, 200)
+    page.evaluate("window.complete()")
+    assert page.evaluate("window.scrollY") == 0
+    page.evaluate("text => window.fill(text)", "<b>explained again</b>")
+    assert page.evaluate("window.scrollY") == shown
 
 
 def test_points_stand_where_their_peaks_are(show, lab_runs):

@@ -188,14 +188,15 @@ class BatchSizeLab:
             return
         value, outcome = self._trial(key)
         self._timeline.data = packed_timeline(outcome, runs.named(self.over, value))
-        self._reveal(outcome._html())  # at once: pictures take a moment to draw
+        self._fill_detail(outcome._html())  # at once: pictures take a moment to draw
+        self._chart.revealed += 1
         pictures = figures_html(outcome)
         if pictures:
-            self._reveal(outcome._html() + pictures)
+            self._fill_detail(outcome._html() + pictures)
+            self._chart.completed += 1
 
-    def _reveal(self, detail):
+    def _fill_detail(self, detail):
         self._detail.value = f'<div class="labkit-table">{detail}</div>'
-        self._chart.revealed += 1
 
     # Actions
 

@@ -40,13 +40,20 @@ function sayPage(model) {
   model.save_changes();
 }
 
-// Bring the part of the lab that was just filled into view, when its pictures are there.
-async function reveal(el) {
+// When the reader last did something. Who does is not moved to what is being filled.
+let acted = 0;
+for (const kind of ["pointerdown", "wheel", "keydown"]) {
+  addEventListener(kind, () => { acted = performance.now(); }, { capture: true, passive: true });
+}
+
+// Bring the part of the lab that was filled at a time into view, when its pictures are there.
+async function reveal(el, filled) {
   const box = el.closest(".labkit-box");
   const part = box && box.querySelector(".labkit-detail");
   if (!part) return;
   await new Promise((done) => setTimeout(done, 150));
   await Promise.all([...part.querySelectorAll("img")].map((image) => image.decode().catch(() => {})));
+  if (acted > filled) return;
   if (part.offsetHeight < window.innerHeight * 0.7) part.scrollIntoView({ block: "nearest" });
   else if (!isBegun(part)) part.scrollIntoView({ block: "start" });
 }
@@ -66,11 +73,18 @@ const KINDS = {
 
 async function render({ model, el }) {
   sayPage(model);
-  const revealed = () => reveal(el);
+  let filled = 0;
+  const revealed = () => {
+    filled = performance.now();
+    return reveal(el, filled);
+  };
+  const completed = () => reveal(el, filled);
   model.on("change:revealed", revealed);
+  model.on("change:completed", completed);
   const chart = await KINDS[model.get("kind")](model, el);
   return () => {
     model.off("change:revealed", revealed);
+    model.off("change:completed", completed);
     chart.close();
   };
 }

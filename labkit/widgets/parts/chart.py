@@ -18,6 +18,7 @@ class Chart(anywidget.AnyWidget):
     by         of timelines: "category" or "layer"
     chosen     of trials and maps: which one is circled, counted from 1 over all runs; 0 for none
     revealed   counts how often the page was told to bring what is of class labkit-detail into view
+    completed  counts how often that was completed; the page goes there again, unless the reader has gone on
     page       which page shows it: another each time that the notebook is opened
     alone      whether it has a page of its own, not here
     """
@@ -29,6 +30,7 @@ class Chart(anywidget.AnyWidget):
     by = traitlets.Unicode("category").tag(sync=True)
     chosen = traitlets.Int(0).tag(sync=True)
     revealed = traitlets.Int(0).tag(sync=True)
+    completed = traitlets.Int(0).tag(sync=True)
     page = traitlets.Unicode("").tag(sync=True)
     alone = traitlets.Bool(False).tag(sync=True)
 
