@@ -1,6 +1,7 @@
 """What tests share: a real browser, turns among themselves only, and the trials of one exercise."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -20,12 +21,13 @@ HOW = "no Chromium: apt-get install chromium, or python -m playwright install ch
 
 
 # A file runs in one process: begun last, one of these would keep the others waiting for it.
-LONG = {"browser", "estimate", "exercises_13", "figures", "first_command", "fixes", "timeline", "widgets"}
+LONG = "first_command|estimate|exercises_13|fixes|browser|widgets|timeline|xla|figures"
 
 
 def pytest_collection_modifyitems(items):
     """Lessons, which take longest, begin before files of tests, and the LONG ones of these before others."""
-    items.sort(key=lambda item: item.path.match("test_*") and item.path.stem[len("test_") :] not in LONG)
+    short = re.compile(rf"test_(?!({LONG})\.py)")
+    items.sort(key=lambda item: bool(short.match(item.path.name)))
 
 
 @pytest.fixture(scope="session", autouse=True)
