@@ -73,7 +73,7 @@ hub: $(TEST_STAMP) $(PROXY)  ## Try a class on this machine: JupyterHub, on the 
 # More processes than cores: lessons and tests wait a lot, for TensorFlow at each out of memory.
 # The lessons come first, as they take longest.
 test: $(TEST_STAMP) $(if $(shell command -v npm),$(PROXY))  ## Run every check; one that fails does not hide the others
-	@$(MAKE) --no-print-directory lint; code=$$?; $(PYTEST) -n 8 $(NBVAL) $(LESSONS) tests && exit $$code
+	@$(MAKE) --no-print-directory lint; code=$$?; $(PYTEST) -n 6 $(NBVAL) $(LESSONS) tests && exit $$code
 
 lint: $(TEST_STAMP)  ## Check style and format of code and notebooks, and that rooms import only from below
 	.venv/bin/ruff check .
