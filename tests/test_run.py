@@ -484,3 +484,25 @@ def test_what_cannot_start_is_refused_before_it_does(train, params, said):
 
 
 lock = threading.Lock()
+
+
+CALLS_AT_ANY_DEPTH = """
+import resource
+
+def nothing():
+    return None
+
+def faults(depth):
+    if depth:
+        return faults(depth - 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(500):
+        nothing()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+max(map(faults, range(300)))
+"""
+
+
+def test_no_call_of_a_trial_has_memory_for_its_frame_mapped_anew():
+    assert labkit.run(CALLS_AT_ANY_DEPTH).result < 250

@@ -19,6 +19,7 @@ from .wire import Lines
 # oneDNN's kernels can crash where others raise. The rest makes peaks reproducible: one inter-op thread, a
 # fixed order of ops and of Python's sets, and large NumPy arrays placed where TensorFlow must copy them, as
 # to a GPU: it shares the memory of one that is aligned to 64 bytes, which a block mapped by malloc never is.
+# With that threshold set, malloc would also give back and take anew each 128 KiB at the end of its heap.
 ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     "TF_ENABLE_ONEDNN_OPTS": "0",
@@ -26,6 +27,7 @@ ENVIRONMENT = {
     "TF_DETERMINISTIC_ORDER": "1",
     "TF_CPP_MIN_LOG_LEVEL": "0",
     "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TOP_PAD_": "4194304",
     "PYTHONHASHSEED": "0",
 }
 _PACKAGE_HOME = str(Path(__file__).resolve().parents[2])
