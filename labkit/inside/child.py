@@ -339,8 +339,8 @@ def _with_room(function):
     """The function with a frame so large that the frames of all calls in it lie in one piece of memory.
 
     CPython (3.11 on) keeps frames in chunks of 16 KiB, and unmaps the last one when its first frame ends.
-    Code whose calls go to and fro across the end of a chunk has it mapped anew, and filled by page faults, for
-    each of them: two thirds of the page faults of a trial that traces a Transformer came from there.
+    Code whose calls go to and fro across the end of a chunk has it mapped anew for each of them, and filled
+    by page faults: two thirds of those of a trial that traces a Transformer came from there.
     """
     return types.FunctionType(function.__code__.replace(co_stacksize=ROOM), function.__globals__)
 
