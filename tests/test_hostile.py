@@ -69,29 +69,40 @@ def test_a_show_that_fails_leaves_no_trial_behind():
     assert labkit.run("2").result == 2
 
 
-def test_any_number_of_interrupts_stops_one_trial_and_not_the_next():
+def test_any_number_of_interrupts_stops_one_trial_and_not_the_next(tmp_path):
     python(
         """
         import labkit, os, signal, threading, time
-        assert labkit.run("1").ok
+
+        def late(*_):
+            pass  # pressed when the trial had ended: that is for the kernel
 
         def press():
-            time.sleep(1)
+            while not os.path.exists("begun"):
+                time.sleep(0.01)
             for _ in range(20):
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(0.0005)
 
         for _ in range(2):
-            threading.Thread(target=press).start()
-            assert labkit.run("import time; time.sleep(60)").status == "stopped"
+            signal.signal(signal.SIGINT, late)
+            pressing = threading.Thread(target=press)
+            pressing.start()
+            assert labkit.run("import time; open('begun', 'w'); time.sleep(60)").status == "stopped"
+            pressing.join()
+            os.remove("begun")
+            assert signal.getsignal(signal.SIGINT) is late
             outcome = labkit.run("3")
             assert (outcome.status, outcome.result) == ("ok", 3), outcome
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        assert labkit.run("3").ok
         try:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)
         except KeyboardInterrupt:
             print("interrupts are as they were")
-        """
+        """,
+        cwd=tmp_path,
     )
 
 
