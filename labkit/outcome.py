@@ -4,7 +4,7 @@ import html
 import statistics
 from dataclasses import dataclass, field
 
-from .sizes import counted, format_size
+from .sizes import counted, format_size, three_digits
 
 STATUS_TEXT = {
     "ok": "it fits",
@@ -133,7 +133,7 @@ class Outcome:
         parts = [f"{self.wall_seconds:.1f} s"]
         if self.step_seconds:
             median, steps = self.median_step_seconds, len(self.step_seconds)
-            duration = f"{median:.3g} s" if median >= 1 else f"{1000 * median:.3g} ms"
+            duration = f"{three_digits(median)} s" if median >= 1 else f"{three_digits(1000 * median)} ms"
             parts.append(f"{counted(steps, 'step')}, {duration} each (median)")
         if self.samples_per_second:
             parts.append(f"{self.samples_per_second:,.0f} samples/s")

@@ -44,6 +44,15 @@ def parse_size(size):
     return int(number)
 
 
+def three_digits(number):
+    """A number as text, to three significant digits, and with no exponent where it is large.
+
+    >>> three_digits(2.71828), three_digits(1736.2)
+    ('2.72', '1,736')
+    """
+    return f"{number:.3g}" if abs(number) < 999.5 else f"{number:,.0f}"
+
+
 def format_size(size):
     """A size in bytes as text, to three significant digits.
 

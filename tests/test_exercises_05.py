@@ -28,7 +28,7 @@ def test_the_solution_passes(exercise, name):
     ("buffer", "complaint"),
     [
         (8192, "more than 64 MiB"),
-        (512, "more rows mix better"),
+        (2048, "more rows mix better"),
         ("2048", "not a number of rows"),
         (0, "not a number of rows"),
     ],

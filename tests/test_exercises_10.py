@@ -66,7 +66,7 @@ def test_wrong_comparisons(given, complaint):
 
 
 def test_blanks_are_not_attempted():
-    untouched = "def compare_rates(build_sgd, rates, X, y):\n    model = build_sgd()\n    model.____()"
+    untouched = "def compare_rates(build_sgd, rates, X, y):\n    initial, losses = ____, []"
     for verdict in (q1.check(____), q2.check(answer(untouched, "compare_rates"))):
         assert verdict.right is None
         assert "Not attempted yet" in str(verdict)

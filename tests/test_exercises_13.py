@@ -96,7 +96,7 @@ HALF_OF_THEM = UNTAUGHT.replace("epochs=2", "batch_size=8, epochs=2").replace(
         (LATE, "The policy was set after the model was built"),
         (HALF_OF_THEM, "each came from 16 pages"),
         (CUT, "does not transcribe a whole page"),
-        (UNTAUGHT, "more than a point less"),
+        (UNTAUGHT, "more than one percentage point less"),
         ("def fixed():\n    load_pages(1)", "yours returned a NoneType"),
         ("def fixed():\n    return 1 / 0", "ZeroDivisionError"),
     ],

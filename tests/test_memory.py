@@ -1,10 +1,13 @@
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import labkit
 from labkit import machine
 from labkit.gpus import Gpu
+from labkit.sizes import three_digits
 
 MIB = 2**20
 CARDS = [Gpu(str(n), f"GPU-{n}", name, "535", 16 * MIB + n, 0) for n, name in enumerate(("T4", "other"))]
@@ -49,6 +52,13 @@ def test_sizes_that_cannot_are_quoted_beside_forms_that_work(bad):
 )
 def test_sizes_are_shown_to_three_digits(size, text):
     assert labkit.format_size(size) == text
+
+
+@given(st.floats(0.001, 1e9))
+def test_numbers_are_shown_to_three_digits_and_without_an_exponent(number):
+    text = three_digits(number)
+    assert "e" not in text
+    assert float(text.replace(",", "")) == pytest.approx(number, rel=0.005)
 
 
 def test_a_container_with_cgroup_2_sets_the_memory(tmp_path):

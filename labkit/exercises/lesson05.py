@@ -9,7 +9,7 @@ from .core import Exercise
 
 FILES, ROWS = 16, 512
 BUFFER_LIMIT = "64 MiB"
-LEAST_USED = 2 / 3
+LEAST_USED = 4 / 5
 
 
 def write_files(folder, resolution):
@@ -83,8 +83,8 @@ q1 = Exercise(
     _judge_buffer,
     "Two points of the sweep over buffer sizes are enough. What does one row cost? "
     "How much is used with hardly any buffer at all?",
-    "buffer = 2048  # 32 MiB of rows, plus about 14 MiB for the file being read",
-    "It fits, and uses more than two thirds of the limit.",
+    "buffer = 2700  # 42 MiB of rows, plus about 14 MiB for the file being read",
+    "It fits, and uses more than four fifths of the limit.",
 )
 
 MIX_LIMIT, LEAST_FILES = "28 MiB", 6

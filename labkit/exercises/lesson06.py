@@ -1,10 +1,10 @@
-"""Lesson 06: a PyDataset that yields every row once, and a row order for a slow disk."""
+"""Lesson 06: a PyDataset that yields another half of the rows each time, and a row order for a slow disk."""
 
 from ..sizes import counted
 from ..trials.trial import run
 from .core import Exercise
 
-SIZES = ((100, 32), (96, 32), (20, 32))  # rows, batch size: a remainder, none, fewer rows than a batch
+SIZES = ((201, 32), (128, 32), (40, 32))  # rows, batch size: half of the rows is 3.1, 2 and 0.6 batches
 
 
 def two_epochs(answer):
@@ -55,24 +55,24 @@ def _epochs_wrong(yielded):
         if 0 in sizes:
             return f"{here}, one of the batches of an epoch is empty (there are {len(sizes)})."
         given = [int(row) for X, _ in batches for row in X]
-        if len(given) != rows:
+        if len(given) != rows // 2:
             return f"{here}, an epoch yields {counted(len(given), 'row')}."
-        if sorted(given) != list(range(rows)):
-            return f"{here}, some row comes twice in an epoch, and another not at all."
+        if len(set(given)) != len(given):
+            return f"{here}, some row comes twice in an epoch."
         if any(by_X != by_y for by_X, by_y in batches):
             return f"{here}, X and y of a batch are not from the same rows."
         if any(size != batch_size for size in sizes[:-1]):
             return f"{here}, the batch sizes are {sizes}: only the last may be smaller."
-    first, second = yielded["epochs"]
+    first, second = ({row for X, _ in epoch for row in X} for epoch in yielded["epochs"])
     if first == second:
-        return f"{here}, the second epoch repeats the order of the first."
+        return f"{here}, the second epoch goes through the same half as the first."
     return None
 
 
 q1 = Exercise(
     _judge_class,
-    "How many batches are there if the rows do not divide evenly? Batch number `index` is a slice of "
-    "`self.order`: index X and y with it to get the rows. And a new epoch is a new permutation.",
+    "A random half is the first half of a permutation. How many batches does it take if it does not divide "
+    "evenly? Batch number `index` is a slice of `self.order`: index X and y with it to get the rows.",
     """\
 def complete(X, y, batch_size, **options):
     import keras
@@ -80,20 +80,20 @@ def complete(X, y, batch_size, **options):
     class Complete(keras.utils.PyDataset):
         def __init__(self, **options):
             super().__init__(**options)
-            self.order = np.random.permutation(len(X))
+            self.on_epoch_end()
 
         def __len__(self):
-            return -(-len(X) // batch_size)  # rounded up
+            return -(-len(self.order) // batch_size)  # rounded up
 
         def __getitem__(self, index):
             rows = self.order[index * batch_size : (index + 1) * batch_size]
             return X[rows], y[rows]
 
         def on_epoch_end(self):
-            self.order = np.random.permutation(len(X))
+            self.order = np.random.permutation(len(X))[: len(X) // 2]
 
     return Complete(**options)""",
-    "Each row once per epoch, in a new order, and `fit` accepted it with two workers.",
+    "Another half in each epoch, no row twice, and `fit` accepted it with two workers.",
 )
 
 ORDERS = ((1000, 64), (96, 32), (10, 4), (3, 8))

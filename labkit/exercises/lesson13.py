@@ -33,9 +33,10 @@ def _judge_scores(scores):
         rows = [row for row in tried.timeline.during(2).at_peak() if row.layer == "attention"]
         largest = max(row.requested_bytes for row in rows)
         if not isinstance(told, int | float) or abs(told * MIB - largest) > 0.05 * largest:
+            than = "more" if isinstance(told, int | float) and told * MIB < largest else "less"
             return (
                 f"{length} digits: you say {told} MiB. "
-                f"In a trial just now the largest tensor of the layer had {format_size(largest)}."
+                f"In a trial just now the largest tensor of the layer had {than} than that."
             )
     return None
 
@@ -112,7 +113,7 @@ def _result_wrong(seen, before):
     if seen["accuracy"] < before["accuracy"] - POINT:
         return (
             f"It fits, but names {100 * seen['accuracy']:.1f} % of the digits right, and the original "
-            f"{100 * before['accuracy']:.1f} %: more than a point less."
+            f"{100 * before['accuracy']:.1f} %: more than one percentage point less."
         )
     return None
 

@@ -410,7 +410,7 @@ ADVICE = {
             applies=lambda failure: failure.framework == "torch",
         ),
         Advice(
-            "Move what you keep to the host, so that nothing small stays between large blocks.",
+            "Move what you keep to the host, so that it does not lie between blocks that are freed.",
             "kept.append(tensor.numpy().copy())",
             "11",
             applies=on_tensorflow,

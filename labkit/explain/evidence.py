@@ -5,7 +5,7 @@ from collections import Counter
 
 from ..logs.dumpfile import equal_groups
 from ..logs.forms import MAKES_SLOTS
-from ..sizes import MIB, format_size
+from ..sizes import MIB, format_size, three_digits
 from . import tensors
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -37,7 +37,7 @@ def facts(failure):
         yield f"Largest free block: {format_size(failure.largest_free_bytes)}."
     alike = failure.sizes.get(-(-(requested or 0) // 256) * 256, 0)
     if alike > 1:
-        yield f"{alike} chunks of exactly the same size are already in use."
+        yield f"{alike:,} chunks of exactly the same size are already in use."
     yield from of_chunks(failure)
 
 
@@ -46,7 +46,7 @@ def of_chunks(failure):
     groups = [(count, size) for count, size in equal_groups(failure.sizes)[:4] if size >= MIB]
     total = sum(count * size for count, size in groups)
     if groups and total > 0.25 * failure.used_bytes:
-        said = [f"{count} of {format_size(size)}" if count > 1 else f"one of {format_size(size)}"
+        said = [f"{count:,} of {format_size(size)}" if count > 1 else f"one of {format_size(size)}"
                 for count, size in groups]  # fmt: skip
         yield f"The chunks that hold the most: {', '.join(said)}; together {format_size(total)}."
 
@@ -206,7 +206,7 @@ def of_step(failure):
     yield "XLA asks for the memory of a whole compiled step as one block: mostly the batch sets its size."
     requested, limit = failure.requested_bytes, failure.limit_bytes
     if requested and limit and requested > limit:
-        yield f"It needs {requested / limit:.3g} times what there is."
+        yield f"It needs {three_digits(requested / limit)} times what there is."
     known = list(in_division(failure))
     if not known and failure.framework == "tensorflow" and not failure.is_tpu:
         known = ["labkit.run(train, profile=True) can tell what would be in it."]

@@ -5,7 +5,7 @@ import numbers
 from ..errors import LabkitError
 from ..outcome import Outcome
 from ..show import tables
-from ..sizes import format_size
+from ..sizes import format_size, three_digits
 
 NOTHING = "·"
 
@@ -91,7 +91,7 @@ def _cells(outcome, first, result):
     ):
         cells["vs first"] = f"{outcome.peak_bytes / first.peak_bytes:.2f} x"
     if outcome.step_seconds:
-        cells["ms per step"] = f"{1000 * outcome.median_step_seconds:.3g}"
+        cells["ms per step"] = three_digits(1000 * outcome.median_step_seconds)
     if isinstance(outcome.result, numbers.Integral | str):
         cells[result] = str(outcome.result)
     elif isinstance(outcome.result, numbers.Real):
