@@ -305,6 +305,47 @@ def test_how_much_a_loop_goes_through(given, rows, batches):
     assert _amount(**given) == (rows, batches)
 
 
+def test_how_much_a_loop_over_tf_data_goes_through():
+    import tensorflow as tf
+
+    from labkit.inside.steps import _amount
+
+    batches = tf.data.Dataset.range(100).batch(8)
+    assert _amount(batches) == (None, 13)
+    assert _amount(batches, steps_per_epoch=5) == (None, 5)
+    assert _amount(batches.repeat()) == (None, None)
+    assert _amount(batches.repeat(), steps=7) == (None, 7)
+    assert _amount(batches.filter(lambda x: True)) == (None, None)
+
+
+def test_batches_are_kept_for_loops_of_ones_own_only():
+    import tensorflow as tf
+
+    made, iterator = shortening(2), iter(tf.data.Dataset.range(3))
+    assert made._around_next(lambda _: "batch", iterator) == "batch" and len(made._taken_from) == 1
+    made.keep(SimpleNamespace(), 1)
+    assert made.batches == [3] and len(made._taken_from) == 0
+    made._loops.append(None)  # in fit
+    assert made._around_next(lambda _: "batch", iterator) == "batch" and len(made._taken_from) == 0
+
+
+def test_a_step_in_the_graph_of_a_loop_is_no_step_of_its_own():
+    import tensorflow as tf
+
+    from labkit.inside.steps import _inside_a_graph_loop
+
+    seen = {}
+
+    def note(name, value):
+        seen[name] = _inside_a_graph_loop()
+        return value
+
+    tf.function(lambda: note("function", 0))()
+    tf.function(lambda: tf.while_loop(lambda i: i < 2, lambda i: note("while", i + 1), [0]))()
+    list(tf.data.Dataset.range(2).map(lambda i: note("map", i)))
+    assert seen == {"function": False, "while": True, "map": True}
+
+
 # Whose variable it is
 
 

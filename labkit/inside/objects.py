@@ -11,6 +11,7 @@ from ..record.opnames import REPLICA
 
 Optimizer, Metric = keras.optimizers.Optimizer, keras.metrics.Metric
 KINDS = (Optimizer, Metric, keras.Variable, tf.Variable, keras.Model, tf.data.Dataset, tf.Graph)
+NO_NUMBERS = (tf.string, tf.variant, tf.resource)  # to_dlpack() ends the process at one of these
 GRADIENTS_OF_3D = ("Conv3DBackpropFilterV2", "Conv3DBackpropInputV2")
 
 
@@ -211,9 +212,12 @@ def address(variable):
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     try:
-        capsule = tf.experimental.dlpack.to_dlpack(tf.convert_to_tensor(variable))
+        tensor = tf.convert_to_tensor(variable)
+        if tensor.dtype in NO_NUMBERS:
+            return None
+        capsule = tf.experimental.dlpack.to_dlpack(tensor)
         return _DLTensor.from_address(pointer(capsule, b"dltensor")).data
-    except Exception:  # a string, or a variable without a value
+    except Exception:  # a variable without a value
         return None
 
 
