@@ -27,7 +27,7 @@ def test_the_solution_passes(exercise, name):
 @pytest.mark.parametrize(
     ("buffer", "complaint"),
     [
-        (8192, "more than 64 MiB"),
+        (8192, "more than 80 MiB"),
         (2048, "more rows mix better"),
         ("2048", "not a number of rows"),
         (0, "not a number of rows"),
