@@ -9,7 +9,7 @@ from .core import Exercise
 
 FILES, ROWS = 16, 512
 BUFFER_LIMIT = "80 MiB"
-LEAST_USED = 3 / 4  # the same buffer takes up to 8 MiB more or less, by how far reading is ahead
+LEAST_USED = 3 / 4  # the same buffer takes some MiB more or less, by how far reading is ahead
 
 
 def write_files(folder, resolution):
