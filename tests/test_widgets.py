@@ -331,7 +331,7 @@ def fitted(batch_size=32, depth=1):
     import keras
     import numpy as np
 
-    X, y = np.zeros((4096, 512), "float32"), np.zeros((4096, 1), "float32")
+    X, y = np.zeros((16384, 512), "float32"), np.zeros((16384, 1), "float32")
     hidden = [keras.layers.Dense(256, activation="relu") for _ in range(depth)]
     model = keras.Sequential([*hidden, keras.layers.Dense(1)])
     model.compile("adam", "mse")
@@ -344,12 +344,12 @@ def test_fixes_are_swept_and_told_apart():
     fixes = {"input_pipeline": "batches from a PyDataset", "accumulation": "2 smaller batches, accumulated"}
     lab.run(estimate=True, **fixes)
     plain, streamed = lab.series
-    staged = 4096 * 512 * 4
+    staged = 16384 * 512 * 4
     peak = {value: outcome.peak_bytes for value, outcome in plain.tried}
     [(value, outcome)] = streamed.tried
     assert value == 126  # 63 cannot be halved
-    assert peak[value] - outcome.peak_bytes > 0.9 * staged
-    # without the array; how many batches are made ahead depends on the machine
+    # without the array; how many batches of its 131 are made ahead depends on the machine
+    assert peak[value] - outcome.peak_bytes > 0.75 * staged
     assert outcome.peak_bytes == pytest.approx(streamed.predicted[value], abs=staged / 4)
     told = lab._chart.data["runs"][1]["text"]
     assert "batches from a PyDataset" in told and "accumulated" in told
