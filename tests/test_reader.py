@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from labkit.logs import reader
 from labkit.sizes import MIB
+from labkit.texts.blocks import whole_lines
 
 OOM = "OOM when allocating tensor with shape[{}] and type float on GPU:0 by allocator GPU_0_bfc"
 SHAPE = "64,100,100,32"
@@ -29,9 +30,7 @@ def failures(*lines):
 @settings(max_examples=60)
 @given(st.lists(st.binary(max_size=40), max_size=8), st.integers(1, 30))
 def test_blocks_end_with_lines_and_lose_nothing(blocks, most):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "BLOCK_BYTES", most)
-        parts = list(reader._whole_lines(blocks))
+    parts = list(whole_lines(blocks, most))
     assert b"".join(parts) == b"".join(blocks)
     assert all(len(part) <= most for part in parts)
     for part, following in zip(parts, parts[1:], strict=False):
@@ -503,10 +502,6 @@ def test_the_end_of_a_process_is_found_in_the_middle_of_a_long_log(monkeypatch, 
 def test_a_cut_message_takes_nothing_of_another_kind_from_the_next_line():
     found = failures("OOM when allocating tensor with shape", "Ran out of memory trying to allocate 3.0MiB")
     assert [f.kind for f in found] == ["oom", "refused"]
-
-
-def test_colours_are_no_part_of_a_message():
-    assert failures("OOM when allocating\x1b[0m tensor with shape\x1b[31m[64,100]")[0].shape == (64, 100)
 
 
 def test_lines_of_a_dump_without_a_thread_are_of_the_last_and_others_of_their_own():

@@ -1,6 +1,5 @@
 """diagnose(): from an error message, a log or an Outcome to the cause, the reasons for it, and what helps."""
 
-import codecs
 import io
 import os
 import stat
@@ -15,6 +14,9 @@ from ..logs.messages import HIDDEN
 from ..outcome import Outcome
 from ..record.opnames import layer_by_name, layer_of
 from ..sizes import counted, format_size
+from ..texts.blocks import BLOCK_BYTES
+from ..texts.characters import plain
+from ..texts.printed import Printed
 from . import causes
 from .diagnosis import explain, without_cause
 from .evidence import printable
@@ -42,7 +44,8 @@ def diagnose(source):
     """The Diagnosis of an error: its text, the path of a log that has it, or the Outcome of a trial.
 
     A str that is the path of a file is read as a file, as is a Path; bytes are text. Files of any size are
-    read in constant memory.
+    read in constant memory. The text may be in a notebook or in JSON, packed by gzip, or have something put
+    before each of its lines.
 
     >>> diagnose("OOM when allocating tensor with shape[64,224,224,64] and type float").cause
     'activations'
@@ -60,7 +63,17 @@ def diagnose(source):
 
 def of_blocks(blocks):
     """The Diagnosis of a text that comes in blocks of bytes."""
-    return _of_log(reader.read(blocks))
+    printed = Printed(blocks)
+    if printed.no_text:
+        said = f"This is no text, but {printed.no_text}: give the text of the error, or the log itself."
+        return without_cause("unknown", [said])
+    found = _of_log(reader.read(printed))
+    if printed.is_quoted:
+        said = (
+            "The text was inside of a notebook, of JSON or of a quoted string: its lines are counted there."
+        )
+        found = replace(found, evidence=[*found.evidence, said])
+    return found
 
 
 def of_trial(error, log, facts, scopes):
@@ -78,7 +91,7 @@ def of_trial(error, log, facts, scopes):
             room = format_size(facts.available_bytes)
             said.append(f"The trial could take {room}: what was free as it began, less a reserve.")
         return without_cause("host_memory", said, Failure(limit_bytes=facts.limit_bytes))
-    told = _subject(reader.read([error.message.encode("utf-8", "replace")]))
+    told = _subject(_read(error.message))
     refused = _first_refusal(log)
     known = _with_refusal(told or refused or Failure(), refused)
     memory_map = facts.memory_map
@@ -198,14 +211,10 @@ def _checked(blocks, path):
 
 
 def read_blocks(file):
-    """Blocks of bytes of an open file; UTF-16, which PowerShell writes, becomes UTF-8."""
+    """Blocks of bytes of an open file."""
     with file:
-        block = file.read(reader.BLOCK_BYTES) or b""
-        wide = block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        decoder = codecs.getincrementaldecoder("utf-16")(errors="replace") if wide else None
-        while block:
-            yield decoder.decode(block).encode("utf-8", "replace") if decoder else block
-            block = file.read(reader.BLOCK_BYTES)
+        while block := file.read(BLOCK_BYTES):
+            yield block
 
 
 # From a log, or an outcome, to the case
@@ -307,8 +316,13 @@ def _is_only_warned(log):
     return bool(log.warnings) and all(f.kind == "driver" and f.is_mild for f in log.failures)
 
 
+def _read(text):
+    """The Log of a text that nobody has put into another."""
+    return reader.read(plain([text.encode("utf-8", "replace")]))
+
+
 def _first_refusal(text):
-    found = reader.read([text.encode("utf-8", "replace")]).failures
+    found = _read(text).failures
     return next((f for f in found if f.dump is not None or f.requested_bytes), None)
 
 

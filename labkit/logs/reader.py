@@ -8,12 +8,12 @@ context of a failure (names of ops, tracebacks, epochs) is looked for only near 
 import re
 from dataclasses import dataclass, field
 
+from ..texts.blocks import BLOCK_BYTES, whole_lines
 from . import dumptext, xlatext
 from .failure import Failure
 from .forms import ANYWHERE, CONSTANT, FORMS, MARKS, NO_MEMORY, TRIED
 from .messages import failure, may_be_cut_off, no_memory, says_how_much, short_name, speaks_of_memory
 
-BLOCK_BYTES = 2**18
 CONTEXT_BYTES = 2**15  # of a skipped block, how much of its end is read after all if the next block matters
 LINE_CHARACTERS = 3000  # of a longer line, only the surroundings of a match are read
 MOST_LINES = 100_000  # lines read closely; of a log with more, only the end is read
@@ -57,7 +57,6 @@ _FREE_OF = re.compile(r"Free memory/Total memory: (\d{1,18})/(\d{1,18})")
 _FRAME = re.compile(
     r" {4}|-{1,4}> |.{0,300}\.py|.{0,200}OP_REQUIRES failed at"
 )  # a line of a traceback, Python's or IPython's
-_ANSI = re.compile(r"\x1b\[[0-9;]{0,20}[A-Za-z]")
 _THREAD = re.compile(r"[IWEF]\d{4} [\d:.]{8,40} {1,9}(\d{1,9}) ")
 _TRACEBACK = ("Traceback (most", "Detected at node", "Caused by op")
 _LAYER = re.compile(
@@ -166,25 +165,13 @@ class Log:
 def read(blocks):
     """The Log of a text that arrives in blocks of bytes, split anywhere."""
     reader, previous = _Reader(), b""
-    for block in _whole_lines(blocks):
+    for block in whole_lines(blocks, BLOCK_BYTES):
         reader.log.bytes += len(block)
         if previous:
             reader.read(previous)
         previous = block
     reader.read(previous, closely=True)
     return reader.end()
-
-
-def _whole_lines(blocks):
-    """The same bytes in blocks of BLOCK_BYTES at most; a line is split only if it is longer than that."""
-    rest = b""
-    for block in blocks:
-        rest += block
-        while len(rest) > BLOCK_BYTES:
-            end = rest.rfind(b"\n", 0, BLOCK_BYTES) + 1 or BLOCK_BYTES
-            yield rest[:end]
-            rest = rest[end:]
-    yield rest
 
 
 class _Reader:
@@ -448,9 +435,8 @@ def _not_inside_others(windows):
 
 
 def _line(data):
-    """Bytes as text on one line, without colors."""
+    """Bytes as text on one line."""
     text = data.decode("utf-8", "replace")
-    text = _ANSI.sub("", text) if "\x1b" in text else text
     return " ".join(text.split()) if "\n" in text else text
 
 

@@ -1,0 +1,33 @@
+"""printed(): the text as it was printed, from the bytes that somebody copied, downloaded or logged."""
+
+from . import characters, frames, quoted
+from .blocks import whole_lines, with_first
+
+
+class Printed:
+    """The blocks of a text as it was printed, in constant memory; read them once.
+
+    is_quoted   whether the text was inside of another (JSON, the repr of a string): its lines are not those
+                of what was given. Known once the blocks have been read.
+    no_text     what it is, in words, if it is no text ("a PNG image"), else None
+    """
+
+    def __init__(self, blocks):
+        self.is_quoted = False
+        first, blocks = with_first(whole_lines(characters.decoded(blocks)))
+        self.no_text = characters.what_else(first)
+        self._blocks = characters.plain(blocks)
+
+    def __iter__(self):
+        first, blocks = with_first(self._blocks)
+        if quoted.is_json(first):
+            self.is_quoted = True
+            blocks = whole_lines(quoted.strings(blocks))
+        first, blocks = with_first(map(self._unescaped, blocks))
+        return map(frames.unframed(first), blocks)
+
+    def _unescaped(self, block):
+        if not quoted.is_escaped(block):
+            return block
+        self.is_quoted = True
+        return quoted.unescaped(block)
