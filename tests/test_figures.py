@@ -290,10 +290,15 @@ def test_each_cross_at_a_limit_says_how_its_trial_ended_where_there_is_room():
 def test_the_small_crosses_are_explained_where_one_is_in_view(size):
     run = swept(128, 40, 60, 100)
     predicted = {8: 40 * MIB, 64: size * MIB}
-    memory, _ = sweeps.sweeps({"": run}, predicted={"": predicted}, too_large={"": [64]}).axes
+    figure = sweeps.sweeps({"": run}, predicted={"": predicted}, too_large={"": [64]})
+    figure._repr_png_()
+    memory, _ = figure.axes
     is_in_view = size <= memory.get_ylim()[1]
     assert is_in_view == (size == 150)
     assert ("small ×" in memory.get_ylabel()) == is_in_view
+    [told] = [text for text in memory.texts if "out of memory" in text.get_text()]
+    box = told.get_window_extent()
+    assert not box.contains(*memory.transData.transform((64, size)))
 
 
 def height_at(axes, x):

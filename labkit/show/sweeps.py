@@ -37,11 +37,12 @@ def sweeps(sweeps, title="", predicted=None, too_large=None):
         axes.set_xlabel(next(iter(sweeps.values())).over)
         plain(axes, "xy")
         _mark_values(axes, positions)
-    _draw_limits(memory, [point for points in tried for point in points])
+    failed = _draw_limits(memory, [point for points in tried for point in points])
     crosses = [
         _draw_estimate(memory, (predicted or {}).get(label, {}), (too_large or {}).get(label, ()), number)
         for number, label in enumerate(sweeps)
     ]
+    _tell_ends(memory, failed, [cross for some in crosses for cross in some])
     estimate = " (dotted: estimate)" if any((predicted or {}).values()) else ""
     memory.set_ylabel(f"peak, MiB{estimate}" + "\nsmall ×: estimated not to fit" * any(crosses))
     _finish_speed(speed)
@@ -52,13 +53,13 @@ def sweeps(sweeps, title="", predicted=None, too_large=None):
 
 
 def _draw_estimate(axes, predicted, too_large, number):
-    """Draw the dotted line of an estimate; returns whether a small cross on it is in view."""
+    """Draw the dotted line of an estimate; returns the small crosses on it that are in view."""
     points = [(value, size / MIB) for value, size in sorted(predicted.items())]
     axes.plot([value for value, _ in points], [size for _, size in points], ":", color=_colour(number), lw=2)
     unfit = [(value, size) for value, size in points if value in too_large and size <= axes.get_ylim()[1]]
     if unfit:
         axes.plot(*zip(*unfit, strict=True), "x", color=_colour(number), mew=2)
-    return bool(unfit)
+    return unfit
 
 
 def _draw_sweep(memory, speed, label, points, number):
@@ -85,10 +86,7 @@ def _mark_values(axes, positions):
 
 
 def _draw_limits(axes, points):
-    """Draw the limits, and say how the trials that failed there ended.
-
-    The limits are named where the trials that failed are far away.
-    """
+    """Draw the limits, named where the trials that failed are far away; returns these."""
     limits = {outcome.limit_bytes for _, outcome in points if outcome.limit_bytes}
     failed = sorted(((x, o) for x, o in points if not o.ok), key=lambda point: point[0])
     axes.set_ylim(0, ROOM * max([axes.get_ylim()[1] / 1.05, *(limit / MIB for limit in limits)]))
@@ -96,11 +94,14 @@ def _draw_limits(axes, points):
         sides = [_side(axes, x) for x, outcome in failed if _failed_at(outcome) == limit / MIB]
         at = max((0, 1, 0.5), key=lambda at: min((abs(side - at) for side in sides), default=1))
         mark_limit(axes, limit, at, below=True)
-    _tell_ends(axes, failed)
+    return failed
 
 
-def _tell_ends(axes, failed):
-    """Write how each trial ended above its cross, where there is room: first at the highest limit."""
+def _tell_ends(axes, failed, estimated):
+    """Write how each trial ended above its cross, where there is room: first at the highest limit.
+
+    estimated   small crosses: one that would be covered has the text below its trial instead
+    """
     crosses = {(-_failed_at(outcome), x): outcome for x, outcome in reversed(failed)}
     written, near = [], NEAR * axes.get_ylim()[1]
     for (depth, x), outcome in sorted(crosses.items(), key=lambda cross: cross[0]):
@@ -113,7 +114,12 @@ def _tell_ends(axes, failed):
         if any(depth - other < near for other in beside):
             continue
         written.append((left, left + width, depth))
-        note(axes, text, (x, -depth), ((-8, 0, 8)[third], 12), ha=("left", "center", "right")[third])
+        covered = any(
+            abs(_side(axes, other) - left - width / 2) < width / 2 + LETTER and 0 < size + depth < near
+            for other, size in estimated
+        )
+        note(axes, text, (x, -depth), ((-8, 0, 8)[third], -12 if covered else 12),
+             ha=("left", "center", "right")[third], va="top" if covered else "baseline")  # fmt: skip
 
 
 def _side(axes, x):
