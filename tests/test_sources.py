@@ -38,6 +38,15 @@ def first_evidence(text):
 # Where nothing failed
 
 
+@pytest.mark.parametrize(
+    ("after", "sure"), [("", "likely"), ("\n", "likely"), ("\na\nEpoch 2/9\n", "certain")]
+)
+def test_after_the_last_warning_of_host_memory_the_process_may_have_ended(after, sure):
+    said = first_evidence(f"a\nW x.cc:1] Allocation of 77 exceeds 10% of system memory.{after}")
+    assert said[:2] == ("warning_only", sure)
+    assert any("The text ends there" in sentence for sentence in said[2]) == (sure == "likely")
+
+
 def test_of_warnings_alone_the_largest_is_told():
     cause, sure, evidence = first_evidence("a\n" + WARNED.format(1) + WARNED.format(3) + WARNED.format(2))
     assert (cause, sure) == ("warning_only", "certain")
@@ -277,6 +286,15 @@ def test_the_largest_block_is_a_hole_or_what_may_yet_be_taken(free, available, l
     failure = known(REFUSED + "".join(f"{HEAD}{line}\n" for line in lines))
     assert (failure.largest_free_bytes, failure.available_bytes) == (largest, available)
     assert failure.limit_bytes == 4000 and (failure.memory_map is not None) == bool(free)
+
+
+@pytest.mark.parametrize(("used", "largest"), [("1.0KiB", None), ("2.5KiB", 700), ("2.0KiB", None)])
+def test_what_may_yet_be_taken_is_not_the_largest_block_beside_a_larger_rest(used, largest):
+    said = (
+        "total_region_allocated_bytes_: 3000 memory_limit_: 4000 available bytes: 700",
+        f"Sum Total of in-use chunks: {used}",
+    )
+    assert known(REFUSED + "".join(f"{HEAD}{line}\n" for line in said)).largest_free_bytes == largest
 
 
 def test_of_an_outcome_that_did_not_run_out_the_limit_is_kept():

@@ -10,8 +10,10 @@ from ..sizes import MIB, format_size
 from . import evidence, tensors
 
 CERTAIN, LIKELY, GUESS = "certain", "likely", "a guess"
-_HOST_ALLOCATORS = {"cpu", "mklcpu", "cuda_host_bfc", "gpu_host_bfc", "gpu_host_allocator", "device_host_bfc"}
+_HOST_ALLOCATOR = re.compile(r"(?:mkl)?cpu|.*_host_.*")
 _VAGUE = re.compile(r"[Ff]ailed to call|GPU sync|No algorithm|DNN library|CUDNN_STATUS_[IN]|CUBLAS_STATUS_N")
+_IN_PROSE = re.compile(forms.ENDED, re.IGNORECASE)
+_OF_THE_HOST = re.compile(r"RAM|memory limit|node running")
 _NO_SMALLER_PART = "A smaller batch will not help with that part: it does not depend on the batch."
 _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on the batch."
 _OWN_CONTEXT = 1536 * MIB  # of a device: CUDA's own data, and perhaps a screen's
@@ -53,7 +55,8 @@ def _host_memory(failure):
     if failure.kind in ("host", "oomkill"):
         return CERTAIN, [said]
     if failure.kind == "session":
-        return CERTAIN, [f"{said} So says what watched the process and ended it."]
+        in_prose = _IN_PROSE.match(failure.quote) and not _OF_THE_HOST.search(failure.quote)
+        return LIKELY if in_prose else CERTAIN, [f"{said} So says what watched the process and ended it."]
     if failure.kind == "paging":
         return CERTAIN, [
             f"{said} Windows refuses what RAM and paging file together do not hold, even if it is never "
@@ -68,8 +71,13 @@ def _host_memory(failure):
         return LIKELY, [
             "What CUDA refused is memory of the host: TensorFlow wanted to pin it for copies to the GPU."
         ]
-    if failure.allocator in _HOST_ALLOCATORS:
+    if _HOST_ALLOCATOR.fullmatch(failure.allocator or ""):
         return CERTAIN, [f"The allocator \"{failure.allocator}\" hands out the host's memory, not the GPU's."]
+    on_cpu = failure.allocator is None and "CPU:" in (failure.device or "")
+    if on_cpu and failure.kind in ("oom", "refused") and not failure.is_alone:
+        return LIKELY, [f"{said} The device that had none is the CPU."]
+    if failure.kind == "watched":
+        return LIKELY, ["What watches the process says that it holds nearly all the host's memory it may."]
     if failure.kind == "killed":
         return LIKELY, [
             "The process was killed from outside. Linux does that when the host's memory runs out; whether "
@@ -167,7 +175,11 @@ def _array_copied_to_device(failure):
         ]
     converted = failure.last_part == ARRAY and (failure.requested_bytes or 0) > MIB
     if failure.kind == "copy" or converted:
-        if tensors.is_of_weights(failure) or tensors.comes_in_batches(failure):
+        if (
+            forms.BETWEEN_DEVICES in failure.marks
+            or tensors.is_of_weights(failure)
+            or tensors.comes_in_batches(failure)
+        ):
             return None
         said = ["It failed while an array was copied from the host to the device."]
         if limit and largest > 0.5 * limit:
@@ -269,7 +281,7 @@ def _tensor_exceeds_limit(failure):
             f"{format_size(requested)} is more than any memory has: a size that was computed wrongly (a "
             "dimension that is negative, unknown or has overflowed), or a fault in the driver."
         ]
-    one = failure.kind not in ("xla", "host") and not failure.is_of_compiled_step
+    one = failure.kind not in ("xla", "host", "driver") and not failure.is_of_compiled_step
     if one and requested and limit and requested >= limit:
         return CERTAIN, ["This one tensor alone would fill the whole limit."]
     return None
@@ -390,6 +402,8 @@ def _activations(failure):
         return LIKELY if failure.requested_bytes else GUESS, [evidence.of_recurrent(failure)]
     if failure.kind in ("torch", "full") and not failure.is_overflow or _ran_without_sizes(failure):
         return _on_another_framework(failure)
+    if failure.kind == "copy" and forms.BETWEEN_DEVICES in failure.marks:
+        return GUESS, ["The output of this op was copied to another device, and found no room there."]
     if failure.kind == "copy" and not tensors.is_of_weights(failure):
         said = "What was copied to the device is a batch, and found no room: all else has filled the device."
         return GUESS, [said]

@@ -25,7 +25,7 @@ from .fixes import LESSONS, Fix
 HOST_ERRORS = ("MemoryError", "_ArrayMemoryError", "HostMemory")
 # Of several failures, the lightest is explained: those that say most by themselves.
 _WEIGHT = {"refused": 1, "full": 1, "killed": 1, "oomkill": 1, "session": 1} | dict.fromkeys(
-    ("crashed", "driver", "pinned"), 2
+    ("crashed", "driver", "pinned", "watched"), 2
 )
 _WEIGHT["died"] = 3
 _XLA_TYPES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64", "pred": "bool"} | {
@@ -275,7 +275,15 @@ def _of_no_failure(log):
             f'Line {most.line:,}: "{_short(most.quote)}"',
             "TensorFlow tried to use more memory to be faster, and carried on without. Nothing failed here.",
         ]
-        return without_cause("warning_only", said, Failure(requested_bytes=most.requested_bytes))
+        ends_there = "exceeds 10% of" in most.quote and log.warned_line >= log.lines - 1
+        if ends_there:
+            said[1] = "TensorFlow found that much, and carried on."
+            said.append(
+                "The text ends there. If the process did, too, the host's memory ran out: Linux ends a "
+                "process without a word of it."
+            )
+        sure = causes.LIKELY if ends_there else causes.CERTAIN
+        return without_cause("warning_only", said, Failure(requested_bytes=most.requested_bytes), sure=sure)
     if not log.bytes:
         return without_cause("unknown", ["There is no text."])
     if log.no_memory:
@@ -384,7 +392,9 @@ def _listed(failure):
 
 def _largest_in(dump):
     if dump.largest_free_bytes is None:
-        return dump.available_bytes
+        known = None not in (dump.pool_bytes, dump.used_bytes)
+        left = dump.pool_bytes - dump.used_bytes if known else 0  # in the pool, in however many pieces
+        return dump.available_bytes if left <= (dump.available_bytes or 0) else None
     return max(dump.largest_free_bytes, dump.available_bytes or 0)
 
 

@@ -264,7 +264,8 @@ def is_tiny(failure):
 
 def is_in_step(failure):
     """Whether a tensor of weights that is not large was refused in a step, beside its activations."""
-    in_step = GRADIENT.search(failure.op or "") or of_optimizer(failure.op) and not creates(failure)
+    made = creates(failure) or _CREATED.search(failure.op or "")
+    in_step = GRADIENT.search(failure.op or "") or of_optimizer(failure.op) and not made
     small = (failure.requested_bytes or 0) < 64 * MIB
     return bool(in_step) and (small or len(failure.shape or ()) >= 4)
 

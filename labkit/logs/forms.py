@@ -9,8 +9,21 @@ _PAGING_FILES = (  # Windows's error 1455, whose number is the same in all langu
     "archivo de paginación es demasiado peque|fichier de pagination est insuffisant|file di paging|"
     "arquivo de paginação é muito pequeno|ページング ファイルが小さすぎる|페이징 파일이 너무 작"
 )
-_CODES = (
-    r"exit(?:ed)?(?: with)?(?: non-zero)?(?: exit)?(?: status| code| status code| error code)?(?: of)?:? ?\(?"
+_CODES = (  # however a shell, a runner or a container names the status that a process ended with
+    r"(?:(?<![a-z])exit(?:ed|s|code|status)?"
+    r"(?:[ _-]?(?:with|non-?zero|exit|status|error|code|value|an?|of)){0,4}"
+    r"|\b(?:return(?:ed|s)?|non-?zero)(?:[ _-]?(?:with|an?|non-?zero|exit|status|error)){0,4}"
+    r"[ _-]?(?:code|status)"
+    r"|\b(?:ended|finished|failed|terminated|died|stopped) with(?: exit)? (?:code|status)"
+    r"|\b(?:code|status|rc)(?==))"
+    r"[\"'`]?[ \t]{0,12}[:=]?[ \t]{0,12}\(?[\"'`]?"
+)
+_OF_IT = r"(?: of)?(?: the| its)?(?: available| system| host)?"
+ENDED = (  # how something was ended that took too much of the host's memory, in prose
+    r"(?:crashed|killed|terminated|restarted|restarting|stopped|died|evicted)"
+    r" (?:due to|because of|because it|after|for|as|by)\b(?:(?!cuda|gpu|device|vram).){0,40}?"
+    r"\b(?:(?:insufficient|low|low on|lack of|too much|excessive|exceeding|using all)"
+    rf"{_OF_IT} (?:RAM|memory)|out of{_OF_IT} RAM)\b"
 )
 
 CONSTANT = "Cannot parse tensor from proto"  # followed by its dtype and shape, over many lines
@@ -62,9 +75,12 @@ FORMS = (
     ),
     (
         "full",
-        "cuda runtime error|on device ordinal|bytes of device memory|llocated so far|kIOGPUCommandBuffer|"
+        "for new constant|not available to allocate|cuda runtime error|"
+        "on device ordinal|bytes of device memory|llocated so far|kIOGPUCommandBuffer|"
         "bad_alloc: out_of_memory",
         rf"allocate request for {BYTES} \((?P<bytes>\d{{1,20}})B\) on device ordinal"
+        r"|[Ff]ailed to allocate (?P<asked>\d{1,20}) bytes for new constant"
+        r"|[Mm]emory not available to allocate buffer: ?(?P<needed>\d{1,20})"
         r"|cuda runtime error \(2\) ?: out of memory"
         r"|Error allocating (?P<same>\d{1,20}) bytes of device memory"
         r"|ut of memory allocating (?P<more>[\d,]{1,26}) bytes "
@@ -83,7 +99,8 @@ FORMS = (
         rf"memory space hbm\. Used (?P<size>{_SIZE}) of (?P<limit>{_SIZE}) hbm"
         rf"|Attempting to (?:reserve"
         rf"|allocate) (?P<asked>{_SIZE})(?: at the bottom of memory)?\. That was not "
-        rf"possible\. There are (?P<free>{_SIZE}) free"
+        rf"possible\.(?: There are (?:{_SIZE} free, \S{{1,20}} reserved, and )?(?P<free>{_SIZE}) "
+        r"(?:free|reservable))?"
         rf"|HLO temporaries \((?P<needed>{_SIZE})\) exceeds available HBM \((?P<room>{_SIZE})\)"
         rf"|Hbm usage:? (?P<usage>{_SIZE}).{{0,60}}exceeding available bytes: (?P<available>{_SIZE})",
     ),
@@ -146,8 +163,8 @@ FORMS = (
     (
         "numpy",
         "nable to allocate",
-        rf"[Uu]nable to allocate (?:array|(?P<size>{BYTES}) for an array) "
-        r"with shape \((?P<shape>[\d,\s]{0,200})\) and data type (?P<dtype>[\w<>|=]{1,20})",
+        rf"[Uu]nable to allocate (?:array|(?P<size>{BYTES}) for (?:an )?array) "
+        r"with (?:shape|form) \((?P<shape>[\d,\s]{0,200})\) and data type (?P<dtype>[\w<>|=]{1,20})",
     ),
     (
         "host",
@@ -175,25 +192,36 @@ FORMS = (
     (
         "host",
         "WinError 8]|emory resources|heap|GC overhead|C error: out of memory|nsufficient memory|"
-        "array is too big|"
+        "array is too big|large alloc|"
         "0xC0000017|0xc0000017|rray buffer allocation",
-        r"WinError 8\]|[Nn]ot enough memory resources|OutOfMemoryError: (?:Java heap|GC overhead)"
+        r"large alloc (?P<bytes>\d{1,20}) bytes == \(nil\)"
+        r"|WinError 8\]|[Nn]ot enough memory resources|OutOfMemoryError: (?:Java heap|GC overhead)"
         r"|heap out of memory|Reached heap limit|C error: out of memory|Insufficient memory"
         r"|array is too big; `arr|0x[Cc]0000017|Array buffer allocation failed",
     ),
     (
         "session",
+        "memory pressure|low on memory|memory usage threshold|memory budget|RAM|due to |because |"
+        "too much memory|lack of|using all|excessive|exceeding|low |insufficient|"
         "available RAM|srun: error|memory limit|emory than|out-of-memory|TERM_MEMLIMIT|"
         "low on resource: memory|emory quota|job killed: |OUT_OF_ME|used too much memory|"
-        "physical memory used",
-        r"(?i:srun: error: .{0,80}out of memory|crashed after using all (?:of the )?available RAM"
+        "physical memory used|virtual memory used",
+        rf"was (?P<used>{BYTES}) / (?P<limit>{BYTES}) .{{0,20}}exceeds the memory usage threshold"
+        rf"|(?i:{ENDED}|killed due to (?:the node running low on memory|memory pressure)"
+        r"|exceeded \d{1,3} ?% (?:of )?(?:the )?memory (?:budget|limit)"
+        r"|srun: error: .{0,80}out of memory|crashed after using all (?:of the )?available RAM"
         r"|tried to allocate more memory than is available"
         r"|used (?:more memory than|too much memory)|exceeded (?:job |step |its "
         r"|the )?(?:virtual )?memory limit"
         r"|exceeding memory limit|TERM_MEMLIMIT|ran out-of-memory and exited|low on resource: memory"
         r"|memory quota exceeded|exceeded its memory quota|job killed: \w{0,2}mem|(?:State"
-        r"|Reason)\W{1,4}OUT_OF_ME\w{0,6}|of physical memory used"
+        r"|Reason)\W{1,4}OUT_OF_ME\w{0,6}|of (?:[\d.]{1,9} ?[KMGT]i?B )?(?:physical|virtual) memory used"
         r"|memory limit exceeded|over memory limit)",
+    ),
+    (
+        "watched",
+        "Worker memory limit",
+        rf"(?P<used>{BYTES}) -- Worker memory limit: (?P<limit>{BYTES})",
     ),
     (
         "full",
@@ -221,12 +249,16 @@ FORMS = (
         "killed",
         _KILLED_IN,
         rf"(?:^|[\s\d.:\]])(?:{_KILLED_IN}|Terminado \(killed\))(?:\s{{2,20}}\S.*)?\s*$"
-        r"|^Killed: 9",
+        rf"|[\"'`“](?:\w{{1,8}}: )?(?:{_KILLED_IN})[\"'`”]"
+        r"|^Killed: 9|\b(?:zsh|bash|sh|fish): (?:line \d{1,6}: )?(?:\s{0,9}\d{1,9} )?[Kk]illed\b"
+        r"|(?i:\b(?:process|script|program|training|job|python|it)\b[^.]{0,30}"
+        r"\b(?:is|was|were|gets?|got|getting|being|been) killed\b)",
     ),
     (
         "killed",
-        "xit|XIT|SIGKILL|signal 9|signal: Killed",
-        rf"(?i:{_CODES}(?:137|247|-9)\b|exitcode\W{{1,3}}-9\b|SIGKILL|signal 9\b|signal: Killed)",
+        "xit|XIT|code|status|rc=|137|247|SIGKILL|signal 9|signal: Killed|status=9|ExitCode=0:9",
+        rf"(?i:{_CODES}(?:137|247|-9)\b|exitcode\W{{1,3}}-9\b|SIGKILL|signal 9\b|signal: Killed|status=9/"
+        r"|ExitCode=0:9\b)|(?:^|\] )Error (?:137|247)\s*$",
     ),
     (
         "died",
@@ -243,7 +275,7 @@ FORMS = (
     ),
     (
         "crashed",
-        "egmentation fault|xit|XIT|SIGSEGV|0xC0000005|-1073741819|"
+        "egmentation fault|xit|XIT|code|status|rc=|139|SIGSEGV|0xC0000005|-1073741819|"
         "core dumped|Speicherzugriffsfehler|rreur de segmentation|段错误|Bus error",
         rf"(?i:Segmentation fault|SIGSEGV|{_CODES}(?:139|-11)\b|0xC0000005|-1073741819|core dumped)"
         r"|Speicherzugriffsfehler|rreur de segmentation|段错误|Bus error",
@@ -352,6 +384,7 @@ RUNS = _words(
     "| model(|(**"
 )
 VOCABULARY = _words("ocab|OCAB")
+BETWEEN_DEVICES = "copied between devices"  # the output of an op, as its name tells
 OTHER_MARKS = _words(
     "optimizer|from_tensor_slices|convert_to_tensor|mbedding|ttention|random_op.cc|backward()|in call|"
     "model.save|saved_model"

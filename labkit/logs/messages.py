@@ -39,6 +39,7 @@ _MORE = (  # what stands beside the size that was asked for: PyTorch's and Thean
     ("others_bytes", rf"Process \d{{1,9}} has ({BYTES}) memory in use"),
 )
 _OWN_CONTEXT = 2**30  # bytes that CUDA itself takes for a process, at most
+_TRIED_OUT = ("rofiling failure", "best cudnn convolution", "algorithm_picker")
 _NEVER = 2**44  # bytes, 16 TiB: no device has that, the size itself is wrong
 
 _CHATTER = re.compile(
@@ -62,15 +63,28 @@ def _compiled(pattern, flags=0):
 
 
 def failure(number, text):
-    """The Failure that a line reports, or None. number: line number, from 1."""
+    """The Failure that a line reports, or None. number: line number, from 1.
+
+    Where it has a warning and something else, as when line breaks were lost, it is the other.
+    """
+    found, start, end = _first(number, text)
+    if found is None or found.kind != "warning":
+        return found
+    rest = (_first(number, part)[0] for part in (text[:start], text[end:]))
+    return next((other for other in rest if other and other.kind != "warning"), found)
+
+
+def _first(number, text):
+    """(Failure, start, end of its words) by the first form that fits; (None, 0, 0) if none does."""
     for kind, needles, pattern in compiled_forms():
         if any(needle in text for needle in needles):
             match = pattern.search(text)
             if match:
                 groups = {key: value for key, value in match.groupdict().items() if value is not None}
                 quote = text[match.start() :].strip()[:300]
-                return Failure(_kind(kind, text), number, quote, **_fields(kind, groups, text))
-    return None
+                found = Failure(_kind(kind, text, quote), number, quote, **_fields(kind, groups, text))
+                return found, match.start(), match.end()
+    return None, 0, 0
 
 
 def says_how_much(failure):
@@ -100,8 +114,8 @@ def speaks_of_memory(text):
     return bool(_compiled(WORDING, re.IGNORECASE).search(text)) and not _compiled(NO_WORDING).search(text)
 
 
-def _kind(kind, text):
-    if kind == "tenth" or kind == "refused" and "not a failure" in text:
+def _kind(kind, text, quote):
+    if kind == "tenth" or kind == "refused" and "not a failure" in quote:
         return "warning"
     if kind == "xla" and ("rofiling failure" in text or "scratch" in text):
         return "refused"  # a workspace that an algorithm was tried with, not a compiled step
@@ -127,7 +141,7 @@ def _fields(kind, groups, text):
         "op_type": op if op and "/" not in op else None,
         "batch": int(groups["batch"]) if "batch" in groups else None,
         "is_mild": kind == "driver" and _compiled(_MILD).search(text) is not None,
-        "tried_out": "rofiling failure" in text or "best cudnn convolution" in text,
+        "tried_out": any(words in text for words in _TRIED_OUT),
     }
     for group in groups.keys() & _SIZES.keys():
         name = _SIZES[group]

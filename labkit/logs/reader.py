@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ..texts.blocks import BLOCK_BYTES, whole_lines
 from . import dumptext, xlatext
 from .failure import Failure
-from .forms import ANYWHERE, CONSTANT, FORMS, MARKS, NO_MEMORY, TRIED
+from .forms import ANYWHERE, BETWEEN_DEVICES, CONSTANT, FORMS, MARKS, NO_MEMORY, TRIED
 from .messages import failure, may_be_cut_off, no_memory, says_how_much, short_name, speaks_of_memory
 
 CONTEXT_BYTES = 2**15  # of a skipped block, how much of its end is read after all if the next block matters
@@ -39,6 +39,9 @@ _NODE = re.compile(
 _OP_TYPE = re.compile(
     r"\[Op:([A-Za-z]\w{0,80})\]|__wrapped__([A-Za-z0-9]{1,80}?)(?:_N_\d{1,6})?_device|= ([A-Z]\w{1,80})\[T"
 )
+_NO_OP = re.compile(r"^_|/_\d+$")  # what passes values on, into a function or to another device
+_ON_DEVICE = re.compile(r"_device=\\?\"([^\"\\]{1,200})")
+_IN_OPTIMIZER = re.compile(r"defined at [^)]{0,300}optimi[sz]er")
 _NODE_DEF = re.compile(r"\[\[[Nn]ode:? (\S{1,400}) = ([A-Z]\w{1,80})\[(.{1,2000})")  # with its attributes
 _TYPE = re.compile(r"\b(?:T|dtype|DstT)=DT_([A-Z0-9]{1,20})")
 _VALUE = re.compile(r"value=Tensor<type: (\w{1,20}) shape: \[([\d,]{0,200})\]")
@@ -66,6 +69,7 @@ _LAYER = re.compile(
 _ARGUMENT = re.compile(
     r"Tensor\(shape=(?:torch\.Size\()?[(\[]([\d, ]{1,80})[)\]]\)?, dtype=(?:torch\.)?(\w{1,12})"
 )
+_NEXT_LOGGED = re.compile(r"(?<=[^\s\d])\s*(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}: [IWEF] )")
 _ERROR = re.compile(r"(?:> |E {3})?(?:\w{1,60}\.){0,6}\w{0,60}(?:Error|Exception|Interrupt)\b(?::|$)")
 _KERNEL = re.compile(r"OP_REQUIRES failed at (\w{1,60})\.\w{1,3}:\d")
 _JAX = ("jaxlib", "jax.errors", "XlaRuntimeError", "JaxRuntimeError", "jax/_src")
@@ -128,6 +132,7 @@ class Log:
 
     failures              the Failures, in order
     warnings, warning     number of warnings, and the one about the largest request
+    warned_line           the last one's line
     given_bytes           the memory that TensorFlow reported as its own on the device
     device_bytes, free_bytes   total memory of the device, and how much was free when TensorFlow started
     batch_size            as printed in the text
@@ -145,6 +150,7 @@ class Log:
     failures: list = field(default_factory=list)
     warnings: int = 0
     warning: object = None
+    warned_line: int = 0
     given_bytes: int | None = None
     device_bytes: int | None = None
     free_bytes: int | None = None
@@ -253,7 +259,18 @@ class _Reader:
         return self.log
 
     def _read_line(self, number, text, following=b""):
-        """Read a line. following: the lines after it, in case it is broken in the middle of a message."""
+        """Read a line. following: the lines after it, in case it is broken in the middle of a message.
+
+        Where line breaks were lost, it is several lines of TensorFlow's log, of one number.
+        """
+        if text.rstrip().endswith(("{{node", "[[node", "[[Node:")):
+            text += " " + following.decode("utf-8", "replace").lstrip().partition("\n")[0]
+        *parts, last = _NEXT_LOGGED.split(text)
+        for part in parts:
+            self._read_part(number, part)
+        self._read_part(number, last, following)
+
+    def _read_part(self, number, text, following=b""):
         if self._read_dump(text) or self._read_division(number, text):
             return
         self._read_context(number, text)
@@ -263,6 +280,7 @@ class _Reader:
             self._read_words(number, text)
         elif new.kind == "warning":
             self.log.warnings += 1
+            self.log.warned_line = number
             self._warned = number, new.requested_bytes
             self.log.warning = max(self.log.warning or new, new, key=lambda f: f.requested_bytes or 0)
         else:
@@ -299,6 +317,7 @@ class _Reader:
                 if old.kind == "refused":
                     old.kind, old.quote, old.line = new.kind, new.quote, new.line
                 old.is_mild &= new.is_mild
+                old.tried_out |= new.tried_out
                 for name in _MERGED:
                     if getattr(old, name) is None:
                         setattr(old, name, getattr(new, name))
@@ -330,9 +349,14 @@ class _Reader:
         op_type = op_type and next(filter(None, op_type.groups()))
         near = self._near(number)
         edge = node and re.fullmatch(r"([^_].*)/_\d+", node)  # a copy of that op's output between devices
-        if edge and self._near(number) and self._near(number).kind == "copy":
+        if edge and near and near.kind == "copy":
             node = edge[1]
-        if node and not re.search(r"(?:^|/)_\d*", node):
+            near.marks.add(BETWEEN_DEVICES)
+        if near and near.device is None and near.allocator is None and (device := _ON_DEVICE.search(text)):
+            near.device = device[1]
+        if near and _IN_OPTIMIZER.search(text):
+            near.marks.add("optimizer.step")
+        if node and not _NO_OP.search(node):
             self._node = self._node or node
             if near and near.op is None:
                 near.op = node
@@ -453,7 +477,8 @@ def _whole(number, cut, text, following):
     for used in range(1, len(lines) + 1):
         for joined in _joined(text, lines[:used]):
             found = failure(number, joined)
-            if found and says_how_much(found) and (is_vague or found.kind == cut.kind):
+            told = found and (says_how_much(found) or cut is None and found.kind == "session")
+            if told and (is_vague or found.kind == cut.kind):
                 return found, used
     return cut, 0
 
@@ -481,6 +506,8 @@ def _same(old, new):
     if old.kind == "refused" and new.kind in ("oom", "copy", "xla", "constant"):
         refused, failed = old.requested_bytes, new.tensor_bytes or new.requested_bytes
         return refused is None or failed is None or _is_near(refused, failed)
+    if old.kind == "driver" and new.kind == "full":
+        return new.line - old.last_line < 30 and _is_near(old.requested_bytes or 0, new.requested_bytes)
     if old.kind != new.kind or old.kind == "refused":
         return False
     if old.kind == "host" and old.shape is None and new.shape is not None:

@@ -33,7 +33,9 @@ _TAG = re.compile(
     rb"</?(?:br|span|pre|code|div|td|tr|tbody|table|li|ol|ul|font|samp)(?:\s[^<>]{0,400})?/?>|</?[pabi]>"
     rb"|<[ap] [^<>]{1,400}>"
 )
-_BREAK = re.compile(rb"<br ?/?>(?![ \t]*[\r\n])")  # a line that is broken by the tag alone
+_BREAK = re.compile(
+    rb"(?:<br ?/?>|</(?:p|li|div|tr|pre|h[1-6])>)(?![ \t]*[\r\n])"
+)  # a line that is broken by the tag alone
 _ENTITY = re.compile(rb"&(?:(lt|gt|quot|apos|nbsp|amp)|#(\d{1,3})|#x([0-9a-fA-F]{1,2}));")
 _NAMED = {b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'", b"nbsp": b" ", b"amp": b"&"}
 _COLOR = re.compile(rb"\x1b\[[0-9;]{0,20}[A-Za-z]")

@@ -1,0 +1,259 @@
+"""diagnose(): what ended a process, in the words of shells, containers, schedulers, people; names of ops."""
+
+import itertools
+
+import pytest
+
+import labkit
+from labkit.sizes import MIB
+
+STATUS = [
+    *("exit code {}", "exited with code {}", "exit status {}", "Exited ({}) 3 minutes ago", "exit code: {}"),
+    *("exitCode: {}", '"ExitCode": {},', "exit_code={}", "process_exit_code={}", "Exit Code:    {}"),
+    *(
+        "returned a non-zero code: {}",
+        "returned non-zero exit status {}.",
+        "returncode={}",
+        "return code: {}",
+    ),
+    *("Process finished with exit code {} (interrupted)", "failed with exit code {}", "ended with code {}"),
+    *(
+        "command terminated with exit code {}",
+        "exit {}",
+        "non-zero exit code ({})",
+        "with an exit status of {}",
+    ),
+    *(
+        "##[error]Process completed with exit code {}.",
+        "Subprocess return code: {}",
+        "code={}, rc=1",
+        "rc={}",
+    ),
+]
+NO_STATUS = [
+    *(
+        "returned {} rows",
+        "step {}: loss 0.5",
+        "{}/200 [====] - ETA: 1s",
+        "exit code 1, after {} s",
+        "in line {}",
+    ),
+    *("Error {}: connection refused", "return model[{}]", "layer {} of 200", "non-zero elements: {}"),
+]
+
+
+@pytest.mark.parametrize(("said", "code"), itertools.product(STATUS, [137, -9, 247]))
+def test_a_status_of_a_killed_process_is_known_however_it_is_named(said, code):
+    found = labkit.diagnose(f"Epoch 1/9\n{said.format(code)}\n")
+    assert (found.cause, found.confidence) == ("host_memory", "likely"), said
+    assert labkit.diagnose(f"Epoch 1/9\n{said.format(1)}\n").cause == "not_oom"
+
+
+@pytest.mark.parametrize("said", NO_STATUS)
+def test_a_number_that_is_no_status_is_none(said):
+    assert labkit.diagnose(said.format(137)).cause == "not_oom"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(
+            "make: *** [train] Error 137",
+            "make[1]: *** [Makefile:8: train] Error 137",
+            "zsh: killed  python train.py",
+        ),
+        *(
+            "zsh: killed python train.py",
+            "bash: line 3: 4711 Killed   python train.py",
+            'It ends with "Killed".',
+        ),
+        *(
+            "All I see is `Killed`",
+            "I only get `zsh: killed` and nothing else",
+            "The process is being killed, why?",
+        ),
+        *("and the script gets killed after an hour", "my training was killed in epoch 3"),
+        *("Main process exited, code=killed, status=9/KILL", "JobId=7 State=FAILED ExitCode=0:9"),
+    ],
+)
+def test_a_process_that_was_killed_is_known_in_shells_and_in_prose(said):
+    assert labkit.diagnose(f"{said}\n").cause == "host_memory"
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["killed two birds", "the killed mutants", "Killed workers restart: see the docs", "an unkilled task"],
+)
+def test_not_all_that_is_killed_is_a_process(said):
+    assert labkit.diagnose(f"{said}\n").cause == "not_oom"
+
+
+ENDS = ("crashed", "was killed", "was terminated", "has been restarted", "stopped")
+WHY = (
+    "due to insufficient RAM",
+    "due to low memory",
+    "for using too much memory",
+    "after running out of RAM",
+)
+WHY += ("because of a lack of system memory", "due to excessive memory", "because it was low on memory")
+
+
+@pytest.mark.parametrize(("end", "why"), itertools.product(ENDS, WHY))
+def test_who_ended_it_may_say_why_in_any_words(end, why):
+    found = labkit.diagnose(f"Your session {end} {why}.\n")
+    assert (found.cause, found.confidence) == ("host_memory", "certain" if "RAM" in why else "likely")
+
+
+@pytest.mark.parametrize("why", ["because of CUDA running low on memory", "due to insufficient GPU memory"])
+def test_what_is_of_the_gpu_is_not_of_the_host(why):
+    assert labkit.diagnose(f"My training crashed {why}.\n").cause != "host_memory"
+
+
+def test_ray_says_how_much_was_in_use():
+    said = (
+        "Memory on the node (IP: 10.0.0.5, ID: 0a1b) where the task was running was 59.50GB / 62.00GB "
+        "(0.9597), which exceeds the memory usage threshold of 0.95."
+    )
+    found = labkit.diagnose(f"ray.exceptions.OutOfMemoryError: Task was killed.\n{said}\n")
+    assert found.cause == "host_memory"
+    assert (found.in_use_bytes, found.limit_bytes) == (int(59.5 * 2**30), 62 * 2**30)
+    for words in ("the node running low on memory", "memory pressure (OOM)"):
+        assert labkit.diagnose(f"2 Workers (tasks / actors) killed due to {words}").confidence == "certain"
+
+
+def test_dask_tells_a_worker_that_is_full_from_one_that_was_ended():
+    full = "Unmanaged memory use is high. Process memory: 3.70 GiB -- Worker memory limit: 4.00 GiB"
+    ended = "distributed.nanny - WARNING - Worker exceeded 95% memory budget. Restarting"
+    found = labkit.diagnose(full)
+    assert (found.cause, found.confidence, found.limit_bytes) == ("host_memory", "likely", 4 * 2**30)
+    assert labkit.diagnose(f"{full}\n{ended}").confidence == "certain"
+
+
+@pytest.mark.parametrize("cut", range(16, 60, 7))
+def test_who_ended_it_may_be_read_over_a_line_break(cut):
+    said = "Container killed by YARN for exceeding memory limits. 12.0 GB of 12 GB physical memory used"
+    at = said.rindex(" ", 0, cut)
+    assert labkit.diagnose(f"{said[:at]}\n{said[at + 1 :]}\n").cause == "host_memory"
+
+
+# Several messages in one line
+
+LOGGED = "2024-05-06 07:08:09.123456: W tensorflow/x.cc:82] "
+TENTH = f"{LOGGED}Allocation of {{}} exceeds 10% of free system memory."
+TRIED = (
+    f"{LOGGED}Allocator (GPU_0_bfc) ran out of memory trying to allocate 2.00GiB. The caller indicates that "
+    "this is not a failure, but may mean that there could be performance gains."
+)
+OOM = "OOM when allocating tensor with shape[64,100,100,3] and type float on GPU:0 by allocator GPU_0_bfc"
+
+
+@pytest.mark.parametrize("between", ["", " ", "  ", "\t"])
+@pytest.mark.parametrize("warning", [TENTH.format(77), TRIED])
+def test_a_failure_behind_a_warning_in_the_same_line_is_not_hidden_by_it(warning, between):
+    for failure, cause in (
+        (f" {OOM}", "activations"),
+        (" Killed", "host_memory"),
+        (f". {OOM}", "activations"),
+    ):
+        assert labkit.diagnose(f"{warning}{between}{failure}").cause == cause
+    assert labkit.diagnose(f"{OOM} {warning}").cause == "activations"
+    several = between.join([warning, TENTH.format(5 * 2**30), warning])
+    found = labkit.diagnose(several)
+    assert found.cause == "warning_only" and found.requested_bytes == 5 * 2**30
+
+
+# Names of ops
+
+
+@pytest.mark.parametrize(
+    ("node", "op"),
+    [
+        ("a/while/body/_37/a/while/cell/MatMul", "a/while/body/_37/a/while/cell/MatMul"),
+        ("norm/cond/then/_0/FusedBatchNorm", "norm/cond/then/_0/FusedBatchNorm"),
+        ("model/_hidden/dense/MatMul", "model/_hidden/dense/MatMul"),
+        ("_arg_x_0_1", None), ("_retval_loss_0_0", None), ("model/dense/MatMul/_23", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "form", ["[[{{{{node {}}}}}]]", "[[{{{{node\n    {}}}}}]]", "[[node {} (defined at a.py:3)]]"]
+)
+def test_a_node_in_the_body_of_a_loop_or_a_branch_is_an_op(node, op, form):
+    assert labkit.diagnose(f"{OOM}\n\t {form.format(node)}").op == op
+
+
+@pytest.mark.parametrize(
+    "path", ["keras/optimizers/adam.py", "C:\\core\\leras\\optimizers\\Ada.py", "optimizer_v2/a.py"]
+)
+def test_an_op_that_is_defined_in_an_optimizer_is_one_of_it(path):
+    said = "Resource exhausted: failed to allocate memory\n\t [[node mul_89 (defined at {}:64) ]]"
+    assert labkit.diagnose(said.format(path)).cause == "weights_or_optimizer"
+    assert labkit.diagnose(said.format("train.py")).cause != "weights_or_optimizer"
+
+
+# Which memory
+
+
+@pytest.mark.parametrize(
+    "name", ["cpu", "mklcpu", "cuda_host_bfc", "gpu_host_bfc", "xla_gpu_host_bfc", "rocm_host_bfc"]
+)
+def test_an_allocator_of_the_host_is_told_by_its_name(name):
+    refused = f"Allocator ({name}) ran out of memory trying to allocate 2.00GiB"
+    assert labkit.diagnose(refused).cause == "host_memory"
+
+
+def test_a_device_that_is_the_cpu_is_the_hosts_memory_where_no_allocator_says_otherwise():
+    on_cpu = "OOM when allocating tensor with shape[64,100,100,3] and type float on /job:a/device:CPU:0"
+    assert labkit.diagnose(f"{on_cpu} by alloc").cause == "host_memory"
+    assert labkit.diagnose(f"{on_cpu} by allocator bfc_cpu_allocator_for_gpu").cause == "activations"
+    node = '[[Node: a/Cast = Cast[DstT=DT_FLOAT, _device="/job:a/device:{}:0"](x)]]'
+    short = "OOM when allocating tensor with shape[64,100,100,3]"
+    assert labkit.diagnose(f"{short}\n\t {node.format('CPU')}").cause == "host_memory"
+    assert labkit.diagnose(f"{short}\n\t {node.format('GPU')}").cause == "activations"
+
+
+def test_what_was_copied_between_devices_is_no_array_of_the_reader():
+    said = "Dst tensor is not initialized.\n\t [[{{{{node {}}}}}]]"
+    assert labkit.diagnose(said.format("decoder/embedding_lookup/_61")).cause != "array_copied_to_device"
+    assert labkit.diagnose(said.format("Const")).cause == "array_copied_to_device"
+
+
+# How much
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "requested"),
+    [
+        ("Failed to allocate 50331648 bytes for new constant", "activations", 48 * MIB),
+        (
+            "MIOpen Error: x.cpp:68: Memory not available to allocate buffer: 50331648",
+            "activations",
+            48 * MIB,
+        ),
+        ("tcmalloc: large alloc 50331648 bytes == (nil) @", "host_memory", 48 * MIB),
+        (
+            "Attempting to reserve 48.00M at the bottom of memory. That was not possible.",
+            "activations",
+            48 * MIB,
+        ),
+    ],
+)
+def test_amounts_in_other_words(said, cause, requested):
+    found = labkit.diagnose(f"{said}\n")
+    assert (found.cause, found.requested_bytes) == (cause, requested)
+
+
+def test_of_what_a_tpu_has_free_the_part_that_can_be_had_is_the_largest_block():
+    refused = "Attempting to reserve 6.00G. That was not possible. There are 7.00G free"
+    assert labkit.diagnose(f"{refused}, 0B reserved, and 3.00G reservable.").largest_free_bytes == 3 * 2**30
+
+
+def test_the_pool_that_a_driver_refuses_is_no_tensor():
+    said = "failed to allocate 11.00G (11811160064 bytes) from device: CUDA_ERROR_OUT_OF_MEMORY"
+    found = labkit.diagnose(f"{said}\nwith 11000 MB memory")
+    assert found.cause == "memory_taken_before_start" and "tensor alone" not in str(found)
+
+
+def test_what_was_tried_out_is_known_behind_a_heading_that_says_less():
+    heading = "No algorithm worked! Error messages:"
+    tried = "Profiling failure on CUDNN engine eng11{}: UNKNOWN: CUDNN_STATUS_ALLOC_FAILED"
+    assert labkit.diagnose(f"{heading}\n{tried}").cause == "autotuning"
