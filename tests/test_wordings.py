@@ -42,7 +42,7 @@ NO_STATUS = [
 ]
 
 
-@pytest.mark.parametrize(("said", "code"), itertools.product(STATUS, [137, -9, 247]))
+@pytest.mark.parametrize(("said", "code"), list(itertools.product(STATUS, [137, -9, 247])))
 def test_a_status_of_a_killed_process_is_known_however_it_is_named(said, code):
     found = labkit.diagnose(f"Epoch 1/9\n{said.format(code)}\n")
     assert (found.cause, found.confidence) == ("host_memory", "likely"), said
@@ -98,7 +98,7 @@ WHY = (
 WHY += ("because of a lack of system memory", "due to excessive memory", "because it was low on memory")
 
 
-@pytest.mark.parametrize(("end", "why"), itertools.product(ENDS, WHY))
+@pytest.mark.parametrize(("end", "why"), list(itertools.product(ENDS, WHY)))
 def test_who_ended_it_may_say_why_in_any_words(end, why):
     found = labkit.diagnose(f"Your session {end} {why}.\n")
     assert (found.cause, found.confidence) == ("host_memory", "certain" if "RAM" in why else "likely")
