@@ -162,6 +162,7 @@ DRESSES = {
         lambda n, line: json.dumps({"log": f"{line}\n", "stream": "stderr", "time": stamp(n)})
     ),
     "Kaggle": of_kaggle,
+    "JSON behind a prefix": each_line(lambda n, line: f'app-1  | {{"n": {n}, "msg": {json.dumps(line)}}}'),
     "a cloud": of_a_cloud,
     "a web page": lambda text: f"<pre>{html.escape(text)}</pre>",
     "lines of a web page": each_line(lambda n, line: f'<span class="line">{html.escape(line)}</span><br>'),

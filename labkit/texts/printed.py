@@ -19,7 +19,12 @@ class Printed:
         self._blocks = characters.plain(blocks)
 
     def __iter__(self):
-        first, blocks = with_first(self._blocks)
+        blocks = self._unframed(self._blocks)
+        first, blocks = with_first(blocks)
+        return self._unframed(blocks) if quoted.is_json(first) else blocks  # JSON behind a prefix
+
+    def _unframed(self, blocks):
+        first, blocks = with_first(blocks)
         if quoted.is_json(first):
             self.is_quoted = True
             blocks = whole_lines(quoted.strings(blocks))

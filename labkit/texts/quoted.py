@@ -21,7 +21,7 @@ _BREAKS = 3  # line breaks that are written as \n, at least: fewer may be parts 
 
 def is_json(block):
     """Whether a text that begins with this block is JSON, or a line of JSON for each of its lines."""
-    if block.lstrip()[:1] not in (b"{", b"[") or b'"' not in block:
+    if block.lstrip()[:1] not in (b"{", b"[", b'"') or b'"' not in block:
         return False
     for token in _TOKEN.finditer(block):
         if token[0] == b'"':  # a string that the block does not end
