@@ -12,7 +12,9 @@ def add(add_command):
     summary = "Explain an out-of-memory error from its message or log. Status 0: cause found; 1: none found."
     example = "python train.py 2>&1 | tee train.log; python -m labkit diagnose train.log"
     command = add_command("diagnose", _diagnose, summary, example)
-    command.add_argument("log", nargs="?", default="-", help="path of the log or of a notebook; stdin if omitted or -")
+    command.add_argument(
+        "log", nargs="?", default="-", help="path of a log or a notebook; stdin if omitted or -"
+    )
 
 
 def _diagnose(arguments):
