@@ -334,9 +334,10 @@ def test_context(line, field, value):
     assert getattr(read(line), field) == value
 
 
-def test_of_facts_of_the_log_the_first_counts_and_of_epochs_the_last():
+def test_of_facts_of_the_log_the_first_counts_and_of_batches_and_epochs_the_last():
     log = read("batch_size=48", "batch_size=64", "Epoch 1/9", "Epoch 2/9", *2 * ["10/10 - 3s 1/step"])
-    assert (log.batch_size, log.epoch, log.done) == (48, 2, 2)
+    assert (log.batch_size, log.epoch, log.done) == (64, 2, 2)
+    assert read("batch_size=48", OOM.format(SHAPE), "batch_size=64").batch_size == 48
     log = read("with 800 MB memory", "with 900 MB memory", "totalMemory: 8.0GiB", "totalMemory: 9.0GiB")
     assert (log.given_bytes, log.device_bytes) == (800 * MIB, 8 * 1024 * MIB)
 

@@ -257,3 +257,151 @@ def test_what_was_tried_out_is_known_behind_a_heading_that_says_less():
     heading = "No algorithm worked! Error messages:"
     tried = "Profiling failure on CUDNN engine eng11{}: UNKNOWN: CUDNN_STATUS_ALLOC_FAILED"
     assert labkit.diagnose(f"{heading}\n{tried}").cause == "autotuning"
+
+
+# What is said not to be so
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *('"OOMKilled": false,', "OOMKilled=false ExitCode=1", "OOMKilled: False", "oom_kill 0"),
+        *("dmesg shows no oom-kill, so memory is not the problem", "INFO no workers were killed"),
+        *("[launch.py:328:sigkill_handler] Main process received SIGINT, exiting", "OOM events: 0"),
+        "Unable to shutdown process 7 via Signals.SIGTERM, forcefully exiting via Signals.SIGKILL",
+        *(
+            "docker stop sends SIGTERM, and after 10 s SIGKILL",
+            "Command timed out after 9 s, sending SIGKILL",
+        ),
+        *("out-of-memory errors: 0", "usage: train.py [--oom-retry]", "Process 123 was killed by user"),
+        *("job was killed because it ran for too long", "ran out of memory in worker 0, skipping batch"),
+    ],
+)
+def test_what_is_denied_or_was_done_on_purpose_is_no_lack_of_memory(said):
+    assert labkit.diagnose(f"KeyError: 'loss'\n{said}\n").cause == "not_oom"
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-02T03:04:05 DUE TO TIME LIMIT ***",
+        *("Instance was preempted", "KeyboardInterrupt", "Job timed out after 3600 s"),
+    ],
+)
+@pytest.mark.parametrize("end", ["Killed", "srun: error: n1: task 0: Killed", "exit code 137"])
+def test_a_process_that_was_ended_for_another_reason_is_none_that_memory_ended(end, why):
+    found = labkit.diagnose(f"Epoch 3/9\n{why}\n{end}\n")
+    assert found.cause == "not_oom" and "ended by its user, a time limit" in str(found)
+    both = labkit.diagnose(f"{why}\n{end}\n{OOM}\n")
+    assert both.cause == "activations"
+
+
+def test_versions_that_do_not_go_together_are_no_lack_of_memory():
+    library = "Could not create cudnn handle: CUDNN_STATUS_NOT_INITIALIZED"
+    versions = "Loaded runtime CuDNN library: 7.1.2 but source was compiled with: 7.2.1"
+    vague = "cuDNN failed to initialize"
+    assert labkit.diagnose(f"{versions}\n{vague}").cause == "not_oom"
+    assert (
+        labkit.diagnose("srcIndex < srcSelectDimSize failed\nCUBLAS_STATUS_NOT_INITIALIZED").cause
+        == "not_oom"
+    )
+    assert labkit.diagnose(library).cause == labkit.diagnose(vague).cause == "memory_taken_before_start"
+
+
+def test_a_checkpoint_that_cannot_be_written_is_the_disks():
+    found = labkit.diagnose("ResourceExhaustedError: run/model.ckpt-7.data-00000-of-00001.tempstate42")
+    assert found.cause == "not_oom" and "disk" in str(found)
+
+
+def test_the_collector_that_keeps_oom_away_is_no_oom():
+    said = "Garbage collection: deallocate free memory regions to re-allocate a larger region to avoid OOM"
+    assert labkit.diagnose(f"{said} due to memory fragmentation.\nTest accuracy: 0.93").cause == "not_oom"
+
+
+# Which of several
+
+
+def test_epochs_are_those_of_the_run_that_failed():
+    done = "10/10 - 3s 1/step"
+    before = f"Epoch 1/2\n{done}\nEpoch 2/2\n{done}\nEpoch 50/50\n{done}\n"
+    for new in (
+        "nohup: ignoring input",
+        "Using TensorFlow backend.",
+        "Created device /device:GPU:0",
+        "Epoch 1/50",
+    ):
+        assert labkit.diagnose(f"{before}{new}\n{OOM}").cause == "activations"
+    assert labkit.diagnose(f"Epoch 127 BS 307 LR 0.1\n{OOM}").cause == "activations"
+    assert labkit.diagnose(f"{before}Epoch 7/50\n{OOM}").cause == "growth"
+
+
+@pytest.mark.parametrize(
+    "later", ["slurmstepd: error: Detected 1 oom-kill event(s)", "Reason: OUT_OF_MEMORY"]
+)
+def test_who_knows_why_it_was_killed_is_believed_wherever_it_stands(later):
+    assert labkit.diagnose(f"line 3: 47 Killed   python a.py\n{later}\n").confidence == "certain"
+
+
+def test_a_dump_is_that_of_the_failure_however_it_is_introduced():
+    dump = (
+        "W a/bfc_allocator.cc:1] Stats:\nLimit:     800\nInUse:     700\nW a/bfc_allocator.cc:2] " + 100 * "*"
+    )
+    found = labkit.diagnose(f"I get gpu out of memory errors like so:\n{dump}\n")
+    assert (found.limit_bytes, found.in_use_bytes) == (800, 700)
+
+
+# What the layer had received
+
+
+def test_an_error_of_keras_without_a_shape_has_that_of_its_layers_input():
+    said = (
+        "ResourceExhaustedError: Exception encountered when calling Activation.call().\n\n"
+        "{{{{function_node __wrapped__{0}_device_/job:a/device:GPU:0}}}} failed to allocate memory "
+        "[Op:{0}] name: \n\n"
+        "Arguments received by Activation.call():\n  • inputs=tf.Tensor(shape=({1}), dtype=float32)"
+    )
+    found = labkit.diagnose(said.format("Sigmoid", "16, 32, 32, 1344"))
+    assert (found.cause, found.shape, found.requested_bytes) == ("activations", (16, 32, 32, 1344), 84 * MIB)
+    assert labkit.diagnose(said.format("Softmax", "8, 12, 2048, 2048")).cause == "attention"
+    found = labkit.diagnose(said.format("Maximum", "16, 32, 32, 1344"))
+    assert found.cause == "activations" and found.shape is None
+    assert "The layer had received float32[16, 32, 32, 1344], 84.0 MiB." in found.evidence
+
+
+# Other products
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "facts"),
+    [
+        ("Memory limit of 512 MiB exceeded with 530 MiB used", "host_memory", {}),
+        ("Please use an instance type with more memory", "host_memory", {}),
+        ("OpenBLAS error: Memory allocation still failed after 10 retries, giving up.", "host_memory", {}),
+        ("Job exceeded a memory resource limit (vmem, pvmem, etc.). Job was aborted", "host_memory", {}),
+        ("the error is `MemoryError`.", "host_memory", {}),
+        (
+            "ERROR: bus error in worker: insufficient shared memory (shm)",
+            "host_memory",
+            {},
+        ),
+        (
+            "Available memory of 1048576 is smaller than requested bytes of 50331648",
+            "activations",
+            {48 * MIB},
+        ),
+        ("Failed to allocate memory for requested buffer of size 50331648", "activations", {48 * MIB}),
+        ("Device memory allocation of size 50331648 failed.", "activations", {48 * MIB}),
+        ("allocating 48.00 MiB on device 0: cudaMalloc failed: out of memory", "activations", {48 * MIB}),
+        ("MPS backend out of memory. Tried to allocate 256 bytes on shared pool.", "activations", {256}),
+        (
+            "Cannot allocate 48.000000MB memory on GPU 0, 6.000000GB memory has been allocated and available "
+            "memory is only 0.000000B.",
+            "activations",
+            {48 * MIB, 6 * 2**30},
+        ),
+    ],
+)
+def test_other_products_say_it_in_their_words(said, cause, facts):
+    found = labkit.diagnose(f"{said}\n")
+    assert found.cause == cause
+    assert set(facts) <= {found.requested_bytes, found.in_use_bytes}

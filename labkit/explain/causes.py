@@ -11,7 +11,10 @@ from . import evidence, tensors
 
 CERTAIN, LIKELY, GUESS = "certain", "likely", "a guess"
 _HOST_ALLOCATOR = re.compile(r"(?:mkl)?cpu|.*_host_.*")
-_VAGUE = re.compile(r"[Ff]ailed to call|GPU sync|No algorithm|DNN library|CUDNN_STATUS_[IN]|CUBLAS_STATUS_N")
+_VAGUE = re.compile(
+    r"[Ff]ailed to call|cuDNN failed to init|GPU sync|No algorithm|DNN library|CUDNN_STATUS_[IN]"
+    r"|CUBLAS_STATUS_N"
+)
 _IN_PROSE = re.compile(forms.ENDED, re.IGNORECASE)
 _OF_THE_HOST = re.compile(r"RAM|memory limit|node running")
 _NO_SMALLER_PART = "A smaller batch will not help with that part: it does not depend on the batch."
@@ -104,7 +107,7 @@ def _memory_taken_before_start(failure):
     if failure.kind == "library":
         if failure.tried_out:
             return None
-        sure = GUESS if _VAGUE.match(failure.quote) and not failure.is_nearly_full else LIKELY
+        sure = GUESS if is_vague(failure) and not failure.is_nearly_full else LIKELY
         return sure, [
             "A CUDA library could not be set up on the device, usually because no memory is left for it."
         ]
@@ -148,6 +151,11 @@ def _memory_taken_before_start(failure):
             f"was refused {format_size(requested)}: another program has the rest of the device."
         ]
     return None
+
+
+def is_vague(failure):
+    """Whether a CUDA library says only that it failed, as it does for other reasons, too."""
+    return _VAGUE.match(failure.quote) is not None
 
 
 def _ran_without_sizes(failure):
@@ -422,6 +430,8 @@ def _activations(failure):
             return GUESS, [*small, "The op belongs to a layer, not to the optimizer."]
         if failure.is_of_compiled_step:
             return GUESS, [_MOSTLY, *_tries(failure)]
+        if failure.arguments and failure.layer and not tensors.is_of_weights(failure):
+            return GUESS, ["It failed in a layer that had received its input.", _MOSTLY]
         known = failure.requested_bytes or failure.shape is not None
         return _of_the_process(failure) or ((GUESS, [*small, _MOSTLY]) if known else None)
     said = [*small, evidence.first_dimension(failure)]

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 from ..logs.dumpfile import equal_groups
 from ..logs.forms import MAKES_SLOTS
@@ -29,6 +30,8 @@ def facts(failure):
         yield f"Its tensor has the shape {list(shape)}; the text does not give its type."
     elif requested:
         yield f"It asked for {format_size(requested)}."
+    if shape is None and not requested and failure.arguments:
+        yield of_argument(failure)
     if failure.in_use_bytes is not None and failure.limit_bytes:
         used = f"In use: {format_size(failure.in_use_bytes)} of {format_size(failure.limit_bytes)}"
         left = failure.largest_free_bytes
@@ -39,6 +42,14 @@ def facts(failure):
     if alike > 1:
         yield f"{alike:,} chunks of exactly the same size are already in use."
     yield from of_chunks(failure)
+
+
+def of_argument(failure):
+    """The largest tensor that the layer which failed had received."""
+    received = (replace(failure, shape=shape, dtype=dtype) for shape, dtype in failure.arguments)
+    largest = max(received, key=lambda one: one.tensor_bytes or 0)
+    size = f", {format_size(largest.tensor_bytes)}" if largest.tensor_bytes else ""
+    return f"The layer had received {largest.dtype}{list(largest.shape)}{size}."
 
 
 def of_chunks(failure):
@@ -126,7 +137,7 @@ def first_dimension(failure):
     if tensors.is_time_major(failure):
         return f"The first dimension, {first:,}, is the time steps or the batch: recurrent layers swap them."
     if tensors.first_is_doubtful(failure):
-        return f"The first dimension, {first:,}, is the batch size, or a multiple of it."
+        return f"The first dimension, {first:,}, may be the batch size, or a multiple of it."
     return f"The first dimension, {first:,}, is probably the batch size: in Keras it comes first."
 
 

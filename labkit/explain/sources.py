@@ -9,10 +9,10 @@ from dataclasses import replace
 from ..errors import LabkitError
 from ..logs import reader
 from ..logs.failure import Failure
-from ..logs.forms import JOINS, MARKS
+from ..logs.forms import ENDED_OTHERWISE, JOINS, MARKS, OTHER_FAULT
 from ..logs.messages import HIDDEN
 from ..outcome import Outcome
-from ..record.opnames import layer_by_name, layer_of
+from ..record.opnames import ELEMENTWISE, layer_by_name, layer_of
 from ..sizes import counted, format_size
 from ..texts.blocks import BLOCK_BYTES
 from ..texts.characters import plain
@@ -24,7 +24,7 @@ from .fixes import LESSONS, Fix
 
 HOST_ERRORS = ("MemoryError", "_ArrayMemoryError", "HostMemory")
 # Of several failures, the lightest is explained: those that say most by themselves.
-_WEIGHT = {"refused": 1, "full": 1, "killed": 1, "oomkill": 1, "session": 1} | dict.fromkeys(
+_WEIGHT = {"refused": 1, "full": 1, "killed": 1.5, "oomkill": 1, "session": 1} | dict.fromkeys(
     ("crashed", "driver", "pinned", "watched"), 2
 )
 _WEIGHT["died"] = 3
@@ -232,7 +232,7 @@ def _of_outcome(outcome):
 
 def _of_log(log):
     failure = _subject(log)
-    if failure is None or _is_only_warned(log):
+    if failure is None or _is_only_warned(log) or _is_told_otherwise(failure, log):
         return _of_no_failure(log)
     if failure.kind == "proto" and (
         "SavedModel" in failure.quote or failure.marks & {"model.save", "saved_model"}
@@ -329,6 +329,13 @@ def _read(text):
     return reader.read(plain([text.encode("utf-8", "replace")]))
 
 
+def _is_told_otherwise(failure, log):
+    """Whether a failure that names no memory has a reason in the text that is none of memory."""
+    reason = log.no_memory[2] if log.no_memory else None
+    vague = failure.kind == "library" and causes.is_vague(failure)
+    return failure.kind == "killed" and reason == ENDED_OTHERWISE or vague and reason == OTHER_FAULT
+
+
 def _first_refusal(text):
     found = _read(text).failures
     return next((f for f in found if f.dump is not None or f.requested_bytes), None)
@@ -372,10 +379,14 @@ def _with_refusal(failure, refused=None):
 def _with_argument(failure):
     """A Failure with the shape of what its layer received, if that is as large as what was refused.
 
-    Or of what XLA lists, if its block is that one buffer.
+    Or of what XLA lists, if its block is that one buffer; or if the op keeps the shape of its input.
     """
-    if failure.shape is not None or not failure.requested_bytes:
+    if failure.shape is not None:
         return failure
+    if not failure.requested_bytes:
+        alike = failure.op_type in ELEMENTWISE and failure.arguments and failure.framework == "tensorflow"
+        shape, dtype = failure.arguments[0] if alike else (None, None)
+        return replace(failure, shape=shape, dtype=dtype)
     for shape, dtype in (*failure.arguments, *_listed(failure)):
         known = replace(failure, shape=shape, dtype=dtype)
         if known.tensor_bytes and abs(known.tensor_bytes / failure.requested_bytes - 1) < 0.01:

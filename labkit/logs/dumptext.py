@@ -25,7 +25,7 @@ _POOL = re.compile(
 _SUM = re.compile(r"Sum Total of in-use chunks: ([\d.]{1,25}[KMGT]?i?B)")
 _ALIKE = re.compile(r"(\d{1,9}) Chunks of size (\d{1,18}) totalling")
 _STARS = re.compile(r"\] ([*_x]{100})\s*$")
-_SIZE = re.compile(r"([\d.]+)\s?([KMGTPE]?)(?:i?[Bb])?")
+_SIZE = re.compile(r"([\d.]+)\s?([KMGTPE]?)(?:i?[Bb](?:ytes)?)?")
 HEADING = "BFCAllocator dump for"
 NEEDLES = (
     HEADING,

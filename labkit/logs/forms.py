@@ -1,6 +1,6 @@
 """The words to look for: messages of memory that ran out, by product, and pieces of tracebacks."""
 
-BYTES = r"[\d.]{1,20} ?(?:[KMGTPE]i?)?B"
+BYTES = r"[\d.]{1,20} ?(?:(?:[KMGTPE]i?)?B|bytes)"
 _SIZE = r"[\d.]{1,20} ?(?:[KMGTPE]i?)?[Bb]?"  # where a text that is cut off in it does not match
 _KILLED_IN = "Killed|killed|Getötet|Processus arrêté|已杀死"  # what shells print
 _PAGING_FILES = (  # Windows's error 1455, whose number is the same in all languages
@@ -72,6 +72,28 @@ FORMS = (
         TRIED,
         rf"(?i:(?P<device>CUDA|HIP|XPU|NPU|MPS)(?: backend)? out of memory)\b.{{0,200}}?{TRIED} "
         rf"(?P<size>{BYTES})",
+    ),
+    (
+        "full",
+        "smaller than requested bytes|requested buffer of size",
+        r"Available memory of (?P<free>\d{1,20}) is smaller than requested bytes of (?P<bytes>\d{1,20})"
+        r"|[Ff]ailed to allocate memory for requested buffer of size (?P<more>\d{1,20})",
+    ),
+    (
+        "full",
+        "memory on GPU |cudaMalloc failed|ed to allocate |nable to allocate |emory allocation of size",
+        rf"Cannot allocate (?P<size>{BYTES}) memory on GPU \d{{1,3}}"
+        rf"(?:, (?P<used>{BYTES}) memory has been allocated and available memory is only (?P<free>{BYTES}))?"
+        rf"|allocating (?P<same>{BYTES}) on device \d{{1,3}}: cudaMalloc failed"
+        r"|(?:[Ff]ailed|[Uu]nable) to allocate (?:CUDA|ROCm|Vulkan|Metal)\d{0,3} buffer"
+        r"(?: of size (?P<more>\d{1,20}))?"
+        r"|[Dd]evice memory allocation of size (?P<asked>\d{1,20}) failed",
+    ),
+    (
+        "full",
+        "OutOfDeviceMemory|exceed allowed memory|memory for the cache blocks|内存不足|Allocation on device",
+        r"OutOfDeviceMemory|would exceed allowed memory|No available memory for the cache blocks"
+        r"|GPU \d{1,3}上出现内存不足|OutOfMemoryError: Allocation on device",
     ),
     (
         "full",
@@ -156,8 +178,9 @@ FORMS = (
     ),
     (
         "shared",
-        "out of shared memory|/dev/shm|hared memory object",
-        r"out of shared memory|(?:/dev/shm|[Ss]hared memory object).{0,80}(?:[Nn]o space|allocate)"
+        "shared memory|/dev/shm|hared memory object|Bus error",
+        r"out of shared memory|insufficient shared memory|worker .{0,60}killed by signal: Bus error"
+        r"|(?:/dev/shm|[Ss]hared memory object).{0,80}(?:[Nn]o space|allocate)"
         r"|[Nn]o space.{0,80}/dev/shm",
     ),
     (
@@ -176,9 +199,10 @@ FORMS = (
     (
         "host",
         "MemoryError",
-        r"(?:^|[\s.:\[])_?(?:Array)?MemoryError\s*(?:$|[:(\]])",
+        r"(?:^|[\s.:\[`'\"*])_?(?:Array)?MemoryError\s*(?:$|[]:().,;!?`'\"*])",
     ),
     ("host", "bad_alloc", r"std::bad_alloc"),
+    ("host", "allocation still failed", r"[Mm]emory allocation still failed after"),
     (
         "host",
         "annot allocate memory|an't allocate |Errno 12|ENOMEM",
@@ -205,7 +229,8 @@ FORMS = (
         "too much memory|lack of|using all|excessive|exceeding|low |insufficient|"
         "available RAM|srun: error|memory limit|emory than|out-of-memory|TERM_MEMLIMIT|"
         "low on resource: memory|emory quota|job killed: |OUT_OF_ME|used too much memory|"
-        "physical memory used|virtual memory used",
+        "physical memory used|virtual memory used|more memory|available memory|memory resource limit|"
+        "system memory|emory limit|exceeded limit",
         rf"was (?P<used>{BYTES}) / (?P<limit>{BYTES}) .{{0,20}}exceeds the memory usage threshold"
         rf"|(?i:{ENDED}|killed due to (?:the node running low on memory|memory pressure)"
         r"|exceeded \d{1,3} ?% (?:of )?(?:the )?memory (?:budget|limit)"
@@ -216,7 +241,10 @@ FORMS = (
         r"|exceeding memory limit|TERM_MEMLIMIT|ran out-of-memory and exited|low on resource: memory"
         r"|memory quota exceeded|exceeded its memory quota|job killed: \w{0,2}mem|(?:State"
         r"|Reason)\W{1,4}OUT_OF_ME\w{0,6}|of (?:[\d.]{1,9} ?[KMGT]i?B )?(?:physical|virtual) memory used"
-        r"|memory limit exceeded|over memory limit)",
+        r"|memory limit exceeded|over memory limit|instance type with more memory"
+        r"|exceeded the available memory|exceeded a memory resource limit"
+        r"|over the \d{1,3} ?% limit for system memory"
+        r"|memory limit of .{1,20} exceeded with .{1,20} used|\bmem \d{1,20}kb exceeded limit \d{1,20}kb)",
     ),
     (
         "watched",
@@ -242,7 +270,8 @@ FORMS = (
     (
         "oomkill",
         "ut of memory: Kill|OOMKilled|oom-kill|oom_kill|cgroup out|memory handler|Killed process",
-        r"[Oo]ut of memory: Kill|OOMKilled|oom[-_]kill|cgroup out[- ]of[- ]memory"
+        r"[Oo]ut of memory: Kill|(?:OOMKilled|oom[-_]kill)(?![a-z]{0,3}[\"']?[ \t:=]{1,12}(?:0\b|[Ff]alse\b))"
+        r"|cgroup out[- ]of[- ]memory"
         r"|out[- ]of[- ]memory handler|\bKilled process \d",
     ),
     (
@@ -257,7 +286,7 @@ FORMS = (
     (
         "killed",
         "xit|XIT|code|status|rc=|137|247|SIGKILL|signal 9|signal: Killed|status=9|ExitCode=0:9",
-        rf"(?i:{_CODES}(?:137|247|-9)\b|exitcode\W{{1,3}}-9\b|SIGKILL|signal 9\b|signal: Killed|status=9/"
+        rf"(?i:{_CODES}(?:137|247|-9)\b|exitcode\W{{1,3}}-9\b|\bSIGKILL\b|signal 9\b|signal: Killed|status=9/"
         r"|ExitCode=0:9\b)|(?:^|\] )Error (?:137|247)\s*$",
     ),
     (
@@ -283,12 +312,36 @@ FORMS = (
 )
 FORMS = tuple((kind, needles.split("|"), pattern) for kind, needles, pattern in FORMS)
 
+ENDED_OTHERWISE = "The process was ended by its user, a time limit, or whoever took the machine back."
+OTHER_FAULT = (
+    "What failed says why: an index that is too large for a table, or versions of the driver, CUDA, cuDNN "
+    "and the framework that do not go together."
+)
 # What calls itself exhausted, or speaks of memory, and is none: (strings as above, pattern, what it is).
 NO_MEMORY = (
     (
         "space left on device|uota exceeded|Errno 28|Errno 122|EDQUOT|ENOSPC",
         r"(?i:no space left on device|disk quota exceeded|Errno 28\]|Errno 122\]|EDQUOT|ENOSPC)",
         "The disk is full, or the quota on it: free some space, or write to another folder.",
+    ),
+    (
+        "ckpt|tempstate|.data-",
+        r"(?i:resource_?exhausted)\w{0,5}:? \S{0,300}(?:ckpt|tempstate|\.data-\d)",
+        "A checkpoint could not be written: the disk is full, or the quota on it.",
+    ),
+    (
+        "but source was compiled with|insufficient driver version|srcSelectDimSize",
+        r"Loaded runtime CuDNN library: \S{1,20} but source was compiled with|insufficient driver version"
+        r"|srcIndex < srcSelectDimSize",
+        OTHER_FAULT,
+    ),
+    (
+        "TIME LIMIT|CANCELLED|reempted|by user|by the user|too long|timed out|SIGTERM|SIGINT|"
+        "KeyboardInterrupt",
+        r"DUE TO TIME LIMIT|CANCELLED AT|\b[Pp]reempted\b|[Kk]illed by (?:the )?user|ran for too long"
+        r"|(?:[Cc]ommand|[Jj]ob|[Ss]tep|[Tt]ask) timed out|received SIG(?:INT|TERM)|KeyboardInterrupt"
+        r"|SIGTERM.{0,60}SIGKILL",
+        ENDED_OTHERWISE,
     ),
     (
         "open files|EMFILE|Errno 24",
@@ -336,7 +389,7 @@ WORDING = (
     r"|(?:not enough|lack of|no more|too little|short of) (?:\w{1,12} )?(?:memory|RAM|VRAM)\b"
     r"|memory limit (?:was |is )?(?:exceeded|reached|hit)"
     r"|r[au]n(?:ning)? out of (?:\w{1,12} )?(?:memory|RAM|VRAM)|bad_alloc"
-    r"|ENOMEM"
+    r"|ENOMEM|(?:eat|fill|us)(?:s|e|es|ed|ing)? up (?:all|the whole) (?:the |my |available )?(?:memory|RAM)\b"
     r"|(?:failed|failure|fails|could not|couldn't|cannot|can't|unable) (?:to )?(?:re)?(?:m|c)?alloc"
     r"|could not be allocated|insufficient system resources|exceed\w{0,3} (?:\w{1,12} ){0,2}memory"
     r"|using all (?:of the )?available (?:RAM|memory)|内存不足|显存不足|記憶體不足|メモリ不足|メモリが不足"
@@ -346,7 +399,10 @@ WORDING = (
     r"|speicher (?:reicht nicht|ist voll|voll)|nicht gen[üu]gend (?:Arbeits)?speicher"
     r"|mem[óo]ria insuficiente|sin memoria|memoria esaurita|yetersiz bellek"
 )
-NO_WORDING = r"illegal memory access|memory leak|out of memory error handling"
+NO_WORDING = (
+    r"illegal memory access|memory leak|out of memory error handling|to avoid OOM"
+    r"|(?i:\b(?:OOM|out[- ]of[- ]memory)(?: \w{1,8})?: ?0\b|\boom[-_]retr|skip\w{0,4} batch)"
+)
 
 
 def _words(words):
@@ -377,7 +433,7 @@ WORKERS = _words("use_multiprocessing=True|multiprocessing/|multiprocessing\\|nu
 JOINS = _words("map_structure_up_to(batch_outputs|potentially_ragged_concat")
 LOADS = _words(
     "from_preset(|from_pretrained(|load_and_format_params(|load_weights(|load_model(|in from_preset|"
-    "in from_pretrained|in load_model"
+    "in from_pretrained|in load_model|in _apply|in convert|load_tensors|error loading model|llama_model_load"
 )
 RUNS = _words(
     "train_step|.fit(|in fit|.generate(|in generate|backward()|in call|in forward|.forward(|.train("

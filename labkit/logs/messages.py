@@ -40,6 +40,12 @@ _MORE = (  # what stands beside the size that was asked for: PyTorch's and Thean
 )
 _OWN_CONTEXT = 2**30  # bytes that CUDA itself takes for a process, at most
 _TRIED_OUT = ("rofiling failure", "best cudnn convolution", "algorithm_picker")
+_DENIABLE = ("oomkill", "killed", "died", "session", "full")  # kinds that prose speaks of
+_DENIAL = re.compile(r"(?i:\b(?:no|not|never|without|isn't|wasn't)\s{1,3}(?:\w{1,20}\s{1,3}){0,2})$")
+_ON_PURPOSE = re.compile(
+    r"(?i:sigterm|\bsend(?:s|ing)? (?:a )?sigkill|via \S{0,20}sigkill|sigkill, handler|ran for too long"
+    r"|time limit|(?:killed|ended) by (?:the )?user)"
+)
 _NEVER = 2**44  # bytes, 16 TiB: no device has that, the size itself is wrong
 
 _CHATTER = re.compile(
@@ -79,12 +85,23 @@ def _first(number, text):
     for kind, needles, pattern in compiled_forms():
         if any(needle in text for needle in needles):
             match = pattern.search(text)
-            if match:
+            if match and not _is_denied(kind, text, match.start()):
                 groups = {key: value for key, value in match.groupdict().items() if value is not None}
                 quote = text[match.start() :].strip()[:300]
                 found = Failure(_kind(kind, text, quote), number, quote, **_fields(kind, groups, text))
                 return found, match.start(), match.end()
     return None, 0, 0
+
+
+def _is_denied(kind, text, at):
+    """Whether a line says that it was not so, or that somebody ended the process on purpose."""
+    if kind == "killed" and _ON_PURPOSE.search(text):
+        return True
+    return kind in _DENIABLE and _is_after_denial(text, at)
+
+
+def _is_after_denial(text, at):
+    return _DENIAL.search(f"{text[max(0, at - 60) : at].rstrip()} ") is not None
 
 
 def says_how_much(failure):
@@ -111,7 +128,8 @@ def no_memory(text):
 
 def speaks_of_memory(text):
     """Whether a line says in any words that memory ran out."""
-    return bool(_compiled(WORDING, re.IGNORECASE).search(text)) and not _compiled(NO_WORDING).search(text)
+    said = _compiled(WORDING, re.IGNORECASE).search(text)
+    return bool(said) and not _compiled(NO_WORDING).search(text) and not _is_after_denial(text, said.start())
 
 
 def _kind(kind, text, quote):

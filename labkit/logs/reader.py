@@ -51,7 +51,8 @@ _NOT_OF_ITS_TYPE = re.compile(
 _EAGER_NAME = re.compile(r"\[Op:(\w{1,80})\] name: ([\w.-]{1,80}/[\w./-]{0,200})")
 _FUNCTION = re.compile(r"\[Op:__inference_(test|predict)_function_\d")
 _FUNCTION_MARKS = {"test": "test_function", "predict": "in predict"}
-_EPOCH = re.compile(r"Epoch (\d{1,7})(?:/(\d{1,7}))?\b")
+_EPOCH = re.compile(r"Epoch (\d{1,7})(?:/\d{1,7}\b|\s*(?:[]:,)|-]|$))")
+_ANOTHER_RUN = re.compile(r"nohup: ignoring input|Using TensorFlow backend|Created (?:TensorFlow )?device ")
 _DONE = re.compile(r"(?:^|\s)(\d{1,7})/\1 (?:- \d{1,7}s|\[=|\S{0,4}━)")
 _BATCH = re.compile(r"[Bb]atch[-_ ]size\W{1,4}(\d{1,7})\b")
 _GIVEN = re.compile(r"with (\d{1,9}) MB memory")
@@ -83,6 +84,7 @@ _CONTEXT = (
     *(needle for needles, _, _ in NO_MEMORY for needle in needles),
     *("{{node", "[[Node", "[[node", *_TRACEBACK, "[Op:", "__wrapped__", "Epoch ", "/step", "retracing"),
     *("atch_size", "atch size", "atch-size", " MB memory", "otalMemory", "otal memory", *MARKS, *_JAX),
+    *("nohup: ignoring", "Using TensorFlow backend", "Created "),
     *(TRIED, "when calling", "Tensor(shape=", "Free memory/Total memory", "Error", "Exception"),
 )
 
@@ -248,7 +250,13 @@ class _Reader:
         """
         self.log.marks = self._marks
         last = self.log.failures[-1] if self.log.failures else None
-        if last and last.kind == "oom" and last.dump is None and self._dump and not self._dump.claimed:
+        if (
+            last
+            and last.kind in ("oom", "full")
+            and last.dump is None
+            and self._dump
+            and not self._dump.claimed
+        ):
             last.dump, self._dump.claimed = self._dump, True
         if not self.log.failures and self._dump and (self._dump.chunks or self._dump.used_bytes is not None):
             self.log.failures.append(
@@ -397,10 +405,13 @@ class _Reader:
             near.marks |= marks
         log.errors += _ERROR.match(text) is not None
         log.retraced += "retracing" in text
+        if _ANOTHER_RUN.search(text):
+            log.epoch, log.done = None, 0
         if epoch := _EPOCH.search(text):
             log.epoch = int(epoch[1])
+            log.done = 0 if log.epoch == 1 else log.done  # what went before was another training
         log.done += "/" in text and _DONE.search(text) is not None
-        if log.batch_size is None and (batch := _BATCH.search(text)):
+        if not log.failures and (batch := _BATCH.search(text)):
             log.batch_size = int(batch[1]) or None
         if log.given_bytes is None and (given := _GIVEN.search(text)):
             log.given_bytes = int(given[1]) * 2**20

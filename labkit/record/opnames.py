@@ -37,10 +37,35 @@ _OF_A_LAYER = re.compile(
 )
 _CALLED = re.compile(r"^.*/(?:then|else|body|cond|true|false)/_\d+/")  # a branch or loop repeats its scope
 _LEADING = re.compile(
-    r"^(?:(?:Stateful)?PartitionedCall(?:_\d+)?|ConstantFolding|ArithmeticOptimizer|gradient_tape|gradients(?:_\d+)?"
+    r"^(?:(?:then|else|body|cond|true|false|while)/_\d+|(?:Stateful)?PartitionedCall(?:_\d+)?|ConstantFolding|ArithmeticOptimizer|gradient_tape|gradients(?:_\d+)?"
     r"|replica_\d+|tower_\d+|loop_body|Func|cond(?:_\d+)?)/"
 )
 _PIPELINE = re.compile(r"^(IteratorGetNext|MakeIterator|\w*Dataset(V\d+)?)(_\d+)?$")
+ELEMENTWISE = {  # types of ops whose output has the shape of their input
+    *(
+        "Relu",
+        "Relu6",
+        "Elu",
+        "Selu",
+        "LeakyRelu",
+        "Sigmoid",
+        "Tanh",
+        "Softplus",
+        "Softsign",
+        "Softmax",
+        "LogSoftmax",
+    ),
+    *(
+        "BiasAdd",
+        "FusedBatchNorm",
+        "FusedBatchNormV2",
+        "FusedBatchNormV3",
+        "Identity",
+        "Erf",
+        "Exp",
+        "Square",
+    ),
+}
 ARRAY = "_EagerConst"  # copies an array to a GPU
 REPLICA = re.compile(r"(?:^|/)replica_(\d+)(?=/|$)")
 _LOSS = re.compile(r"loss|crossentropy|^mean_|metrics|accuracy")
