@@ -825,3 +825,24 @@ def passed_on(made):
 )
 def test_an_epoch_is_followed_in_each_version_of_keras(made):
     assert labkit.run(passed_on, made=made).result == made
+
+
+def of_workers(batch_size=8):
+    import keras
+    import numpy as np
+
+    class Rows(keras.utils.PyDataset):
+        def __len__(self):
+            return 96 // batch_size
+
+        def __getitem__(self, index):
+            return np.ones((batch_size, 256), "float32"), np.ones((batch_size, 1), "float32")
+
+    model = keras.Sequential([keras.layers.Dense(512, activation="relu"), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(Rows(workers=2), epochs=3, validation_data=Rows(workers=2), verbose=0)
+    model.predict(np.ones((64, 256), "float32"), verbose=0)
+
+
+def test_a_dataset_with_workers_goes_on_after_an_epoch_cut_short():
+    assert not any("ended with" in note for note in labkit.estimate(of_workers).notes)

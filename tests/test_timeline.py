@@ -462,3 +462,43 @@ def test_variables_of_each_model_are_known_however_many_there_are():
     assert not categories & {"activations", "gradients"}, held
     weights = sum(row.requested_bytes for row in held if row.category == "weights")
     assert weights == pytest.approx(4 * outcome.result, rel=0.02)
+
+
+def twelve_steps(batch_size=32, optimizer="SGD", **settings):
+    import keras
+    import numpy as np
+
+    layers = [keras.layers.Dense(512, activation="relu") for _ in range(4)]
+    model = keras.Sequential([*layers, keras.layers.Dense(1)])
+    model.compile(getattr(keras.optimizers, optimizer)(**settings), "mse")
+    X, y = np.ones((12 * batch_size, 512), "float32"), np.ones((12 * batch_size, 1), "float32")
+    model.fit(X, y, batch_size=batch_size, verbose=0)
+    slots = [v for v in model.optimizer.variables if v.name not in ("iteration", "learning_rate")]
+    return [sum(np.asarray(v).nbytes for v in variables) for variables in (model.weights, slots)]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "settings"), [("SGD", {"momentum": 0.9}), ("RMSprop", {}), ("AdamW", {}), ("Adafactor", {})]
+)
+def test_variables_keep_their_names_in_whatever_block_an_update_puts_them(optimizer, settings):
+    outcome = labkit.run(twelve_steps, profile=True, optimizer=optimizer, **settings)
+    timeline, (weights, slots) = outcome.timeline, outcome.result
+    assert len(timeline.steps) == 12
+    for end in timeline.steps[1:]:
+        held = timeline.by_category(end)
+        assert weights <= held["weights"] < 1.5 * weights and slots <= held["optimizer"] < 1.6 * slots, held
+        assert held["workspace"] < 2**16
+
+
+def wide(batch_size=64):
+    import keras
+
+    keras.Sequential([keras.Input((1024,)), *(keras.layers.Dense(1024) for _ in range(6))])
+
+
+@pytest.mark.parametrize("profile", [True, False])
+def test_a_model_that_does_not_fit_while_it_is_built_has_a_timeline_and_its_cause(profile):
+    outcome = labkit.run(wide, memory_limit="18 MiB", profile=profile, batch_size=64)
+    assert outcome.status == "oom" and (outcome.timeline is not None) == profile, outcome.note
+    assert outcome.diagnosis.cause == "weights_or_optimizer"
+    assert profile or "before any batch came" in str(outcome.diagnosis)

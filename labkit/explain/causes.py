@@ -19,6 +19,7 @@ _IN_PROSE = re.compile(forms.ENDED, re.IGNORECASE)
 _OF_THE_HOST = re.compile(r"RAM|memory limit|node running")
 _NO_SMALLER_PART = "A smaller batch will not help with that part: it does not depend on the batch."
 _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on the batch."
+_MAY_LEAVE_ROOM = "A smaller batch does not make this tensor smaller, but may leave it room."
 _OWN_CONTEXT = 1536 * MIB  # of a device: CUDA's own data, and perhaps a screen's
 _MOSTLY = "Most of what a step holds on the device are activations, which grow with the batch."
 
@@ -361,7 +362,7 @@ def _weights_or_optimizer(failure):
             and fixed > needed.get("activations", 0)
         ):
             said = f"{format_size(fixed)} of {evidence.in_use(failure)} were weights and optimizer state."
-            return CERTAIN, [said, _NO_SMALLER_BATCH]
+            return CERTAIN, [said, _MAY_LEAVE_ROOM if tensors.is_in_step(failure) else _NO_SMALLER_BATCH]
         return None
     if failure.kind == "proto" and failure.marks & forms.ADDS_WEIGHTS:
         return LIKELY, [
@@ -384,7 +385,7 @@ def _weights_or_optimizer(failure):
     if failure.kind == "copy":
         return GUESS, [*why, "All else had filled the device: the text does not say with what."]
     if tensors.is_in_step(failure):
-        return LIKELY, [*why, "A smaller batch does not make this tensor smaller, but may leave it room."]
+        return LIKELY, [*why, _MAY_LEAVE_ROOM]
     return LIKELY, [*why, _NO_SMALLER_BATCH]
 
 

@@ -57,6 +57,9 @@ class SmallerBatch(Advice):
 
     def fix(self, failure, fits=None):
         batch, requested = tensors.batch_of(failure), failure.requested_bytes
+        if tensors.is_of_weights(failure):
+            said = "Make the batch smaller: this tensor keeps its size, but activations leave it more room."
+            return Fix(said, self.code, LESSONS[self.lesson])
         if not (batch and fits and fits < batch):
             return super().fix(failure)
         start = max(1, 2 ** (int(fits / 1.5).bit_length() - 1))

@@ -111,7 +111,7 @@ def of_trial(error, log, facts, scopes):
         steps_peak_bytes=facts.steps_peak_bytes,
         grows_by_bytes=_growth_per_step(facts.step_bytes, facts.limit_bytes),
         crashed=facts.crashed,
-        marks=known.marks | {mark for mark in MARKS if mark in error.traceback},
+        marks=known.marks | facts.marks | {mark for mark in MARKS if mark in error.traceback},
     )
     waited = [error.message] if error.type == "OutOfMemory" else []
     return explain(known, first=_hidden(known), last=waited)

@@ -174,7 +174,8 @@ class Child:
         if self.recorder:
             report |= _save_record(self.recorder, self._shortened(), self.folder)
         if report["status"] == "oom":
-            report |= {"scopes": self.scopes.layers, "failed_in": self.scopes.failed_in}
+            failed = {"failed_in": self.scopes.failed_in, "building": self.scopes.building}
+            report |= {"scopes": self.scopes.layers, **failed}
         report |= _final_reading(self.memory) | {
             "wall_seconds": seconds,
             "step_seconds": self.clock.seconds,

@@ -24,11 +24,12 @@ class Scopes:
 
     layers      {full name of a scope: the layer's name as model.summary() prints it}
     failed_in   name of the layer in which eager code failed, or None
+    building    whether that layer was still to be built: it was creating its weights
     """
 
     def __init__(self):
         self.layers = {}
-        self.failed_in = None
+        self.failed_in, self.building = None, False
         self._open = []
 
     def install(self):
@@ -58,7 +59,7 @@ class Scopes:
     def _left(self, failed):
         if failed and self.failed_in is None and tf.executing_eagerly():
             layer = self._outermost_layer()
-            self.failed_in = layer.name if layer else None
+            self.failed_in, self.building = (layer.name, not layer.built) if layer else (None, False)
         if self._open:
             self._open.pop()
 
@@ -129,15 +130,14 @@ class Objects:
         rows, seen = [], set()
         kinds = {id(v): "optimizer" for o in self._of(Optimizer) for v in o.variables}
         kinds |= {id(v): "other" for m in self._of(Metric) for v in m.variables}
-        for variable in self._of(keras.Variable):
-            if variable._value is not None:
-                kind = kinds.get(id(variable), "weights")
-                if variable.name.endswith("gradient_accumulator"):
-                    kind = "gradients"
-                seen.add(id(variable.value))
-                rows.append((address(variable.value), kind, variable.path, *form(variable)))
+        for variable in filter(_is_made, self._of(keras.Variable)):
+            kind = kinds.get(id(variable), "weights")
+            if variable.name.endswith("gradient_accumulator"):
+                kind = "gradients"
+            seen.add(id(variable.value))
+            rows.append((address(variable.value), kind, variable.path, *form(variable)))
         kinds = {path: kind for _, kind, path, *_ in rows}
-        for variable in (v for v in self._of(tf.Variable) if id(v) not in seen):
+        for variable in (v for v in self._of(tf.Variable) if id(v) not in seen and _is_made(v)):
             path = variable.name.partition(":")[0]
             kind = kinds.get(REPLICA.sub("", path), "weights")  # a MirroredVariable has one in each replica
             rows.append((address(variable), kind, path, *form(variable)))
@@ -156,6 +156,16 @@ class Objects:
                 if isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None:
                     batched = "Batch" in type(dataset).__name__ or spec.shape.as_list()[:1] == [None]
                     yield (batch if batched else "an element of tf.data"), spec
+
+
+def _is_made(variable):
+    """Whether a variable has a name and a value: one whose memory was refused may have neither."""
+    if isinstance(variable, keras.Variable):
+        return getattr(variable, "_value", None) is not None
+    try:
+        return bool(variable.name)
+    except AttributeError:
+        return False
 
 
 def _layers_of(model, path):

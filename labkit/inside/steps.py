@@ -233,13 +233,20 @@ class Shortening:
         return self._sources[iterator].next(functools.partial(call, iterator))
 
     def _around_epoch(self, call, epochs):
-        """An epoch of a loop of Keras's: note from which iterator it takes its batches."""
+        """An epoch of a loop of Keras's: note from which iterator it takes its batches.
+
+        Keras does not end the epoch of a PyDataset whose loop is cut short, and refuses to begin another.
+        """
         loop = self._loops[-1] if self._loops else None
-        for made in call(epochs):
-            if loop:  # the iterator is last, after the first step or the first and the last, by version
-                *_, iterator = made
-                loop.takes_from(iterator, for_good=bool(epochs.steps_per_epoch))
-            yield made
+        try:
+            for made in call(epochs):
+                if loop:  # the iterator is last, after the first step or the first and the last, by version
+                    *_, iterator = made
+                    loop.takes_from(iterator, for_good=bool(epochs.steps_per_epoch))
+                yield made
+        except GeneratorExit:
+            epochs.data_adapter.on_epoch_end()
+            raise
 
     def _around_loop(self, phase, call, model, *args, **kwargs):
         loop = _Loop(phase, model, *_amount(*args, **kwargs))

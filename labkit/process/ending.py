@@ -163,6 +163,7 @@ def _out_of_memory(trial, watch, error, log, facts):
         available_bytes=trial.spare,
         memory_map=memory_map,
         layer=watch.done.get("failed_in"),
+        marks={"in build"} if watch.done.get("building") else set(),
         batch=batch if isinstance(batch, int) else None,
         steps=len(facts["step_seconds"]),
         step_bytes=watch.done.get("step_in_use", []),

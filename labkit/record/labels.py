@@ -46,6 +46,29 @@ class Labels:
                     self.variables[i], self.kinds[i] = variable.path, variable.category
                     self._owner[i] = variable.layer
                     self.forms[i] = (variable.path, variable.shape, variable.dtype)
+        self._follow_variables()
+
+    def _follow_variables(self):
+        """Find the blocks that variables move to after the last snapshot: the same op of an update makes all.
+
+        It is known from the snapshots which op makes a block for which variable, and a variable outlives the
+        step that made its block.
+        """
+        columns, made = self._record.allocations, {}
+        ops, sizes = columns["op"], columns["requested"]
+        for i in self.variables:
+            made.setdefault(int(ops[i]), []).append(i)
+        edges = np.array([*self._record.steps, self._events])
+        ends = edges[np.searchsorted(edges[:-1], self._begin, side="right")]  # of the step of each
+        for op, known in made.items():
+            paths = {self.variables[i] for i in known}
+            if len(paths) > 1 or self._kind_of(self._record.ops[op]) not in ("update", "slot"):
+                continue
+            one = known[0]
+            for i in np.flatnonzero((ops == op) & (sizes == sizes[one]) & (self._end >= ends)).tolist():
+                if i not in self.variables:
+                    self.variables[i], self.kinds[i] = self.variables[one], self.kinds[one]
+                    self._owner[i], self.forms[i] = self._owner[one], self.forms[one]
 
     def _find_layers(self):
         scopes, ops = self._record.scopes, self._record.ops

@@ -5,7 +5,8 @@ import re
 
 BACKWARD = re.compile(r"gradient_tape/|^gradients/|(Grad|Backprop)[A-Za-z0-9]*(_\d+)?$")
 _OPTIMIZER = re.compile(
-    r"(?:^|/)(?:training(?:_\d+)?/)?(?:adam\w*|sgd|rmsprop|nadam|adagrad|adadelta|ftrl|lion|lamb|adafactor|"
+    r"(?:^|/)(?:training(?:_\d+)?/)?(?:adam\w*|sgd|rms_?prop|nadam|adagrad|adadelta|ftrl|lion|lamb|adafactor|muon|"
+    r"schedule_free_\w+|"
     r"momentum|optimizer\w*|\w*optimizer|update)(?:_\d+)?/|/Assign$|/Initializer/|_momentum|_velocity",
     re.IGNORECASE,
 )
@@ -16,7 +17,7 @@ WEIGHT_GRADIENT = re.compile(
 FORWARD_TYPES = ("Conv", "Relu", "MaxPool", "AvgPool", "FusedBatchNorm", "BiasAdd", "Softmax", "Einsum")
 _WRAPPERS = re.compile(
     r"(?:StatefulPartitionedCall|PartitionedCall|gradient_tape|gradients?|training|loss|metrics|while|cond|body|"
-    r"replica|tower|import|OptimizeLoss|train|optimizer|adam\w*|sgd|rmsprop|nadam|adagrad|adadelta|ftrl|pfor|"
+    r"replica|tower|import|OptimizeLoss|train|optimizer|adam\w*|sgd|rms_?prop|muon|nadam|adagrad|adadelta|ftrl|pfor|"
     r"map|jit\(?\w*\)?|else|then|branch\w*)(?:_?\d+)?",
     re.IGNORECASE,
 )
