@@ -80,13 +80,14 @@ def test_a_long_line_is_read_around_what_it_says():
         (["OOM when allocating tensor with shape[64,", "100]", "and type float on x"], (64, 100)),
         (["OOM when allocating tensor with shape[64", "fine", "100] and type float on x"], None),
         (["OOM when allocating tensor with shape[64,", "100", "]", "and type float on x"], (64, 100)),
-        (["OOM when allocating tensor with shape[64,", "100", "]", "and", "type float on x"], None),
+        (["OOM when allocating tensor with shape[64,", "100", "]", "and", "on x"], (64, 100)),
+        (["OOM when allocating tensor with", "shape[64,100]", "in an op"], (64, 100)),
     ],
 )
 def test_broken_lines(lines, shape):
     found = failures(*lines)[0]
     assert (found.shape, found.line) == (shape, 1)
-    assert found.dtype == (shape and "float32")
+    assert found.dtype == (shape and "float32" if "float" in lines[-1] else None)
 
 
 MESSAGES = [

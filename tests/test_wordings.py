@@ -1,6 +1,7 @@
 """diagnose(): what ended a process, in the words of shells, containers, schedulers, people; names of ops."""
 
 import itertools
+import json
 
 import pytest
 
@@ -26,7 +27,6 @@ STATUS = [
     *(
         "##[error]Process completed with exit code {}.",
         "Subprocess return code: {}",
-        "code={}, rc=1",
         "rc={}",
     ),
 ]
@@ -405,3 +405,87 @@ def test_other_products_say_it_in_their_words(said, cause, facts):
     found = labkit.diagnose(f"{said}\n")
     assert found.cause == cause
     assert set(facts) <= {found.requested_bytes, found.in_use_bytes}
+
+
+# What only looks like it
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(
+            "except MemoryError:",
+            "    152     except (OSError, MemoryError):",
+            "raise MemoryError('too large')",
+        ),
+        *("times memory limit exceeded: 0", "the job is killed if it exceeds 24 h", "exit status of -9.5"),
+        *("200.5 MB of 1 GB physical memory used; 1.5 GB of 2.1 GB virtual memory used", "code=247 ms"),
+        "a session is terminated after 90 minutes of inactivity; low memory mode saves RAM",
+        *("preempted trials 0", "CUDA_ERROR_ILLEGAL_ADDRESS\nGPU sync failed", "return code: 247 items"),
+    ],
+)
+def test_ordinary_lines_are_no_lack_of_memory(said):
+    assert labkit.diagnose(f"{said}\nValueError: shapes (2,) and (3,) differ\n").cause == "not_oom"
+
+
+@pytest.mark.parametrize(
+    "beside", ["    except KeyboardInterrupt:", "Command timed out: a", "preempted trials 0"]
+)
+def test_a_stray_line_does_not_speak_for_a_process_that_was_killed(beside):
+    assert labkit.diagnose(f"{beside}\nKilled\n").cause == "host_memory"
+
+
+def test_another_reason_counts_only_near_the_end_that_it_explains():
+    far = "step 1\n" * 3000
+    assert labkit.diagnose(f"KeyboardInterrupt\n{far}Killed\n").cause == "host_memory"
+    assert labkit.diagnose(f"{far}KeyboardInterrupt\nKilled\n").cause == "not_oom"
+
+
+@pytest.mark.parametrize("said", ["not sure why OOM happens", "no idea why CUDA out of memory appears"])
+def test_not_every_no_denies_it(said):
+    assert labkit.diagnose(said).cause != "not_oom"
+
+
+@pytest.mark.parametrize(
+    "form", ["rank {} exited with code: 137", "task {}: exit code: -9", "GPU {}: out of memory"]
+)
+def test_messages_that_are_alike_keep_their_words(form):
+    said = "".join(f"{form.format(number)}\n" for number in range(6))
+    assert labkit.diagnose(said).cause == labkit.diagnose(form.format(0)).cause != "not_oom"
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"OOMKilled": True, "ExitCode": 137},
+        {"exit_code": 137},
+        {"returncode": -9},
+        {"terminated": {"exitCode": 137}},
+    ],
+)
+def test_how_a_container_ended_is_read_in_json(state, indent):
+    said = json.dumps([{"Name": "train", "State": state}], indent=indent)
+    assert labkit.diagnose(said).cause == "host_memory"
+    assert (
+        labkit.diagnose(json.dumps([{"Name": "train", "State": {"OOMKilled": False}}])).cause != "host_memory"
+    )
+
+
+def test_the_prose_of_a_notebook_is_no_error_of_it():
+    prose = {
+        "cell_type": "markdown",
+        "source": ["If your session crashed after using all available RAM, ..."],
+    }
+    code = {"cell_type": "code", "outputs": [{"text": ["accuracy 0.9\n"]}], "source": ["fit()"]}
+    assert labkit.diagnose(json.dumps({"cells": [prose, code], "nbformat": 4})).cause == "not_oom"
+    died = code | {"outputs": [{"text": [f"{OOM}\n"]}]}
+    assert labkit.diagnose(json.dumps({"cells": [prose, died], "nbformat": 4})).cause == "activations"
+
+
+@pytest.mark.parametrize("at", range(20, 170, 13))
+def test_a_warning_stays_one_over_a_line_break(at):
+    words = TRIED.split(" ")
+    at = min(at // 6, len(words) - 1)
+    said = f"{' '.join(words[:at])}\n{' '.join(words[at:])}\n"
+    assert labkit.diagnose(said).cause in ("warning_only", "not_oom", "unknown"), said

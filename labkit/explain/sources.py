@@ -25,8 +25,9 @@ from .fixes import LESSONS, Fix
 HOST_ERRORS = ("MemoryError", "_ArrayMemoryError", "HostMemory")
 # Of several failures, the lightest is explained: those that say most by themselves.
 _WEIGHT = {"refused": 1, "full": 1, "killed": 1.5, "oomkill": 1, "session": 1} | dict.fromkeys(
-    ("crashed", "driver", "pinned", "watched"), 2
+    ("driver", "pinned", "watched"), 2
 )
+_WEIGHT["crashed"] = 2.5
 _WEIGHT["died"] = 3
 _XLA_TYPES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64", "pred": "bool"} | {
     f"{letter}{bits}": f"{name}{bits}"
@@ -331,7 +332,9 @@ def _read(text):
 
 def _is_told_otherwise(failure, log):
     """Whether a failure that names no memory has a reason in the text that is none of memory."""
-    reason = log.no_memory[2] if log.no_memory else None
+    line, _, reason = log.no_memory or (0, "", None)
+    if abs(line - failure.line) > reader.NEAR_LINES // 4:
+        return False
     vague = failure.kind == "library" and causes.is_vague(failure)
     return failure.kind == "killed" and reason == ENDED_OTHERWISE or vague and reason == OTHER_FAULT
 

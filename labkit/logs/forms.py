@@ -15,13 +15,13 @@ _CODES = (  # however a shell, a runner or a container names the status that a p
     r"|\b(?:return(?:ed|s)?|non-?zero)(?:[ _-]?(?:with|an?|non-?zero|exit|status|error)){0,4}"
     r"[ _-]?(?:code|status)"
     r"|\b(?:ended|finished|failed|terminated|died|stopped) with(?: exit)? (?:code|status)"
-    r"|\b(?:code|status|rc)(?==))"
+    r"|\b(?:status|rc)(?==))"
     r"[\"'`]?[ \t]{0,12}[:=]?[ \t]{0,12}\(?[\"'`]?"
 )
 _OF_IT = r"(?: of)?(?: the| its)?(?: available| system| host)?"
 ENDED = (  # how something was ended that took too much of the host's memory, in prose
     r"(?:crashed|killed|terminated|restarted|restarting|stopped|died|evicted)"
-    r" (?:due to|because of|because it|after|for|as|by)\b(?:(?!cuda|gpu|device|vram).){0,40}?"
+    r" (?:due to|because of|because it|after|for|as|by)\b(?:(?!cuda|gpu|device|vram)[^;.]){0,40}?"
     r"\b(?:(?:insufficient|low|low on|lack of|too much|excessive|exceeding|using all)"
     rf"{_OF_IT} (?:RAM|memory)|out of{_OF_IT} RAM)\b"
 )
@@ -225,11 +225,16 @@ FORMS = (
     ),
     (
         "session",
+        "memory used",
+        rf"(?P<used>{BYTES}) of (?P<limit>{BYTES}) (?:of )?(?:physical|virtual) memory used",
+    ),
+    (
+        "session",
         "memory pressure|low on memory|memory usage threshold|memory budget|RAM|due to |because |"
         "too much memory|lack of|using all|excessive|exceeding|low |insufficient|"
         "available RAM|srun: error|memory limit|emory than|out-of-memory|TERM_MEMLIMIT|"
         "low on resource: memory|emory quota|job killed: |OUT_OF_ME|used too much memory|"
-        "physical memory used|virtual memory used|more memory|available memory|memory resource limit|"
+        "more memory|available memory|memory resource limit|"
         "system memory|emory limit|exceeded limit",
         rf"was (?P<used>{BYTES}) / (?P<limit>{BYTES}) .{{0,20}}exceeds the memory usage threshold"
         rf"|(?i:{ENDED}|killed due to (?:the node running low on memory|memory pressure)"
@@ -240,8 +245,9 @@ FORMS = (
         r"|the )?(?:virtual )?memory limit"
         r"|exceeding memory limit|TERM_MEMLIMIT|ran out-of-memory and exited|low on resource: memory"
         r"|memory quota exceeded|exceeded its memory quota|job killed: \w{0,2}mem|(?:State"
-        r"|Reason)\W{1,4}OUT_OF_ME\w{0,6}|of (?:[\d.]{1,9} ?[KMGT]i?B )?(?:physical|virtual) memory used"
-        r"|memory limit exceeded|over memory limit|instance type with more memory"
+        r"|Reason)\W{1,4}OUT_OF_ME\w{0,6}"
+        r"|memory limit exceeded(?!: ?0)|over memory limit|use an instance type with more memory"
+        r"|killed due to memory usage"
         r"|exceeded the available memory|exceeded a memory resource limit"
         r"|over the \d{1,3} ?% limit for system memory"
         r"|memory limit of .{1,20} exceeded with .{1,20} used|\bmem \d{1,20}kb exceeded limit \d{1,20}kb)",
@@ -281,12 +287,14 @@ FORMS = (
         rf"|[\"'`“](?:\w{{1,8}}: )?(?:{_KILLED_IN})[\"'`”]"
         r"|^Killed: 9|\b(?:zsh|bash|sh|fish): (?:line \d{1,6}: )?(?:\s{0,9}\d{1,9} )?[Kk]illed\b"
         r"|(?i:\b(?:process|script|program|training|job|python|it)\b[^.]{0,30}"
-        r"\b(?:is|was|were|gets?|got|getting|being|been) killed\b)",
+        r"\b(?:is|was|were|gets?|got|getting|being|been) killed\b(?! (?:if|when|unless|at|\d)\b))",
     ),
     (
         "killed",
         "xit|XIT|code|status|rc=|137|247|SIGKILL|signal 9|signal: Killed|status=9|ExitCode=0:9",
-        rf"(?i:{_CODES}(?:137|247|-9)\b|exitcode\W{{1,3}}-9\b|\bSIGKILL\b|signal 9\b|signal: Killed|status=9/"
+        rf"(?i:{_CODES}(?:137|247|-9)\b(?!\.\d"
+        r"| ?(?:ms|s|[kmg]i?b|items?|files?|for|rows?|are|is)\b)"
+        r"|exitcode\W{1,3}-9\b|\bSIGKILL\b|signal 9\b|signal: Killed|status=9/"
         r"|ExitCode=0:9\b)|(?:^|\] )Error (?:137|247)\s*$",
     ),
     (
@@ -296,7 +304,8 @@ FORMS = (
         r"(?i:\bkernel .{0,80}?\b(?:died\b|crashed"
         r"|is dead\b|was (?:killed|terminated)|is unresponsive)|dead kernel"
         r"|unexpected(?:ly)? (?:kernel )?restart"
-        r"|KernelRestarter: restarting kernel|DeadKernelError|your (?:session|notebook) (?:has )?crashed"
+        r"|KernelRestarter: restarting kernel|\bkernel [\da-f-]{8,40} restarted"
+        r"|DeadKernelError|your (?:session|notebook) (?:has )?crashed"
         r"|Canceled future for execute_request|session aborted|0xC0000409|-1073740791)"
         r"|内核似乎挂掉|カーネルが(?:停止|クラッシュ)|(?i:kernel scheint (?:abgestürzt|gestorben)"
         r"|kernel (?:sembra essere morto|parece (?:haber muerto|ter morrido))"
@@ -330,16 +339,17 @@ NO_MEMORY = (
         "A checkpoint could not be written: the disk is full, or the quota on it.",
     ),
     (
-        "but source was compiled with|insufficient driver version|srcSelectDimSize",
+        "but source was compiled with|insufficient driver version|srcSelectDimSize|CUDA_ERROR_",
         r"Loaded runtime CuDNN library: \S{1,20} but source was compiled with|insufficient driver version"
-        r"|srcIndex < srcSelectDimSize",
+        r"|srcIndex < srcSelectDimSize|CUDA_ERROR_ILLEGAL_ADDRESS|CUDA_ERROR_LAUNCH_FAILED",
         OTHER_FAULT,
     ),
     (
-        "TIME LIMIT|CANCELLED|reempted|by user|by the user|too long|timed out|SIGTERM|SIGINT|"
+        "TIME LIMIT|CANCELLED|reempted|REEMPTED|by me|by user|by the user|too long|timed out|SIGTERM|SIGINT|"
         "KeyboardInterrupt",
-        r"DUE TO TIME LIMIT|CANCELLED AT|\b[Pp]reempted\b|[Kk]illed by (?:the )?user|ran for too long"
-        r"|(?:[Cc]ommand|[Jj]ob|[Ss]tep|[Tt]ask) timed out|received SIG(?:INT|TERM)|KeyboardInterrupt"
+        r"DUE TO TIME LIMIT|CANCELLED AT|(?i:\b(?:job|node|instance|machine|vm|task)\b.{0,30}\bpreempted\b)"
+        r"|[Kk]illed by (?:me|(?:the )?user)\b|ran for too long|\b(?:[Jj]ob|[Ss]tep) timed out after"
+        r"|[Rr]eceived SIG(?:INT|TERM)|^\s*KeyboardInterrupt\s*:?\s*$"
         r"|SIGTERM.{0,60}SIGKILL",
         ENDED_OTHERWISE,
     ),

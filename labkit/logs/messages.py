@@ -41,10 +41,15 @@ _MORE = (  # what stands beside the size that was asked for: PyTorch's and Thean
 _OWN_CONTEXT = 2**30  # bytes that CUDA itself takes for a process, at most
 _TRIED_OUT = ("rofiling failure", "best cudnn convolution", "algorithm_picker")
 _DENIABLE = ("oomkill", "killed", "died", "session", "full")  # kinds that prose speaks of
-_DENIAL = re.compile(r"(?i:\b(?:no|not|never|without|isn't|wasn't)\s{1,3}(?:\w{1,20}\s{1,3}){0,2})$")
+_DENIAL = re.compile(
+    r"(?i:\b(?:no|not|never|without|isn't|wasn't)\s{1,3}"
+    r"(?:(?!sure|idea|clue|warning|only|reason|matter|but|error)\w{1,20}\s{1,3}){0,2}"
+    r"|\b(?:if|unless|whenever)\s{1,3}(?:\w{1,20}\s{1,3}){0,3})$"
+)
+_IN_CODE = re.compile(r"\b(?:except|raise|catch|isinstance|issubclass)\b[^#]{0,80}$")
 _ON_PURPOSE = re.compile(
     r"(?i:sigterm|\bsend(?:s|ing)? (?:a )?sigkill|via \S{0,20}sigkill|sigkill, handler|ran for too long"
-    r"|time limit|(?:killed|ended) by (?:the )?user)"
+    r"|(?<!-)time limit|(?:killed|ended) by (?:me|(?:the )?user)\b)"
 )
 _NEVER = 2**44  # bytes, 16 TiB: no device has that, the size itself is wrong
 
@@ -87,6 +92,8 @@ def _first(number, text):
             match = pattern.search(text)
             if match and not _is_denied(kind, text, match.start()):
                 groups = {key: value for key, value in match.groupdict().items() if value is not None}
+                if kind == "session" and "physical" in match[0] and _is_within(groups):
+                    continue
                 quote = text[match.start() :].strip()[:300]
                 found = Failure(_kind(kind, text, quote), number, quote, **_fields(kind, groups, text))
                 return found, match.start(), match.end()
@@ -95,9 +102,15 @@ def _first(number, text):
 
 def _is_denied(kind, text, at):
     """Whether a line says that it was not so, or that somebody ended the process on purpose."""
-    if kind == "killed" and _ON_PURPOSE.search(text):
+    if kind == "killed" and _ON_PURPOSE.search(text) or kind == "host" and _IN_CODE.search(text[:at]):
         return True
     return kind in _DENIABLE and _is_after_denial(text, at)
+
+
+def _is_within(groups):
+    """Whether a limit is told, and less than it in use: a line that says so reports no end."""
+    used, limit = (dumptext.size(groups.get(name, "")) for name in ("used", "limit"))
+    return bool(used and limit) and used < 0.98 * limit
 
 
 def _is_after_denial(text, at):
@@ -129,11 +142,13 @@ def no_memory(text):
 def speaks_of_memory(text):
     """Whether a line says in any words that memory ran out."""
     said = _compiled(WORDING, re.IGNORECASE).search(text)
-    return bool(said) and not _compiled(NO_WORDING).search(text) and not _is_after_denial(text, said.start())
+    if not said or _compiled(NO_WORDING).search(text):
+        return False
+    return not _is_after_denial(text, said.start()) and not _IN_CODE.search(text[: said.start()])
 
 
 def _kind(kind, text, quote):
-    if kind == "tenth" or kind == "refused" and "not a failure" in quote:
+    if kind == "tenth" or kind in ("refused", "full") and "not a failure" in quote:
         return "warning"
     if kind == "xla" and ("rofiling failure" in text or "scratch" in text):
         return "refused"  # a workspace that an algorithm was tried with, not a compiled step

@@ -5,6 +5,7 @@ a line that contains one is matched against regular expressions, and those have 
 context of a failure (names of ops, tracebacks, epochs) is looked for only near lines that mention memory.
 """
 
+import itertools
 import re
 from dataclasses import dataclass, field
 
@@ -70,6 +71,7 @@ _LAYER = re.compile(
 _ARGUMENT = re.compile(
     r"Tensor\(shape=(?:torch\.Size\()?[(\[]([\d, ]{1,80})[)\]]\)?, dtype=(?:torch\.)?(\w{1,12})"
 )
+_LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:|[IWEF]\d{4} \d\d:|[IWEF] ")
 _NEXT_LOGGED = re.compile(r"(?<=[^\s\d])\s*(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}: [IWEF] )")
 _ERROR = re.compile(r"(?:> |E {3})?(?:\w{1,60}\.){0,6}\w{0,60}(?:Error|Exception|Interrupt)\b(?::|$)")
 _KERNEL = re.compile(r"OP_REQUIRES failed at (\w{1,60})\.\w{1,3}:\d")
@@ -301,6 +303,8 @@ class _Reader:
         if number <= self._read_until:
             return None
         new = failure(number, text)
+        if new and new.kind in ("refused", "full"):
+            new = _warned(number, text, following) or new
         may_go_on = may_be_cut_off(new) if new else any(word in text for word in _WORDS)
         if may_go_on and self._broken < MOST_BROKEN:
             self._broken += 1
@@ -360,7 +364,8 @@ class _Reader:
         if edge and near and near.kind == "copy":
             node = edge[1]
             near.marks.add(BETWEEN_DEVICES)
-        if near and near.device is None and near.allocator is None and (device := _ON_DEVICE.search(text)):
+        unplaced = near and near.device is None and near.allocator is None and "_Recv" not in text
+        if unplaced and (device := _ON_DEVICE.search(text)):
             near.device = device[1]
         if near and _IN_OPTIMIZER.search(text):
             near.marks.add("optimizer.step")
@@ -485,13 +490,25 @@ def _whole(number, cut, text, following):
     theirs = failure(number, " ".join(lines)) if is_vague else None
     if theirs and not may_be_cut_off(theirs):
         return cut, 0
+    shaped = cut, 0
     for used in range(1, len(lines) + 1):
         for joined in _joined(text, lines[:used]):
             found = failure(number, joined)
-            told = found and (says_how_much(found) or cut is None and found.kind == "session")
-            if told and (is_vague or found.kind == cut.kind):
+            if not found or not is_vague and found.kind != cut.kind:
+                continue
+            if says_how_much(found) or cut is None and found.kind == "session":
                 return found, used
-    return cut, 0
+            if shaped[1] == 0 and found.shape is not None and (cut is None or cut.shape is None):
+                shaped = found, used
+    return shaped
+
+
+def _warned(number, text, following):
+    """The warning that a refusal is, if the lines after it say that it is not a failure; else None."""
+    lines = following.decode("utf-8", "replace").strip("\r\n").splitlines()[:3]
+    own = list(itertools.takewhile(lambda line: not _LOGGED.match(line), lines))
+    found = failure(number, " ".join([text, *own]))
+    return found if found and found.kind == "warning" else None
 
 
 def _joined(text, lines):

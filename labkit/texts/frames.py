@@ -19,7 +19,7 @@ _OWN = re.compile(
     rb"\d{1,7}/(?:\d{1,7}|Unknown) |Epoch \d"
     rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}: [IWEF] |[IWEF]\d{4} \d\d:\d\d:[\d.]{5,20} +\d+ "
     rb"|(?:[IWEF] )?[\w./-]{3,200}\.(?:cc|cu|h)(?:\.cc)?:\d+\]|\[\[|OOM|emory|lloc|Error|Exception|xhaust"
-    rb"|Killed"
+    rb"|Killed|CUDA |terminate|\b(?i:exit|code|status|returncode|signal)\b"
 )
 _SIGN = re.compile(rb"[^\w\x80-\xff]|[\xc2-\xf4][\x80-\xbf]{1,3}")  # in UTF-8
 _INDENT = re.compile(rb"^\s+(?=\S)")
@@ -68,7 +68,7 @@ def _prefix(lines):
     often = [head for head, count in heads.items() if count >= len(lines) / 2 and _MARK.search(head)]
     for head in sorted(often, key=len, reverse=True):
         pattern = _pattern(head)
-        if _is_common(pattern, lines):
+        if _is_common(pattern, lines) and len({pattern.sub(b"", line) for line in lines}) > 1:
             return pattern
     return None
 

@@ -13,6 +13,8 @@ _ASIDE = re.compile(
     rb"\s*|\d[\d.:,TZ/+ -]*|[\da-f-]{12,}|[\w+/=]{200,}\s*"
     rb"|(?i:stdout|stderr|stream|logs?|debug|info|notice|warn|warning|error|critical|fatal|default)"
 )
+_SCALAR = re.compile(rb"\s*(-?\d{1,9}|true|false)\b")
+_ENDING = re.compile(rb"(?i:exit|code|status|killed|signal)")  # names of values that say how something ended
 _LINE = re.compile(rb"[^\n]*\n?")
 _ESCAPE = re.compile(rb"\\(?:([nrt\"'])|x([0-9a-f]{2}))")
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b'"': b'"', b"'": b"'"}
@@ -32,8 +34,11 @@ def is_json(block):
 
 
 def strings(blocks):
-    """Each string of a JSON text that is a value, as lines, but for times, ids and levels."""
-    rest = b""
+    """Each string of a JSON text that is a value, as lines, without times, ids and levels.
+
+    Of other values, only those that say how something ended; of a notebook, not its prose.
+    """
+    rest, values = b"", _Values()
     for block in chain(blocks, [b" "]):
         data, end, lines = rest + block, None, []
         for token in _TOKEN.finditer(data):
@@ -41,14 +46,32 @@ def strings(blocks):
             if is_cut:  # in a string, or before the colon that makes it a name
                 end = token.start()
                 break
-            if token[1] is not None and not token[2]:
-                lines.append(_value(token[1]))
+            lines.append(values.of(token))
         rest = b"" if end is None else data[end:]
         if len(rest) > LONGEST:
             lines.append(_decoded(rest[1:]))
             rest = b'"'
         yield b"".join(lines)
     yield _value(rest[1:])
+
+
+class _Values:
+    """What the tokens of a JSON text say, one after another."""
+
+    def __init__(self):
+        self._name, self._in_prose = b"", False
+
+    def of(self, token):
+        """The value of a token as lines; b"" if it is none that counts."""
+        if token[1] is None:
+            known = _SCALAR.match(token[0]) if _ENDING.search(self._name) else None
+            return b"%s: %s\n" % (self._name, known[1]) if known else b""
+        if token[2]:
+            self._name = token[1]
+            return b""
+        if self._name == b"cell_type":
+            self._in_prose = token[1] == b"markdown"
+        return b"" if self._in_prose else _value(token[1])
 
 
 def _value(string):
