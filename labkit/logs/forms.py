@@ -397,7 +397,7 @@ WORDING = (
     r"|(?:memory|heap|stack) allocation (?:failed|failure|error)|insufficient (?:\w{1,12} )?memory"
     r"|low on memory"
     r"|(?:not enough|lack of|no more|too little|short of) (?:\w{1,12} )?(?:memory|RAM|VRAM)\b"
-    r"|memory limit (?:was |is )?(?:exceeded|reached|hit)"
+    r"|memory limit (?:was |is )?(?:exceeded|reached|hit)(?!: ?0)"
     r"|r[au]n(?:ning)? out of (?:\w{1,12} )?(?:memory|RAM|VRAM)|bad_alloc"
     r"|ENOMEM|(?:eat|fill|us)(?:s|e|es|ed|ing)? up (?:all|the whole) (?:the |my |available )?(?:memory|RAM)\b"
     r"|(?:failed|failure|fails|could not|couldn't|cannot|can't|unable) (?:to )?(?:re)?(?:m|c)?alloc"
