@@ -213,6 +213,11 @@ def _autotuning(failure):
 
 def _arrays_in_use(failure):
     """As a rule: whole arrays among the chunks in use, whatever op failed."""
+    if failure.arrays_bytes > 0.5 * (failure.limit_bytes or failure.used_bytes):
+        held = f"{format_size(failure.arrays_bytes)} of {format_size(failure.used_bytes)} in use"
+        return CERTAIN, [
+            f"{held} are whole arrays given to fit: they stay on the device, whatever the batch."
+        ]
     limit, largest = failure.limit_bytes, failure.largest_chunk_bytes
     if samples := tensors.buffered_samples(failure):
         return LIKELY, [evidence.of_buffer(*samples)]

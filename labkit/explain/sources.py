@@ -132,12 +132,18 @@ def with_timeline(diagnosis, timeline):
     known = replace(
         known,
         held_by_category=timeline.by_category(len(total) - 1) if block or known.kind != "xla" else None,
+        arrays_bytes=_arrays_bytes(timeline, len(total) - 1),
         block=block,
         loop_bytes=_loop_bytes(block, timeline, known.batch) if block else known.loop_bytes,
         grows_by_bytes=_growth_per_step(ends, timeline.limit_bytes) or known.grows_by_bytes,
         steps=len(timeline.steps),
     )
     return replace(explain(known), others=diagnosis.others)
+
+
+def _arrays_bytes(timeline, place):
+    """Bytes of whole arrays given to fit, evaluate or predict that are on the device."""
+    return sum(row.bytes for row in timeline.alive(place) if (row.op or "").startswith("the array given to"))
 
 
 def _growth_per_step(ends, limit):

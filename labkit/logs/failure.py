@@ -64,6 +64,7 @@ class Failure:
 
     What the timeline of a trial adds:
     held_by_category      {category: bytes in use}
+    arrays_bytes          of these, bytes of whole arrays given to fit
     block                 the Timeline of a block that XLA was refused, as if it had been granted
     loop_bytes            in that block: weights and their gradients, kept once per iteration of a loop
     grows_by_bytes        by how much memory in use grew with each step
@@ -113,6 +114,7 @@ class Failure:
     sizes: Counter = field(default_factory=Counter)
     memory_map: object = None
     held_by_category: dict | None = None
+    arrays_bytes: int = 0
     block: object = None
     loop_bytes: int = 0
     grows_by_bytes: int | None = None

@@ -3,7 +3,7 @@
 from . import rewrite
 from .fix import OWN_LOOP, Fix, no_compile
 
-BATCHES = """class Batches(keras.utils.PyDataset):
+BATCHES = """class Batches(keras.utils.PyDataset):  # if the rows are sorted, shuffle them before
     def __init__(self, *arrays, batch_size):
         super().__init__()
         self.arrays, self.batch_size = keras.tree.lists_to_tuples(arrays), batch_size
@@ -15,14 +15,14 @@ BATCHES = """class Batches(keras.utils.PyDataset):
         rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
         return keras.tree.map_structure(lambda array: array[rows], self.arrays)
 """
-GENERATOR = """def batches(*arrays, batch_size):
+GENERATOR = """def batches(*arrays, batch_size):  # if the rows are sorted, shuffle them before
     arrays = keras.tree.lists_to_tuples(arrays)
     while True:
         for start in range(0, len(keras.tree.flatten(arrays)[0]), batch_size):
             rows = slice(start, start + batch_size)
             yield keras.tree.map_structure(lambda array: array[rows], arrays)
 """
-DATASET = """def dataset(*arrays, batch_size):
+DATASET = """def dataset(*arrays, batch_size):  # if the rows are sorted, shuffle them before
     arrays = keras.tree.lists_to_tuples(arrays)
 
     def batches():
