@@ -367,13 +367,14 @@ def timeline(total, steps, kinds=None, block=None, limit=1000):
         events=len(total), steps=steps, limit_bytes=limit,
         total=lambda: np.array(total), by_category=lambda place: {"weights": total[place]},
         refused_block=lambda: block, weight_shapes=lambda: {"[10,40]", "[40]", "[32,40]"},
+        alive=lambda place: [SimpleNamespace(op=op, bytes=9) for op in ("the array given to fit", "a/b", None)],
     )  # fmt: skip
 
 
 def test_what_a_timeline_adds():
     before = trial(limit_bytes=1000 * MIB)
     after = with_timeline(before, timeline([100, 200, 300, 400, 500], [1, 2, 3, 9]))
-    assert after.failure.held_by_category == {"weights": 500}
+    assert after.failure.held_by_category == {"weights": 500} and after.failure.arrays_bytes == 9
     assert (after.failure.grows_by_bytes, after.failure.steps) == (100, 4)
     assert after.cause == "growth"
     assert with_timeline(before, timeline([100, 100, 100, 100], [1, 2, 3])).failure.grows_by_bytes is None
