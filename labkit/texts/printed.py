@@ -1,4 +1,4 @@
-"""printed(): the text as it was printed, from the bytes that somebody copied, downloaded or logged."""
+"""Printed: a text as it was printed, from the bytes that somebody copied, downloaded or logged."""
 
 from . import characters, frames, quoted
 from .blocks import whole_lines, with_first
