@@ -13,6 +13,7 @@ import labkit
 from labkit.explain import causes, tensors
 from labkit.logs import dumptext, forms, messages, reader, xlatext
 from labkit.record import opnames
+from labkit.texts import characters, frames
 
 try:
     from re import _constants as sre
@@ -171,7 +172,7 @@ def _told(log):
 
 
 def patterns():
-    for module in (dumptext, opnames, reader, messages, xlatext, tensors):
+    for module in (dumptext, opnames, reader, messages, xlatext, tensors, characters, frames):
         yield from ((module.__name__, pattern) for pattern in patterns_of(module))
     others = [forms.WORDING, forms.NO_WORDING, *(pattern for _, pattern in messages._MORE)]
     for pattern in others + [pattern for _, pattern, _ in forms.NO_MEMORY]:
