@@ -28,8 +28,8 @@ _PARTS = re.compile(rb"(.*[^\w\s]|)([\w\s]*?)(\s*)$", re.DOTALL)  # up to the la
 _PIECE = re.compile(rb"(\w+)|(\s+)|([^\w\s]+)")
 # What a prefix ends with, or is: a sign, a tab, a time and a word or two, a line's number, space, pytest's E.
 _MARK = re.compile(
-    rb"[]:|>)}#+*~%$;!\x80-\xff-]\s*$|=\"?$|\t$|:\d+(?:[.,]\d+)?Z?(?: [\w+-]{1,40}){0,2}\s+$|^\s*\d+\s{2,}$|^\s+$"
-    rb"|^E\s+$"
+    rb"[]:|>)}#+*~%$;!\x80-\xff-]\s*$|=\"?$|\t$|:\d+(?:[.,]\d+)?Z?(?: [\w+-]{1,40}){0,2}\s+$"
+    rb"|^\s*\d+\s{2,}$|^\s+$|^E\s+$"
 )
 _BOXED = re.compile("^[ \t]*(?:│|┃|║) ?([^\n]*)$".encode(), re.MULTILINE)  # by Rich
 _BAR = re.compile("(?:│|┃|║)$".encode())
