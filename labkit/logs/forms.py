@@ -9,14 +9,17 @@ _PAGING_FILES = (  # Windows's error 1455, whose number is the same in all langu
     "archivo de paginación es demasiado peque|fichier de pagination est insuffisant|file di paging|"
     "arquivo de paginação é muito pequeno|ページング ファイルが小さすぎる|페이징 파일이 너무 작"
 )
-_CODES = (  # however a shell, a runner or a container names the status that a process ended with
-    r"(?:(?<![a-z])exit(?:ed|s|code|status)?"
+_EXIT = (
+    r"(?<![a-z])exit(?:ed|s|code|status)?"
     r"(?:[ _-]?(?:with|non-?zero|exit|status|error|code|value|an?|of)){0,4}"
+)
+_IS = r"[\"'`]?[ \t]{0,12}[:=]?[ \t]{0,12}\(?[\"'`]?"
+_CODES = (  # however a shell, a runner or a container names the status that a process ended with
+    rf"(?:{_EXIT}"
     r"|\b(?:return(?:ed|s)?|non-?zero)(?:[ _-]?(?:with|an?|non-?zero|exit|status|error)){0,4}"
     r"[ _-]?(?:code|status)"
     r"|\b(?:ended|finished|failed|terminated|died|stopped) with(?: exit)? (?:code|status)"
-    r"|\b(?:status|rc)(?==))"
-    r"[\"'`]?[ \t]{0,12}[:=]?[ \t]{0,12}\(?[\"'`]?"
+    rf"|\b(?:status|rc)(?==)){_IS}"
 )
 _OF_IT = r"(?: of)?(?: the| its)?(?: available| system| host)?"
 ENDED = (  # how something was ended that took too much of the host's memory, in prose
@@ -230,12 +233,7 @@ FORMS = (
     ),
     (
         "session",
-        "memory pressure|low on memory|memory usage threshold|memory budget|RAM|due to |because |"
-        "too much memory|lack of|using all|excessive|exceeding|low |insufficient|"
-        "available RAM|srun: error|memory limit|emory than|out-of-memory|TERM_MEMLIMIT|"
-        "low on resource: memory|emory quota|job killed: |OUT_OF_ME|used too much memory|"
-        "more memory|available memory|memory resource limit|"
-        "system memory|emory limit|exceeded limit",
+        "emory|RAM|MEMORY|MEMLIMIT|job killed: |OUT_OF_ME|xceeded limit",
         rf"was (?P<used>{BYTES}) / (?P<limit>{BYTES}) .{{0,20}}exceeds the memory usage threshold"
         rf"|(?i:{ENDED}|killed due to (?:the node running low on memory|memory pressure)"
         r"|exceeded \d{1,3} ?% (?:of )?(?:the )?memory (?:budget|limit)"
@@ -291,7 +289,7 @@ FORMS = (
     ),
     (
         "killed",
-        "xit|XIT|code|status|rc=|137|247|SIGKILL|signal 9|signal: Killed|status=9|ExitCode=0:9",
+        "137|247|-9|SIGKILL|signal 9|signal: Killed|status=9|0:9",
         rf"(?i:{_CODES}(?:137|247|-9)\b(?!\.\d"
         r"| ?(?:ms|s|[kmg]i?b|items?|files?|for|rows?|are|is)\b)"
         r"|exitcode\W{1,3}-9\b|\bSIGKILL\b|signal 9\b|signal: Killed|status=9/"
@@ -313,9 +311,9 @@ FORMS = (
     ),
     (
         "crashed",
-        "egmentation fault|xit|XIT|code|status|rc=|139|SIGSEGV|0xC0000005|-1073741819|"
+        "egmentation fault|xit|XIT|SIGSEGV|0xC0000005|-1073741819|"
         "core dumped|Speicherzugriffsfehler|rreur de segmentation|段错误|Bus error",
-        rf"(?i:Segmentation fault|SIGSEGV|{_CODES}(?:139|-11)\b|0xC0000005|-1073741819|core dumped)"
+        rf"(?i:Segmentation fault|SIGSEGV|{_EXIT}{_IS}(?:139|-11)\b|0xC0000005|-1073741819|core dumped)"
         r"|Speicherzugriffsfehler|rreur de segmentation|段错误|Bus error",
     ),
 )

@@ -22,13 +22,16 @@ _KINDS = {
 }
 _CONTROL = bytes({*range(32)} - {*b"\t\n\r\x07\x08\x0b\x0c\x1b"})  # what texts have of them: from terminals
 
-_PLAIN = (  # (bytes, what they stand for)
-    *((chr(number).encode(), b" ") for number in (0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F)),
-    *((character.encode(), b"") for character in "\u200b\u200c\u200d\u2060\ufeff"),
-    *((character.encode(), b"\n") for character in "\u2028\u2029\u0085"),
-    *((character.encode(), b"'") for character in "‘’"),
-    *((character.encode(), b'"') for character in "“”"),
+# Spaces of other widths and none, line ends of Unicode, typographic quotes: in UTF-8.
+_STRANGE = re.compile(
+    rb"\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8d\x98\x99\x9c\x9d\xa8\xa9\xaf]|\xe2\x81\xa0|\xef\xbb\xbf"
 )
+_PLAIN = {
+    **dict.fromkeys(map(str.encode, "\u0085\u2028\u2029"), b"\n"),
+    **dict.fromkeys(map(str.encode, "\u200b\u200c\u200d\u2060\ufeff"), b""),
+    **dict.fromkeys(map(str.encode, "‘’"), b"'"),
+    **dict.fromkeys(map(str.encode, "“”"), b'"'),
+}
 _TAG = re.compile(
     rb"</?(?:br|span|pre|code|div|td|tr|tbody|table|li|ol|ul|font|samp)(?:\s[^<>]{0,400})?/?>|</?[pabi]>"
     rb"|<[ap] [^<>]{1,400}>"
@@ -96,8 +99,8 @@ def plain(blocks):
     for block in blocks:
         block = block.replace(b"\r", b"\n") if alone else block
         block = _COLOR.sub(b"", block) if b"\x1b" in block else block
-        for strange, simple in _PLAIN if not block.isascii() else ():
-            block = block.replace(strange, simple)
+        if not block.isascii():
+            block = _STRANGE.sub(lambda strange: _PLAIN.get(strange[0], b" "), block)
         if b"&" in block or b"<" in block:
             block = _ENTITY.sub(_character, _TAG.sub(b"", _BREAK.sub(b"\n", block)))
         yield block

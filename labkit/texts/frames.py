@@ -32,6 +32,7 @@ _MARK = re.compile(
     rb"|^\s*\d+\s{2,}$|^\s+$|^E\s+$"
 )
 _BOXED = re.compile("^[ \t]*(?:│|┃|║) ?([^\n]*)$".encode(), re.MULTILINE)  # by Rich
+_BARS = ("│".encode(), "┃".encode(), "║".encode())
 _BAR = re.compile("(?:│|┃|║)$".encode())
 _ENDINGS = (b"|", b"\\", b'",', b'"')
 
@@ -53,7 +54,7 @@ def unframed(first):
 
 
 def _unboxed(block):
-    return block if block.isascii() else _BOXED.sub(_inside, block)
+    return _BOXED.sub(_inside, block) if any(bar in block for bar in _BARS) else block
 
 
 def _inside(boxed):
