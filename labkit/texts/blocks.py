@@ -5,14 +5,19 @@ BLOCK_BYTES = 2**18
 
 def whole_lines(blocks, most=BLOCK_BYTES):
     """The same bytes in blocks of `most` at most; a line is split only if it is longer than that."""
-    rest = b""
+    rest, is_empty = b"", True
     for block in blocks:
+        if not rest and len(block) <= most and block.endswith(b"\n"):
+            yield block
+            is_empty = False
+            continue
         rest += block
         while len(rest) > most:
             end = rest.rfind(b"\n", 0, most) + 1 or most
             yield rest[:end]
-            rest = rest[end:]
-    yield rest
+            rest, is_empty = rest[end:], False
+    if rest or is_empty:
+        yield rest
 
 
 def with_first(blocks):

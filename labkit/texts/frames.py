@@ -48,13 +48,17 @@ def unframed(first):
         frame.append(prefix)
         lines = [prefix.sub(b"", line, count=1) for line in lines]
     frame += filter(None, [_ending(lines)])
+    if not frame:
+        return _unboxed
     return lambda block: _unboxed(
         functools.reduce(lambda rest, part: part.sub(b"", rest), frame, _unboxed(block))
     )
 
 
 def _unboxed(block):
-    return _BOXED.sub(_inside, block) if any(bar in block for bar in _BARS) else block
+    if block.isascii() or not any(bar in block for bar in _BARS):
+        return block
+    return _BOXED.sub(_inside, block)
 
 
 def _inside(boxed):
