@@ -24,11 +24,11 @@ from .fixes import LESSONS, Fix
 
 HOST_ERRORS = ("MemoryError", "_ArrayMemoryError", "HostMemory")
 # Of several failures, the lightest is explained: those that say most by themselves.
-_WEIGHT = {"refused": 1, "full": 1, "killed": 1.5, "oomkill": 1, "session": 1} | dict.fromkeys(
-    ("driver", "pinned", "watched"), 2
-)
-_WEIGHT["crashed"] = 2.5
-_WEIGHT["died"] = 3
+_WEIGHT = {
+    **dict.fromkeys(("refused", "full", "oomkill", "session"), 1),
+    **dict.fromkeys(("driver", "pinned", "watched"), 2),
+    **{"killed": 1.5, "crashed": 2.5, "died": 3},
+}
 _XLA_TYPES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64", "pred": "bool"} | {
     f"{letter}{bits}": f"{name}{bits}"
     for letter, name in (("s", "int"), ("u", "uint"))

@@ -303,12 +303,12 @@ class _Reader:
         if number <= self._read_until:
             return None
         new = failure(number, text)
-        if new and new.kind in ("refused", "full"):
-            new = _warned(number, text, following) or new
+        if new and new.kind in ("refused", "full") and b"failure" in following:
+            new = _warned(number, text, _first_lines(following)) or new
         may_go_on = may_be_cut_off(new) if new else any(word in text for word in _WORDS)
         if may_go_on and self._broken < MOST_BROKEN:
             self._broken += 1
-            new, used = _whole(number, new, text, following.decode("utf-8", "replace"))
+            new, used = _whole(number, new, text, _first_lines(following))
             if used:
                 self._read_until = number + used
         return new
@@ -480,12 +480,15 @@ def _line(data):
     return " ".join(text.split()) if "\n" in text else text
 
 
-def _whole(number, cut, text, following):
+def _first_lines(following):
+    return following.decode("utf-8", "replace").strip("\r\n").splitlines()[:3]
+
+
+def _whole(number, cut, text, lines):
     """(Failure, lines used) of a line that is broken in the middle of its message, from it and the next ones.
 
     cut   what the line says by itself: a Failure, or None
     """
-    lines = following.strip("\r\n").splitlines()[:3]
     is_vague = cut is None or cut.kind == "full"
     theirs = failure(number, " ".join(lines)) if is_vague else None
     if theirs and not may_be_cut_off(theirs):
@@ -503,9 +506,8 @@ def _whole(number, cut, text, following):
     return shaped
 
 
-def _warned(number, text, following):
+def _warned(number, text, lines):
     """The warning that a refusal is, if the lines after it say that it is not a failure; else None."""
-    lines = following.decode("utf-8", "replace").strip("\r\n").splitlines()[:3]
     own = list(itertools.takewhile(lambda line: not _LOGGED.match(line), lines))
     found = failure(number, " ".join([text, *own]))
     return found if found and found.kind == "warning" else None

@@ -103,10 +103,10 @@ def _ending(lines):
     """The pattern of what the lines end with; None if nothing is common to them."""
     for ending in _ENDINGS if len(lines) >= FEWEST else ():
         pattern = re.compile(re.escape(ending) + rb"[ \t\r]*$", re.MULTILINE)
-        if sum(not line.rstrip().endswith(ending) for line in lines) <= _RARE * len(lines):
+        if _is_common(pattern, lines):
             return pattern
     return None
 
 
 def _is_common(pattern, lines):
-    return sum(pattern.match(line) is None for line in lines) <= int(_RARE * len(lines))
+    return sum(pattern.search(line) is None for line in lines) <= int(_RARE * len(lines))

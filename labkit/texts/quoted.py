@@ -15,7 +15,6 @@ _ASIDE = re.compile(
 )
 _SCALAR = re.compile(rb"\s*(-?\d{1,9}|true|false)\b")
 _ENDING = re.compile(rb"(?i:exit|code|status|killed|signal)")  # names of values that say how something ended
-_LINE = re.compile(rb"[^\n]*\n?")
 _ESCAPE = re.compile(rb"\\(?:([nrt\"'])|x([0-9a-f]{2}))")
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b'"': b'"', b"'": b"'"}
 _BREAKS = 3  # line breaks that are written as \n, at least: fewer may be parts of a path on Windows
