@@ -243,6 +243,7 @@ def test_what_is_no_text_is_called_what_it_is():
         (archive.getvalue(), "a ZIP archive"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "a PNG image"),
         (bytes(range(32)) * 20, "binary data"),
+        (bytes(range(256)) * 20, "binary data"),
     ):
         found = labkit.diagnose(data)
         assert found.cause == "unknown" and f"This is no text, but {kind}" in found.evidence[0]

@@ -50,7 +50,7 @@ def what_else(block):
         if block.startswith(start):
             return kind
     strange = len(block) - len(block.translate(None, _CONTROL))
-    return "binary data" if strange > 0.1 * len(block) else None
+    return "binary data" if strange > 0.05 * len(block) else None  # of random bytes it is 0.09
 
 
 def decoded(blocks):
