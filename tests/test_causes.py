@@ -126,6 +126,7 @@ def test_tensorflow_got_little_of_the_gpu(facts, words):
 
 COPY = {"kind": "copy"}
 LARGE = {"limit_bytes": 1000 * MIB, "requested_bytes": MIB}
+ARRAYS = {"arrays_bytes": 51, "limit_bytes": 100, "in_use_bytes": 90, "held_by_category": {"inputs": 60}}
 
 
 @pytest.mark.parametrize(
@@ -158,12 +159,11 @@ LARGE = {"limit_bytes": 1000 * MIB, "requested_bytes": MIB}
         (LARGE | {"sizes": chunks(901 * MIB), "requested_bytes": 451 * MIB}, NO, ""),
         (LARGE | {"sizes": chunks(900 * MIB + 2), "requested_bytes": 450 * MIB + 1}, NO, ""),
         (LARGE | {"sizes": chunks(900 * MIB), "held_by_category": {"weights": 9}}, NO, ""),
-        (
-            {"arrays_bytes": 51, "limit_bytes": 100, "in_use_bytes": 90},
-            CERTAIN,
-            "51 B of 90 B in use are whole",
-        ),
+        (ARRAYS, CERTAIN, "51 B of 90 B in use are whole"),
         ({"arrays_bytes": 50, "limit_bytes": 100, "in_use_bytes": 90}, NO, ""),
+        # What was refused would fit without them, or it would not.
+        (ARRAYS | {"requested_bytes": 61}, CERTAIN, "51 B of 90 B in use are whole"),
+        (ARRAYS | {"requested_bytes": 62}, NO, ""),
         ({"kind": "watched"}, NO, ""),
         (LARGE | {"sizes": Counter({2 * MIB: 300}), "limit_bytes": GIB}, LIKELY, "300 chunks of exactly"),
     ],

@@ -213,7 +213,9 @@ def _autotuning(failure):
 
 def _arrays_in_use(failure):
     """As a rule: whole arrays among the chunks in use, whatever op failed."""
-    if failure.arrays_bytes > 0.5 * (failure.limit_bytes or failure.used_bytes):
+    room = failure.limit_bytes or failure.used_bytes
+    fits_without = (failure.requested_bytes or 0) <= room - (failure.used_bytes - failure.arrays_bytes)
+    if failure.arrays_bytes > 0.5 * room and fits_without:
         held = f"{format_size(failure.arrays_bytes)} of {format_size(failure.used_bytes)} in use"
         return CERTAIN, [
             f"{held} are whole arrays given to fit: they stay on the device, whatever the batch."
