@@ -608,6 +608,41 @@ def test_a_loop_over_tf_data_is_seen_with_its_rows_and_does_not_drain_it(tmp_pat
         assert made < 1500
 
 
+def traced_slowly(batch_size):
+    """Two trainings, the second traced for longer than `train` may be idle; few rows are evaluated."""
+    import time
+    from types import SimpleNamespace
+
+    import keras
+    import numpy as np
+
+    from labkit.inside import steps
+
+    passed = [0.0]
+
+    class Slow(keras.layers.Layer):
+        def call(self, x):
+            passed[0] += 10 * steps.IDLE_SECONDS
+            time.sleep(0.5)  # in which it is looked at several times
+            return x
+
+    clock = {"monotonic": lambda: time.monotonic() + passed[0], "perf_counter": time.perf_counter}
+    steps.time = SimpleNamespace(**clock)
+    x, y = np.ones((512, 64), "float32"), np.ones((512, 1), "float32")
+    for layers in ([keras.layers.Dense(16)], [keras.layers.Dense(2048), Slow()]):
+        model = keras.Sequential([*layers, keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(x[:64], y[:64], batch_size=8, verbose=0)
+    model.evaluate(x, y, batch_size=batch_size, verbose=0)
+
+
+def test_a_later_training_is_waited_for_while_it_is_traced_and_no_more_is_evaluated_than_there_is():
+    estimated = labkit.estimate(traced_slowly, at=(16, 32))
+    assert estimated.notes == []
+    measured = labkit.run(traced_slowly, batch_size=2048)
+    assert estimated.peak_bytes(2048) == pytest.approx(measured.peak_bytes, rel=0.1)
+
+
 def test_what_waits_for_a_loop_cut_short_does_not_wait_through_the_next():
     def validating(batch_size):
         import keras

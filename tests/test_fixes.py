@@ -16,7 +16,7 @@ from labkit.fixes.facts import _data
 from labkit.fixes.kinds import all_fixes
 from labkit.fixes.kinds.rewrite import Call, Code, parts
 from labkit.fixes.program import Program
-from labkit.fixes.trying import TryingFixes
+from labkit.fixes.trying import TryingFixes, code_of
 
 PYDATASET, GENERATOR, DATASET = "batches from a PyDataset", "batches from a generator", "batches from tf.data"
 
@@ -141,7 +141,8 @@ def test_the_rows_say_what_each_saves_and_whether_the_result_stays(images):
 @pytest.mark.parametrize("name", [PYDATASET, GENERATOR, DATASET])
 def test_its_code_put_in_the_place_of_the_call_has_its_effect(images, name):
     row = images[name]
-    code = textwrap.indent(row.code, "    ").lstrip()
+    assert ", shuffle=True" in row.code  # as fit does, but not in the trials that it is compared with
+    code = textwrap.indent(row.code.replace(", shuffle=True", ""), "    ").lstrip()
     written = by_hand(trainings.images, {FIT_IMAGES: code}, "import keras\nimport tensorflow as tf")
     same = labkit.try_fixes(written, batch_size=32, fixes=[]).rows[0]
     assert same.peak_bytes == pytest.approx(row.peak_bytes, rel=AHEAD)
@@ -314,6 +315,8 @@ STRUCTURES = {
 }
 CALLS = {
     "arrays": "model.fit(X, y, batch_size=4)",
+    "in order": "model.fit(X, y, batch_size=4, shuffle=False)",
+    "in an order to be known": "model.fit(X, y, batch_size=4, shuffle=shuffled)",
     "named": "model.fit(y=y, x=X, batch_size=4)",
     "unpacked": "model.fit(*data, batch_size=4)",
     "one unpacked, a part is held out": "model.fit(*data[:1], y, batch_size=4, validation_split=0.25)",
@@ -332,6 +335,12 @@ def rows_of(stream, steps):
     batches = [tree.map_structure(np.asarray, batch) for batch in itertools.islice(iter_of(stream), steps)]
     leaves = [tree.flatten(batch) for batch in batches]
     return [np.concatenate(rows).tolist() for rows in zip(*leaves, strict=True)]
+
+
+def in_order(rows):
+    """Rows of several arrays, put in the order of the last."""
+    order = np.argsort(rows[-1])
+    return [np.array(leaf)[order].tolist() for leaf in rows]
 
 
 def iter_of(stream):
@@ -354,16 +363,54 @@ def test_its_code_hands_out_the_rows_of_whatever_structure_fit_is_given(name, st
     [fix] = [each for each in all_fixes() if each.name == name]
     code, model = Code(program := Program(tmp_path / "seen", "batch_size", 4)), Given()
     fix.write(code, program)
-    exec(
-        str(code), {"keras": keras, "tf": tf, "model": model, "X": X, "y": y, "data": (X, y), "held": (X, y)}
-    )
+    names = {"X": X, "y": y, "data": (X, y), "held": (X, y), "shuffled": True}
+    exec(str(code), {"keras": keras, "tf": tf, "np": np, "model": model, **names})
     expected = [leaf[: 9 if "a part" in call else 12].tolist() for leaf in tree.flatten((X, y))]
-    assert rows_of(model.x, model.given.get("steps_per_epoch")) == expected
+    epochs = [rows_of(model.x, model.given.get("steps_per_epoch"))]
+    getattr(model.x, "on_epoch_end", list)()
+    epochs.append(rows_of(model.x, model.given.get("steps_per_epoch")))
+    assert [in_order(rows) for rows in epochs] == [expected] * 2
+    assert all((rows == expected) == (call == "in order") for rows in epochs)
+    assert (epochs[0] == epochs[1]) == (call == "in order")
+    assert model.given.get("shuffle", True) or name == PYDATASET and call == "in order"
     held = model.given.get("validation_data")
     assert (held is not None) == ("held out" in call)
     if held is not None:
         expected = [leaf[9 if "a part" in call else 0 :].tolist() for leaf in tree.flatten((X, y))]
         assert rows_of(held, model.given.get("validation_steps")) == expected
+
+
+TF_DATA = {"x": {"kind": "CastDataset"}, "y": _data(None), "policy": "float32", "compute_dtypes": ["float32"]}
+ARRAYS = TF_DATA | {"x": _data(np.ones(4)), "y": _data(np.ones(4)), "validation": _data(None)}
+TWO_TRAININGS = [
+    {"kind": "compile", "model": 1, "optimizer": "adam", "call": "model.compile('adam', 'mse')"},
+    TF_DATA | {"kind": "fit", "model": 1, "batch_size": None, "call": "model.fit(data)"},
+    {"kind": "compile", "model": 2, "optimizer": "Adam", "call": "tuned.compile(Adam(1e-5), 'mse')"},
+    ARRAYS | {"kind": "fit", "model": 2, "batch_size": 8, "call": "tuned.fit(X, y, 8)"},
+    {"kind": "compile", "model": 1, "optimizer": "SGD", "call": "model.compile(sgd, 'mse')"},
+    TF_DATA | {"kind": "fit", "model": 1, "batch_size": None, "call": "model.fit(data)"},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        (DATASET, ["tuned.fit(dataset(X, y, batch_size=8, shuffle=True))"]),
+        (
+            "Adafactor",
+            [f"{model}.compile(keras.optimizers.Adafactor(), 'mse')" for model in ("model", "tuned")],
+        ),
+        ("float64 inputs as float32", ['X = X.astype("float32")', 'y = y.astype("float32")']),
+        ("half the batch", ["batch_size = 4"]),
+    ],
+)
+def test_each_training_of_a_program_is_looked_at_with_its_own_compile(name, changes, tmp_path):
+    (tmp_path / "seen").write_text("".join(json.dumps(facts) + "\n" for facts in TWO_TRAININGS))
+    program = Program(tmp_path / "seen", "batch_size", 8)
+    assert [training.compile["optimizer"] for training in program.trainings] == ["adam", "Adam", "SGD"]
+    [fix] = [each for each in all_fixes() if each.name == name]
+    assert not program.why_not(fix)
+    assert code_of([fix], program.trainings).splitlines()[-len(changes) :] == changes
 
 
 def test_parts_of_a_tuple():

@@ -219,6 +219,16 @@ def test_what_goes_on_long_after_its_last_step_is_ended(monkeypatch):
     assert not made.is_overdue()
     now[0] += 1
     assert made.is_overdue()
+    with made.tracing():
+        now[0] += 10 * steps.IDLE_SECONDS
+        assert not made.is_overdue()
+    assert not made.is_overdue()
+    now[0] += steps.IDLE_SECONDS + 1
+    assert made.is_overdue()
+    made._loops.append(SimpleNamespace(taken=0))  # a further training waits for its first batch
+    assert not made.is_overdue()
+    made._loops[0].taken = 1
+    assert made.is_overdue()
 
 
 def test_a_loop_that_updates_eagerly_is_ended_after_its_steps():

@@ -284,6 +284,37 @@ def test_evaluation_has_rows_of_its_own(kind, parts):
     assert free.sizes({"b": 50})[0] == 4096 * 50
 
 
+@pytest.mark.parametrize("kind", replay.EVALUATED)
+@pytest.mark.parametrize("held_out", [20, 1000])
+def test_what_is_evaluated_is_no_more_than_there_is(kind, held_out):
+    """Fewer rows than a batch, or more than there are in training; in small trials the ops look alike."""
+
+    def build(tape, b):
+        steps(tape, b)
+        begun[b] = tape.place
+        step(tape, b)
+        tape.steps.pop()
+
+    begun = {}
+    schedule = of(
+        build,
+        batches=lambda b: [-(-100 // b)],
+        evaluated=lambda b: {kind: [-(-held_out // b)] * 2},
+        moments=lambda b: [[0, "training"], [begun[b], kind]],
+    )
+    sizes = schedule.sizes({"b": 200}).tolist()
+    rows = schedule.rows["b"]
+    least, most = 4096 * min(200, held_out), 4096 * min(200, held_out + 8)
+    assert sizes[1] == 4096 * rows and rows < 108 and least <= sizes[-3] <= most
+    unknown = of(
+        build,
+        batches=lambda b: [-(-100 // b)],
+        evaluated=lambda b: {kind: [-(-held_out // b), None]},
+        moments=lambda b: [[0, "training"], [begun[b], kind]],
+    )
+    assert unknown.sizes({"b": 200})[-3] == 4096 * 200
+
+
 # What a loop leaves behind
 
 

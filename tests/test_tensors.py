@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.explain import fixes, tensors
+from labkit.explain import evidence, fixes, tensors
+from labkit.explain.advice import SMALLER_BATCH
 from labkit.logs.failure import Failure
 from labkit.logs.messages import failure
 from labkit.sizes import MIB
@@ -566,6 +567,39 @@ def test_smaller_batch_to_begin_with(batch, fits, start):
         assert f"start with {start} instead of 64" in found.sentence and f"batch_size={start})" in found.code
         assert (found.saves, found.lesson) == (6400 - 100 * start, "09-smaller-steps.ipynb")
         assert advice.fix(Failure(batch=batch), fits).saves is None
+
+
+PATCHES = {"op": "gradient_tape/net/conv/Conv2DBackpropFilter", "shape": (27, 784, 288), "batch": 64}
+PATCHES |= {"requested_bytes": 30 * MIB, "limit_bytes": 80 * MIB, "in_use_bytes": 60 * MIB}
+
+
+@pytest.mark.parametrize(
+    ("facts", "patches"),
+    [
+        ({}, True),
+        ({"op": "net/up/conv_transpose_1"}, True),
+        ({"op": None, "op_type": "Conv2DCustomBackpropInput"}, True),
+        ({"op": "gradient_tape/net/conv/Conv3DBackpropInputV2"}, True),
+        ({"shape": (64, 28, 28, 32)}, False),
+        ({"op": "net/conv/Relu"}, False),
+    ],
+)
+def test_patches_of_a_convolution_s_gradient(facts, patches):
+    assert tensors.is_patches(Failure(**PATCHES | facts)) is patches
+
+
+def test_what_keeps_its_size_is_not_scaled_with_the_batch():
+    """60 of 80 MiB are in use; of those not scaled 50 are left for 60, or 70 for 80 MiB, and so on."""
+    assert evidence.batch_that_may_fit(Failure(**PATCHES)) == 64 * 50 // 60
+    assert evidence.batch_that_may_fit(Failure(**PATCHES | {"shape": (64, 28, 28, 32)})) == 64 * 80 // 90
+    arrays = Failure(**PATCHES | {"shape": (64, 28, 28, 32), "arrays_bytes": 40 * MIB})
+    assert evidence.batch_that_may_fit(arrays) == 64 * 40 // 50
+    assert evidence.batch_that_may_fit(Failure(**PATCHES | {"requested_bytes": 90 * MIB})) is None
+    [fix] = [SMALLER_BATCH.fix(Failure(**PATCHES), 53)]
+    assert "start with 32 instead of 64" in fix.sentence and fix.saves is None
+    assert "keeps its size" in SMALLER_BATCH.fix(Failure(**PATCHES), None).sentence
+    assert not tensors.is_single_sample(Failure(**PATCHES | {"shape": (1, 784, 288), "batch": None}))
+    assert tensors.batch_of(Failure(**PATCHES | {"batch": None})) is None
 
 
 def test_advice_is_made_a_fix_with_its_lesson():

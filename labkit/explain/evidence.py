@@ -13,6 +13,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 TELLING = 0.95  # of the batch: a bound above that says nothing
 
 
+PATCHES = (
+    "That is scratch memory: on a CPU, the gradient of a convolution takes as many patches of images at once "
+    "as fit in a fixed budget, whatever the batch."
+)
+
+
 def printable(text):
     """The text without control characters: a log may hold such as take over the terminal."""
     return _CONTROL.sub("", text)
@@ -30,6 +36,8 @@ def facts(failure):
         yield f"Its tensor has the shape {list(shape)}; the text does not give its type."
     elif requested:
         yield f"It asked for {format_size(requested)}."
+    if tensors.is_patches(failure):
+        yield PATCHES
     if shape is None and not requested and failure.arguments:
         yield of_argument(failure)
     if failure.in_use_bytes is not None and failure.limit_bytes:
@@ -88,11 +96,15 @@ def _between_steps(failure):
 
 
 def batch_that_may_fit(failure):
-    """The largest batch not yet ruled out: what was in use and asked for, scaled down to the limit."""
+    """The largest batch not yet ruled out: what was in use and asked for, scaled down to the limit.
+
+    What does not depend on the batch, as far as it is known, is not scaled.
+    """
     batch, limit = tensors.batch_of(failure), failure.limit_bytes
     if not (batch and failure.requested_bytes and limit):
         return None
     fixed = sum((failure.held_by_category or {}).get(name, 0) for name in ("weights", "optimizer"))
+    fixed += failure.arrays_bytes + failure.requested_bytes * tensors.is_patches(failure)
     needed = (failure.in_use_bytes or 0) + failure.requested_bytes
     if needed <= limit or limit <= fixed:
         return None
@@ -116,6 +128,8 @@ def first_dimension(failure):
     """What the first dimension of the tensor has to do with the batch size."""
     shape, batch = failure.shape, tensors.told_batch(failure)
     first = shape[0]
+    if tensors.is_patches(failure):
+        return "What else the step holds, its activations above all, grows with the batch."
     if failure.batch and not batch:
         return (
             f"The first dimension, {first:,}, is not the batch size {failure.batch} that the text tells: "

@@ -57,7 +57,7 @@ class SmallerBatch(Advice):
 
     def fix(self, failure, fits=None):
         batch, requested = tensors.batch_of(failure), failure.requested_bytes
-        if tensors.is_of_weights(failure):
+        if tensors.is_of_weights(failure) or tensors.is_patches(failure) and not (fits and fits < batch):
             said = "Make the batch smaller: this tensor keeps its size, but activations leave it more room."
             return Fix(said, self.code, LESSONS[self.lesson])
         if not (batch and fits and fits < batch):
@@ -68,7 +68,7 @@ class SmallerBatch(Advice):
             "the largest that fits.",
             f"model.fit(X, y, batch_size={start})",
             LESSONS[self.lesson],
-            requested and requested - requested * start // batch,
+            None if tensors.is_patches(failure) else requested and requested - requested * start // batch,
         )
 
 

@@ -66,6 +66,10 @@ _COUNTED_BY_KERAS = re.compile(
     r"(?:^|/)(?:embedding|input|lstm|gru|fc\d?|predictions|logits|block\d_conv\d)_(\d{2,4})(?=/)",
     re.IGNORECASE,
 )
+_CONVOLUTION_GRADIENT = re.compile(
+    r"(?:Conv2D(?:Custom)?Backprop(?:Input|Filter)|Conv3DBackprop(?:Input|Filter)(?:V2)?|"
+    r"conv(?:2d|3d)?_transpose)(?:_\d+)?$"
+)
 MANY_MODELS = 20  # layers of one name: no model has so many tables of words, or so many of its last layers
 TINY = 8 * MIB  # where no limit is told: less than this does not fill a device
 FEW = 12  # chunks
@@ -275,6 +279,15 @@ def is_workspace(failure):
     return failure.dtype == "uint8" and len(failure.shape or ()) == 1 and failure.shape[0] > MIB
 
 
+def is_patches(failure):
+    """Whether a convolution's gradient gathers patches in it, on a CPU: [patches, places, weights].
+
+    Their number follows from a fixed budget (labkit.predict.growth.Shards), whatever the batch.
+    """
+    named = (failure.last_part, failure.op_type or "")
+    return len(failure.shape or ()) == 3 and any(map(_CONVOLUTION_GRADIENT.search, named))
+
+
 def is_time_major(failure):
     """Whether a recurrent layer may have put the time steps first."""
     last = re.search(
@@ -300,6 +313,8 @@ def first_is_doubtful(failure):
     """Whether the first dimension may be a multiple of the batch size, or something else."""
     shape = failure.shape or ()
     if is_time_major(failure):
+        return True
+    if is_patches(failure):
         return True
     many = bool(_MANY_IN_ONE.search(f"{failure.op or ''} {failure.op_type or ''} {failure.kernel or ''}"))
     return many or len(shape) >= 5 and shape[0] > 64 or bool(shape) and shape[0] > 2048
@@ -333,7 +348,7 @@ def is_single_sample(failure):
     if batch := told_batch(failure):
         return batch == 1
     shape = failure.shape or ()
-    return len(shape) >= 3 and shape[0] == 1
+    return len(shape) >= 3 and shape[0] == 1 and not is_patches(failure)
 
 
 def large_chunks(failure):

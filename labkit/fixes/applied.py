@@ -63,7 +63,7 @@ class Applied:
                 given |= given.pop("kwargs", {})
                 model = given.pop("self")
                 facts = facts_of(method, model, given, self._policy)
-                self.note(method, call=rewrite.call_text(method), **facts)
+                self.note(method, model=id(model), call=rewrite.call_text(method), **facts)
                 for fix in self._fixes:
                     given = getattr(fix, method)(model, given)
                 return original(model, **self._last(method, given))

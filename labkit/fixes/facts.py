@@ -6,8 +6,10 @@ import inspect
 def facts_of(method, model, given, policy):
     """What a call tells of the program, as far as fixes depend on it. policy: Keras's before that ran."""
     if method == "compile":
+        from .kinds.training import name_of
+
         return {
-            "optimizer": _name(given.get("optimizer", "rmsprop")),
+            "optimizer": name_of(given.get("optimizer", "rmsprop")),
             "loss": _loss(given.get("loss")),
             "metrics": repr(given.get("metrics")),
             "run_eagerly": bool(given.get("run_eagerly", False)),
@@ -66,13 +68,6 @@ def _kind(layer):
 
 def _inside(layers):
     return [each for layer in layers for each in layer._flatten_layers(include_self=False)]
-
-
-def _name(optimizer):
-    if isinstance(optimizer, str):
-        return optimizer
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    return type(inner).__name__ if not isinstance(optimizer, dict) else optimizer.get("class_name", "")
 
 
 def _loss(loss):

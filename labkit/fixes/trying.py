@@ -98,7 +98,7 @@ class TryingFixes:
             if first.runs_out:
                 self._predict(first)
             self._check(first)
-            reasons = {fix: fix.why_not(first.program) for fix in self.fixes}
+            reasons = {fix: first.program.why_not(fix) for fix in self.fixes}
             self._total = self._done + sum(not reason for reason in reasons.values())
             for fix in self.fixes:
                 rows.append(self._row(fix, reasons[fix]))
@@ -149,16 +149,17 @@ class TryingFixes:
     def _row(self, fix, reason):
         if reason:
             return Row(fix.name, [fix], why_not=reason)
-        fix = fix.of(self._first.program)
+        trainings = self._first.program.trainings
+        fix = fix.of([training for training in trainings if not fix.why_not(training)])
         row = self._measured(fix.name, [fix])
-        row.code = _code([fix], self._first.program)
+        row.code = code_of([fix], trainings)
         row.why_not = row.failure() or fix.failed(row.program)
         return row
 
     def _together(self, rows):
         fixes = sorted((row.fixes[0] for row in rows), key=lambda fix: fix.group == "input")
         row = self._measured(" + ".join(fix.name for fix in fixes), fixes)
-        row.code = _code(fixes, self._first.program)
+        row.code = code_of(fixes, self._first.program.trainings)
         row.why_not = row.failure()
         return row
 
@@ -245,11 +246,17 @@ class TryingFixes:
         )  # fmt: skip
 
 
-def _code(fixes, program):
-    code = Code(program)
-    for fix in fixes:
-        fix.write(code, program)
-    return str(code)
+def code_of(fixes, trainings):
+    """What to change in the reader's program, of whatever trainings a fix can be applied to."""
+    lines, calls = [], []
+    for training in trainings:
+        code = Code(training)
+        for fix in fixes:
+            if not fix.why_not(training):
+                fix.write(code, training)
+        lines += code.lines
+        calls += code.calls
+    return "\n".join(dict.fromkeys(lines + calls))
 
 
 def _chosen(names):

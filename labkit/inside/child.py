@@ -147,7 +147,8 @@ class Child:
         if not self._shortening:
             return {}
         done = self._shortening
-        return {"round": done.round, "trainings": done.trainings, "batches": done.batches, "cut": self._cut}
+        facts = {name: getattr(done, name) for name in ("round", "trainings", "batches", "evaluated")}
+        return {**facts, "cut": self._cut}
 
     def _sample(self):
         """Report memory in use at intervals; end the trial if TensorFlow would keep waiting."""

@@ -44,7 +44,7 @@ class StepClock:
         self.batch_size = None
         self._last_end = None
         self._intervals = []
-        self._training = set()
+        self._training, self._called = set(), weakref.WeakSet()
         self._outermost = None
         self._fitting = None
         self._eager_optimizers = set()
@@ -79,7 +79,8 @@ class StepClock:
         updates = self._updates_so_far()
         start = time.perf_counter()
         try:
-            result = call(function, *args, **kwargs)
+            with self._first_call_of(function):
+                result = call(function, *args, **kwargs)
         finally:
             self._outermost = None
         if id(function) in self._training:
@@ -87,6 +88,11 @@ class StepClock:
                 self._shortening.keep(function, result)
             self._record(start, self._updates_so_far() - updates if self._fitting else 1)
         return result
+
+    def _first_call_of(self, function):
+        is_first = function not in self._called
+        self._called.add(function)
+        return self._shortening.tracing() if is_first and self._shortening else contextlib.nullcontext()
 
     def _updates_so_far(self):
         """Updates of a model in `fit` that runs several steps per call: only its optimizer counts them."""
@@ -160,16 +166,17 @@ class Shortening:
     trainings  how often `fit` was called
     batches    for each of these, and for each iterator of tf.data that the reader's own loop trains on, the
                number of batches in an epoch; None if unknown
+    evaluated  {"evaluation" or "prediction": the number of batches of each such loop}; None if unknown
     """
 
     def __init__(self, steps, recorder, finish):
         """recorder: a Recorder to tell of phases; finish: ends the trial, with the reason."""
         self._steps, self._recorder, self._finish = steps, recorder, finish
-        self.round, self.trainings, self.batches = 1, 0, []
+        self.round, self.trainings, self.batches, self.evaluated = 1, 0, [], {}
         self._loops, self._kept, self._repeated = [], {}, 0
         self._updates = {}
         self._sources, self._taken_from = weakref.WeakKeyDictionary(), weakref.WeakSet()
-        self._latest, self._has_stepped = time.monotonic(), False
+        self._latest, self._has_stepped, self._is_tracing = time.monotonic(), False, False
 
     def install(self):
         """Wrap Keras for the rest of this process."""
@@ -189,8 +196,22 @@ class Shortening:
         return max(self._steps, 2 * self.round if self.round <= self._steps else self.round + 1)
 
     def is_overdue(self):
-        """Whether `train` goes on for so long after its last step that it is not waited for."""
-        return self._has_stepped and time.monotonic() - self._latest > IDLE_SECONDS
+        """Whether `train` goes on for so long after its last step that it is not waited for.
+
+        A loop that has made no step yet is waited for: it waits for data, or its function is traced, which
+        takes a minute for a large model.
+        """
+        begins = self._is_tracing or any(loop.taken == 0 for loop in self._loops)
+        return self._has_stepped and not begins and time.monotonic() - self._latest > IDLE_SECONDS
+
+    @contextlib.contextmanager
+    def tracing(self):
+        """While a function is called for the first time: it is traced, and may be compiled."""
+        self._is_tracing = True
+        try:
+            yield
+        finally:
+            self._is_tracing, self._latest = False, time.monotonic()
 
     def repeats(self, function):
         """Whether a training function of the reader's own loop has been seen often enough."""
@@ -258,6 +279,8 @@ class Shortening:
             self.batches.append(loop.batches)
             if "validation_freq" in kwargs:
                 kwargs["validation_freq"] = 1
+        else:
+            self.evaluated.setdefault(phase, []).append(loop.batches)
         if outer:
             outer.empty_queue()
         with self._during(loop):
@@ -270,6 +293,7 @@ class Shortening:
         return result
 
     def _around_call(self, phase, call, model, *args, **kwargs):
+        self.evaluated.setdefault(phase, []).append(None)
         self._tell(phase)
         try:
             return call(model, *args, **kwargs)

@@ -16,6 +16,7 @@ UNLIMITED = 2**46  # bytes
 LARGER = 16  # times: what is rounded away even then does not grow
 PILE = 4  # allocations of one op that are in use at once: of fewer, the number tells nothing
 MOST_OVERHEAD = 25  # times the elements of its tensors that a 3-D convolution's gradient takes
+EVALUATED = ("evaluation", "prediction")
 REPEATS = 5  # times that the last steps are repeated
 SHIFTS = 8  # further orders, in which tf.data's threads run earlier or later
 EARLIER, LATER = 1.0, 0.25  # steps by which they are shifted at most
@@ -68,7 +69,12 @@ class Schedule:
         workspaces = set(self._kind_of[own.workspace].tolist())
         self._growths = [self._growth(seen, number, k in workspaces) for k, seen in enumerate(self._kinds)]
         borrow(self._growths)
-        self.rows, self._layers = _rows(tokens), [one.record.layers for one in tokens]
+        self.rows = _rows(tokens, lambda record: record.batches)
+        self._rows_of = {
+            moment: _rows(tokens, lambda record, moment=moment: record.evaluated.get(moment, []))
+            for moment in EVALUATED
+        }
+        self._layers = [one.record.layers for one in tokens]
         self._in_queue = self._rows_in_queue()
         self._piles = _piles(tokens, number, formulas)
         self.orders = self._orders()
@@ -261,14 +267,21 @@ class Schedule:
 
         With fewer rows than the batch size, a batch has no more; nor do all batches in a queue of tf.data.
         """
-        capped = {name: min(value, self.rows.get(name, value)) for name, value in point.items()}
-        sizes = np.array([growth.bytes(capped) for growth in self._growths], dtype=float)[self._kind_of]
+        capped = _capped(point, self.rows)
+        sizes = self._sizes(capped)
+        for moment, rows in self._rows_of.items():
+            if _capped(point, rows) != capped:
+                chosen = self._begun_in == moment
+                sizes[chosen] = self._sizes(_capped(point, rows))[chosen]
         for places, own, counts in self._piles:
             handed_out = np.ceil(np.maximum(1.0, sizes[places]) / bfc.ROUND) * bfc.ROUND
             sizes[places] = handed_out * self._formulas.values(counts, capped) / own
         for name, rows in self.rows.items():
             sizes *= np.minimum(1.0, rows / np.maximum(1.0, self._in_queue * capped[name]))
         return np.maximum(1, np.rint(sizes)).astype(np.int64)
+
+    def _sizes(self, point):
+        return np.array([growth.bytes(point) for growth in self._growths], dtype=float)[self._kind_of]
 
     def _rows_in_queue(self):
         """For what tf.data's threads allocate for training: how many batches there are at once, at most.
@@ -278,7 +291,8 @@ class Schedule:
         columns, last = self.timeline.record.allocations, self.timeline.record.events
         in_queue, steps = np.zeros(len(self._kind_of)), self.timeline.record.steps
         grows = np.array([any(map(growth.depends_on, self.rows)) for growth in self._growths])
-        chosen = np.flatnonzero(self.timeline.in_pipeline & grows[self._kind_of] & self._for_training())
+        for_training = ~np.isin(self._begun_in, EVALUATED)
+        chosen = np.flatnonzero(self.timeline.in_pipeline & grows[self._kind_of] & for_training)
         makers = list(zip(columns["op"][chosen].tolist(), self._kind_of[chosen].tolist(), strict=True))
         for maker in set(makers):
             places = chosen[[one == maker for one in makers]]
@@ -289,14 +303,13 @@ class Schedule:
             in_queue[places] = most / max(1, round(later / max(1, len(steps) - 1)))
         return in_queue
 
-    def _for_training(self):
-        """Which allocations are made neither in an evaluation nor in a prediction."""
+    @functools.cached_property
+    def _begun_in(self):
+        """In which moment each allocation is made: "training", "evaluation", "prediction" or "other"."""
         marks = [(at, kind) for at, kind in self.timeline.record.moments if kind != "part"]
         kinds = np.array(["other"] + [kind for _, kind in marks])
-        begun_in = kinds[
-            np.searchsorted([at for at, _ in marks], self.timeline.record.allocations["begin"], "right")
-        ]
-        return ~np.isin(begun_in, ("evaluation", "prediction"))
+        begin = self.timeline.record.allocations["begin"]
+        return kinds[np.searchsorted([at for at, _ in marks], begin, "right")]
 
     def peaks_by_moment(self, point):
         """{moment: peak in bytes}: of "training", "evaluation", "prediction" and "other"."""
@@ -417,17 +430,21 @@ class Schedule:
         return self.unknown_bytes() / self.timeline.peak_bytes
 
 
-def _rows(tokens):
+def _capped(point, rows):
+    return {name: min(value, rows.get(name, value)) for name, value in point.items()}
+
+
+def _rows(tokens, batches_of):
     """{parameter: rows} for a parameter that is a batch size of a fixed number of rows, by their batches.
 
-    Of several calls of `fit`, the one with the most rows counts.
+    batches_of: of a Record, the number of batches of each loop. The one with the most rows counts.
     """
     rows = {}
     for name in tokens[0].point:
         others = {n: v for n, v in tokens[0].point.items() if n != name}
         line = [one for one in tokens if {n: v for n, v in one.point.items() if n != name} == others]
         found = []
-        for batches in zip(*(one.record.batches for one in line), strict=False):
+        for batches in zip(*(batches_of(one.record) for one in line), strict=False):
             if None in batches or len(set(batches)) < 2:
                 found.append(None)
                 continue

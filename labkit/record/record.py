@@ -89,9 +89,10 @@ class Record:
     moments        [place, name] where a loop began or ended: "training", "evaluation", "prediction" or
                    "other" from there on; "part" after a step of evaluation or prediction
     round          how many steps one round of the optimizer takes: more than one if it accumulates gradients
-    trainings, batches, cut   of a shortened trial (see labkit.inside.steps.Shortening): how often `fit` was
-                   called, with how many batches in an epoch each time, and what ended it early: the type of
-                   an error, "time", "trainings" (there were more), or ""
+    trainings, batches, evaluated, cut   of a shortened trial (see labkit.inside.steps.Shortening): how often
+                   `fit` was called, with how many batches in an epoch each time, likewise the batches that
+                   were evaluated and predicted, and what ended it early: the type of an error, "time",
+                   "trainings" (there were more), or ""
     programs       the Programs that XLA compiled
     allocator, device   the allocator's name, and its device, such as "GPU:0"
     pool_bytes     bytes that the allocator may hand out in all, None if unknown
@@ -125,6 +126,7 @@ class Record:
     round: int = 1
     trainings: int = 0
     batches: list = field(default_factory=list)
+    evaluated: dict = field(default_factory=dict)
     cut: str = ""
     programs: list = field(default_factory=list)
     allocator: str = ""

@@ -34,8 +34,8 @@ class Fix:
         """A sentence on why it cannot be applied to the program; "" if it can."""
         return ""
 
-    def of(self, program):
-        """The fix with what it needs to know of the program."""
+    def of(self, trainings):
+        """The fix with what it needs to know of the trainings that it can be applied to, Programs."""
         return self
 
     def failed(self, program):

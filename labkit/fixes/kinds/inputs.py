@@ -3,31 +3,43 @@
 from . import rewrite
 from .fix import OWN_LOOP, Fix, no_compile
 
-BATCHES = """class Batches(keras.utils.PyDataset):  # if the rows are sorted, shuffle them before
-    def __init__(self, *arrays, batch_size):
+BATCHES = """class Batches(keras.utils.PyDataset):
+    def __init__(self, *arrays, batch_size, shuffle=False):
         super().__init__()
-        self.arrays, self.batch_size = keras.tree.lists_to_tuples(arrays), batch_size
+        self.arrays, self.batch_size, self.shuffle = keras.tree.lists_to_tuples(arrays), batch_size, shuffle
+        self.order = np.arange(len(keras.tree.flatten(self.arrays)[0]))
+        self.on_epoch_end()
 
     def __len__(self):
-        return -(-len(keras.tree.flatten(self.arrays)[0]) // self.batch_size)
+        return -(-len(self.order) // self.batch_size)
 
     def __getitem__(self, i):
-        rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
+        rows = self.order[i * self.batch_size : (i + 1) * self.batch_size]
         return keras.tree.map_structure(lambda array: array[rows], self.arrays)
+
+    def on_epoch_end(self):
+        if self.shuffle:
+            np.random.shuffle(self.order)
 """
-GENERATOR = """def batches(*arrays, batch_size):  # if the rows are sorted, shuffle them before
+GENERATOR = """def batches(*arrays, batch_size, shuffle=False):
     arrays = keras.tree.lists_to_tuples(arrays)
+    order = np.arange(len(keras.tree.flatten(arrays)[0]))
     while True:
-        for start in range(0, len(keras.tree.flatten(arrays)[0]), batch_size):
-            rows = slice(start, start + batch_size)
+        if shuffle:
+            np.random.shuffle(order)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
             yield keras.tree.map_structure(lambda array: array[rows], arrays)
 """
-DATASET = """def dataset(*arrays, batch_size):  # if the rows are sorted, shuffle them before
+DATASET = """def dataset(*arrays, batch_size, shuffle=False):
     arrays = keras.tree.lists_to_tuples(arrays)
+    order = np.arange(len(keras.tree.flatten(arrays)[0]))
 
     def batches():
-        for start in range(0, len(keras.tree.flatten(arrays)[0]), batch_size):
-            rows = slice(start, start + batch_size)
+        if shuffle:
+            np.random.shuffle(order)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
             yield keras.tree.map_structure(lambda array: array[rows], arrays)
 
     def spec(array):
@@ -41,7 +53,7 @@ DATASET = """def dataset(*arrays, batch_size):  # if the rows are sorted, shuffl
 class Streamed(Fix):
     """Arrays given to fit, evaluate and predict go to the device batch by batch."""
 
-    group, endless = "input", False
+    group, endless, shuffles_batches = "input", False, False
 
     def why_not(self, program):
         if program.fit is None:
@@ -90,6 +102,11 @@ class Streamed(Fix):
     def stream(self, batches, forever):
         return batches
 
+    def call(self, arrays, size, shuffle="False"):
+        """Code for the stream of these arrays."""
+        shuffled = f", shuffle={shuffle}" if shuffle != "False" else ""
+        return f"{self.function}({', '.join(arrays)}, batch_size={size}{shuffled})"
+
     def write(self, code, program):
         call = code.call("fit")
         size, size_of_held = call.pop("batch_size", "32"), call.pop("validation_batch_size")
@@ -98,7 +115,7 @@ class Streamed(Fix):
         data = {name: text for name, text in data.items() if text}
         nested = {name: program.fit.get(name, {}).get("nested") for name in data}
         arrays, held, held_nested = list(data.values()), [], nested["x"]
-        call.pop("shuffle")
+        shuffle = call.pop("shuffle", "True")
         code.lines.append(self.definition)
         if part := call.pop("validation_split"):
             code.lines.append(f"split = int({_length(data['x'], nested['x'])} * (1 - {part}))")
@@ -106,7 +123,9 @@ class Streamed(Fix):
             arrays = [_rows(text, nested[name], ":split") for name, text in data.items()]
         elif "validation_data" in call and program.fit["validation"]["kind"] == "arrays":
             held, held_nested = rewrite.parts(call["validation_data"]), program.fit["validation"]["nested"]
-        call["x"] = self.call(arrays, size)
+        call["x"] = self.call(arrays, size, shuffle)
+        if self.shuffles_batches and shuffle != "True":
+            call["shuffle"] = shuffle
         if self.endless:
             call["steps_per_epoch"] = f"-(-{_length(arrays[0], nested['x'])} // {size})"
         if held:
@@ -134,14 +153,13 @@ def _filled(data):
 
 
 class AsPyDataset(Streamed):
-    name, lesson, definition = "batches from a PyDataset", "06", BATCHES
-
-    def call(self, arrays, size):
-        return f"Batches({', '.join(arrays)}, batch_size={size})"
+    name, lesson, definition, function = "batches from a PyDataset", "06", BATCHES, "Batches"
+    shuffles_batches = True
 
 
 class AsGenerator(Streamed):
-    name, lesson, definition, endless = "batches from a generator", "07", GENERATOR, True
+    name, lesson, definition, function = "batches from a generator", "07", GENERATOR, "batches"
+    endless = True
 
     def why_not(self, program):
         if program.fit and program.fit["class_weight"]:
@@ -153,20 +171,14 @@ class AsGenerator(Streamed):
 
         return streams.generator(batches, forever)
 
-    def call(self, arrays, size):
-        return f"batches({', '.join(arrays)}, batch_size={size})"
-
 
 class AsDataset(Streamed):
-    name, lesson, definition = "batches from tf.data", "05", DATASET
+    name, lesson, definition, function = "batches from tf.data", "05", DATASET, "dataset"
 
     def stream(self, batches, forever):
         from . import streams
 
         return streams.dataset(batches)
-
-    def call(self, arrays, size):
-        return f"dataset({', '.join(arrays)}, batch_size={size})"
 
 
 class IntegerTargets(Fix):

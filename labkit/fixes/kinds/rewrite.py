@@ -133,7 +133,7 @@ class Code:
     def call(self, method):
         """The Call of that method, to be changed."""
         if method not in self._calls:
-            facts = self._program.first(method)
+            facts = self._program.facts_of(method)
             self._calls[method] = Call(facts and facts["call"], method)
         return self._calls[method]
 
@@ -144,5 +144,10 @@ class Code:
         else:
             self.call(method)[argument] = new
 
+    @property
+    def calls(self):
+        """The calls that were asked for, as text."""
+        return [str(self._calls[each]) for each in ORDER if each in self._calls]
+
     def __str__(self):
-        return "\n".join([*self.lines, *(str(self._calls[each]) for each in ORDER if each in self._calls)])
+        return "\n".join([*self.lines, *self.calls])

@@ -169,23 +169,31 @@ class Optimizer(Fix):
     def compile(self, model, given):
         import keras
 
+        if not self._keeps_less_than(name_of(given.get("optimizer", "rmsprop"))):
+            return given
         return given | {"optimizer": getattr(keras.optimizers, CLASSES[self.kind])(**self.arguments)}
 
     def why_not(self, program):
         if program.compile is None:
             return no_compile(program)
         theirs = program.compile["optimizer"]
-        if SLOTS.get(theirs.lower(), 2) <= self._slots:
-            return f"{theirs} keeps no more for each weight."
-        return ""
+        return "" if self._keeps_less_than(theirs) else f"{theirs} keeps no more for each weight."
 
-    @property
-    def _slots(self):
-        return SLOTS[self.kind] + bool(self.arguments.get("momentum"))
+    def _keeps_less_than(self, theirs):
+        slots = SLOTS[self.kind] + bool(self.arguments.get("momentum"))
+        return slots < SLOTS.get(theirs.lower(), 2)
 
     def write(self, code, program):
         arguments = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
         code.call("compile")["optimizer"] = f"keras.optimizers.{CLASSES[self.kind]}({arguments})"
+
+
+def name_of(optimizer):
+    """The name of an optimizer, as it is given to compile."""
+    if isinstance(optimizer, str):
+        return optimizer
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return type(inner).__name__ if not isinstance(optimizer, dict) else optimizer.get("class_name", "")
 
 
 class Recomputed(Fix):
@@ -208,9 +216,9 @@ class Recomputed(Fix):
 
         keras.Layer.__call__ = called
 
-    def of(self, program):
+    def of(self, trainings):
         fix = Recomputed()
-        fix.blocks = tuple(program.fit["blocks"])
+        fix.blocks = {name for training in trainings for name in training.fit["blocks"]}
         return fix
 
     def why_not(self, program):
