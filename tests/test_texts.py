@@ -1,5 +1,6 @@
 """A text as it was printed, whatever it was copied or downloaded as: the same lines, the same diagnosis."""
 
+import csv
 import gzip
 import html
 import io
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from test_diagnose import ACTIVATIONS, CORPUS, EXPECTED
 
 import labkit
-from labkit.texts import frames, quoted
+from labkit.texts import frames, quoted, rows
 from labkit.texts.printed import Printed
 
 FACTS = ("cause", "layer", "op", "shape", "dtype", "requested_bytes", "in_use_bytes", "limit_bytes")
@@ -155,6 +156,20 @@ def of_a_cloud(text):
     return json.dumps(entries, indent=2, ensure_ascii=False)
 
 
+def table(separator, lines_of_a_cell=1):
+    """Rows with a time, the text in quotes, and a level, as exported logs have them."""
+
+    def dressed(text):
+        lines, file = text.split("\n"), io.StringIO()
+        writer = csv.writer(file, delimiter=separator, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(["time", "message", "level"])
+        for n in range(0, len(lines), lines_of_a_cell):
+            writer.writerow([n / 7, "\n".join(lines[n : n + lines_of_a_cell]), "stderr"])
+        return file.getvalue()
+
+    return dressed
+
+
 DRESSES = {
     "a notebook": notebook,
     "one line of a notebook": lambda text: json.dumps(json.loads(notebook(text))),
@@ -171,6 +186,11 @@ DRESSES = {
     "carriage returns": lambda text: text.replace("\n", "\r"),
     "Windows": lambda text: text.replace("\n", "\r\n"),
     "Rich": each_line(lambda n, line: f"│ {line:<90} │"),
+    "commas between columns": table(","),
+    "semicolons between columns": table(";"),
+    "tabs between columns": table("\t"),
+    "several lines in a cell": table(",", 3),
+    "Docker's JSON in a table": lambda text: table(",")(DRESSES["Docker"](text)),
     "a table": each_line(lambda n, line: f"| {line} |"),
     "typographic quotes": lambda text: text.replace("'", "\u2019").replace('"', "\u201d"),
 }
@@ -191,7 +211,7 @@ def test_a_text_in_a_string_is_read_line_by_line(quote):
     text = ACTIVATIONS.read_text()
     found = labkit.diagnose(f"ERROR: the worker said {quote(text)}")
     assert facts(text)["in_use_bytes"] == found.in_use_bytes and found.cause == labkit.diagnose(text).cause
-    assert found.evidence[-1].startswith("The text was inside of a notebook, of JSON or of a quoted string")
+    assert found.evidence[-1].startswith("The text was inside of a notebook, of JSON, a table or a quoted")
 
 
 def test_a_path_on_windows_is_no_text_in_a_string():
@@ -223,6 +243,39 @@ def test_a_string_of_json_is_read_however_it_arrives(text, size):
     blocks = [data[n : n + size] for n in range(0, len(data), size)]
     said = f"a {text}\nb c\n".encode("utf-8", "replace")
     assert b"".join(quoted.strings(blocks)) == said
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text(min_size=1), min_size=4), st.integers(1, 5), st.sampled_from(rows.SEPARATORS))
+def test_a_cell_is_read_whatever_is_in_it(said, most, separator):
+    said = [re.sub(r"\r|[\ud800-\udfff]", "", text) + " a." for text in said]
+    file = io.StringIO()
+    writer = csv.writer(file, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerows([n, text, ""] for n, text in enumerate(said))
+    data = [line + b"\n" for line in file.getvalue().encode().split(b"\n")[:-1]]
+    blocks = [b"".join(data[n : n + most]) for n in range(0, len(data), most)]
+    assert rows.column(b"".join(data)) == (separator, 1)
+    assert b"".join(rows.texts(blocks, separator, 1)).decode() == "".join(f"{text}\n" for text in said)
+
+
+def test_a_cell_without_an_end_does_not_swallow_the_rest(monkeypatch):
+    first = '"12:00","Epoch 1/5",""\n' * 8 + '"12:01","it said "and did not end,""\n'
+    text = first + '"12:02","next",""\n' * 20_000
+    assert printed(text).count("next") == 20_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epoch,loss,accuracy\n" + "0,0.5,0.5\n" * 9,
+        'File "a.py", line 3, in f\n' * 9,
+        "OOM when allocating tensor with shape[64,100] and type float\n" * 9,
+        '"one"\n' * 9,
+        '"a","b"\n"c"\n' * 9,
+    ],
+)
+def test_what_has_commas_is_no_table_yet(text):
+    assert rows.column(text.encode()) is None
 
 
 def test_a_long_string_of_json_is_not_kept(monkeypatch):

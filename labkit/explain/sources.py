@@ -71,7 +71,8 @@ def of_blocks(blocks):
     found = _of_log(reader.read(printed))
     if printed.is_quoted:
         said = (
-            "The text was inside of a notebook, of JSON or of a quoted string: its lines are counted there."
+            "The text was inside of a notebook, of JSON, a table or a quoted string: its lines are counted "
+            "there."
         )
         found = replace(found, evidence=[*found.evidence, said])
     return found

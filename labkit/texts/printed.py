@@ -1,14 +1,14 @@
 """Printed: a text as it was printed, from the bytes that somebody copied, downloaded or logged."""
 
-from . import characters, frames, quoted
+from . import characters, frames, quoted, rows
 from .blocks import whole_lines, with_first
 
 
 class Printed:
     """The blocks of a text as it was printed, in constant memory; read them once.
 
-    is_quoted   whether the text was inside of another (JSON, the repr of a string): its lines are not those
-                of what was given. Known once the blocks have been read.
+    is_quoted   whether the text was inside of another (JSON, a table, the repr of a string): its lines are
+                not those of what was given. Known once the blocks have been read.
     no_text     what it is, in words, if it is no text ("a PNG image"), else None
     """
 
@@ -25,6 +25,9 @@ class Printed:
 
     def _unframed(self, blocks):
         first, blocks = with_first(blocks)
+        if table := rows.column(first):
+            self.is_quoted = True
+            first, blocks = with_first(rows.texts(blocks, *table))
         if quoted.is_json(first):
             self.is_quoted = True
             blocks = whole_lines(quoted.strings(blocks))
