@@ -96,3 +96,10 @@ def test_the_readme_shows_what_diagnose_prints(capsys):
     start = readme.index("    $ python -m labkit diagnose train.log") + 1
     shown = [line.removeprefix("    ") for line in readme[start : readme.index("      ...", start)]]
     assert len(shown) > 5 and shown == printed[: len(shown)]
+
+
+def test_the_text_of_an_error_may_stand_in_the_place_of_a_path(capsys):
+    assert main(["diagnose", "OOM when allocating tensor with shape[64,224,224,64] and type float"]) == 0
+    assert capsys.readouterr().out.startswith("activations")
+    assert main(["diagnose", "no such log.txt"]) == 1
+    assert "there is no file of this name" in capsys.readouterr().out

@@ -6,6 +6,7 @@ the allocator counted in the trials of the first day, and in others, are in benc
 """
 
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from labkit.inside import execute
 from labkit.predict.prediction import Estimate
 from labkit.process import ending
 from labkit.record.profiles.autotuning import tried_out
+from labkit.record.profile import read_profile
 from labkit.record.timeline import Timeline
 
 FILES = Path(__file__).parent / "h200"
@@ -59,6 +61,17 @@ def test_where_nothing_is_tried_out_the_whole_peak_is_predicted_and_no_note_tell
     low, high = found.interval(64)
     assert low < measured < high < 1.2 * measured
     assert not any("tries out" in note for note in found.notes)
+
+
+def test_variables_are_told_by_the_names_of_ops_where_a_profile_has_no_snapshots():
+    timeline = read_profile(FILES / "dense-False-8.xplane.pb.gz")
+    weights = 4 * (784 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 10 + 10)
+    for end in timeline.steps:
+        held = Counter()
+        for row in timeline.alive(end):
+            held[row.category] += row.requested_bytes
+        assert held["weights"] == pytest.approx(weights, abs=64)
+        assert held["optimizer"] == pytest.approx(2 * weights, abs=64) and held["workspace"] < 2**12, held
 
 
 def test_two_recordings_of_one_trial_have_the_same_peak():

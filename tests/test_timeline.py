@@ -4,6 +4,7 @@ import glob
 import json
 import pickle
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import labkit
 from labkit import plots
 from labkit.categories import CATEGORIES
 from labkit.record.record import Record
+from labkit.record.timeline import Timeline
 from labkit.show.palette import CATEGORY_COLOURS, curve_colours
 from labkit.show.timelines import headline
 
@@ -485,12 +487,15 @@ def test_variables_keep_their_names_in_whatever_block_an_update_puts_them(optimi
     outcome = labkit.run(twelve_steps, profile=True, optimizer=optimizer, **settings)
     timeline, (weights, slots) = outcome.timeline, outcome.result
     assert len(timeline.steps) == 12
+    by_names = Timeline(replace(timeline.record, snapshots=[], snapshots_at=[]))  # as in a profile
     for end in timeline.steps[1:]:
-        held = Counter()
-        for row in timeline.alive(end):
-            held[row.category] += row.requested_bytes
-        assert held["weights"] == weights and held["optimizer"] == pytest.approx(slots, abs=64), held
-        assert held["workspace"] < 2**16
+        for found in (timeline, by_names):
+            held = Counter()
+            for row in found.alive(end):
+                held[row.category] += row.requested_bytes
+            assert held["weights"] == pytest.approx(weights, abs=64), held
+            assert held["optimizer"] == pytest.approx(slots, abs=64), held
+            assert held["workspace"] < 2**16
 
 
 def wide(batch_size=64):

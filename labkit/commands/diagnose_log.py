@@ -13,7 +13,10 @@ def add(add_command):
     example = "python train.py 2>&1 | tee train.log; python -m labkit diagnose train.log"
     command = add_command("diagnose", _diagnose, summary, example)
     command.add_argument(
-        "log", nargs="?", default="-", help="path of a log or a notebook; stdin if omitted or -"
+        "log",
+        nargs="?",
+        default="-",
+        help="path of a log or a notebook, or the text of an error; stdin if omitted or -",
     )
 
 
@@ -21,6 +24,7 @@ def _diagnose(arguments):
     if arguments.log == "-":
         diagnosis = of_blocks(read_blocks(sys.stdin.buffer))
     else:
-        diagnosis = diagnose(Path(arguments.log))
+        path, is_text = Path(arguments.log), len(arguments.log.split()) > 1
+        diagnosis = diagnose(arguments.log if is_text and not path.exists() else path)
     print(json.dumps(diagnosis.to_dict(), indent=2) if arguments.json else diagnosis)
     return 0 if diagnosis.found else 1

@@ -19,7 +19,7 @@ from ..sizes import format_size
 GIB = 2**30
 SIGNS = {"fine": "✓", "look": "!", "wrong": "✗"}
 ENOUGH_BYTES = 1_610_000_000  # the most that a lesson has taken: benchmarks/results/memory_of_a_lesson.txt
-INSTALL = 'pip install "keras-memory-labkit[tf,lab]", or make install in the folder of the course.'
+INSTALL = 'In the folder of the course: make install, or pip install ".[tf,lab]" in this environment.'
 
 
 @dataclass(frozen=True)

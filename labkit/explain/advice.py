@@ -91,8 +91,9 @@ TAKE_LESS_JAX = Advice(
     applies=lambda failure: failure.framework == "jax",
 )
 FREE_EARLIER = Advice(
-    "Free the models made before in this process: restart the kernel, or clear them before each new one.",
-    "del model\nkeras.backend.clear_session()",
+    "Free the models made before in this process: restart the kernel, or give each a process of its own. "
+    "clear_session() does not free a model that was trained.",
+    "labkit.run(train_one, fold=fold)",
     "10",
 )
 GLOBAL_POOLING = Advice(
@@ -394,14 +395,14 @@ ADVICE = {
         Advice(
             "Bring the outputs to the host batch by batch: predict() joins all of them on the device.",
             "outputs = [model.predict_on_batch(x) for x in batches]  # NumPy arrays",
-            "10",
+            "01",
         ),
         Advice(
             "Predict in several calls, each on a part of the data.",
             "parts = [model.predict(X[i : i + 1000]) for i in range(0, len(X), 1000)]",
-            "10",
+            "01",
         ),
-        Advice("Ask for less: the class instead of all probabilities, for example.", lesson="10"),
+        Advice("Ask for less: the class instead of all probabilities, for example.", lesson="01"),
     ),
     "fragmentation": (
         Advice(
@@ -476,17 +477,18 @@ ADVICE = {
     ),
     "growth of models": (
         Advice(
-            "Free each model before the next is made: build and train it in a function of its own, and "
-            "clear the "
-            "session between folds.",
-            "for fold in folds:\n    scores.append(train_one(fold))  # returns a number\n"
-            "    keras.backend.clear_session()",
+            "Give each model a process of its own: what it took ends with it. clear_session() does not free a "
+            "model that was trained.",
+            "scores = [labkit.run(train_one, fold=fold).result for fold in folds]  # returns a number",
             "10",
         ),
         Advice(
-            "Give each model a process of its own: what it took ends with it.",
-            "labkit.run(train_one, fold=fold)",
+            "Or keep one model, and begin each training with the first values of its variables.",
+            "variables = model.variables + model.optimizer.variables\n"
+            "first = [variable.numpy() for variable in variables]  # after model.optimizer.build(...)\n"
+            "for variable, value in zip(variables, first):\n    variable.assign(value)",
             "10",
+            applies=on_tensorflow,
         ),
         Advice(
             "Keep Python numbers, not tensors or models, between iterations.",

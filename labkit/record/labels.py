@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..categories import CATEGORIES
-from .opnames import kind_of, layer_of, makes_a_pipeline, replicas_in, sums_gradients
+from .opnames import kind_of, layer_of, makes_a_pipeline, replicas_in, sums_gradients, updates_weights
 from .profiles.autotuning import tried_out
 
 
@@ -28,6 +28,7 @@ class Labels:
         self._find_variables()
         self._find_layers()
         self._find_categories()
+        self._tell_variables()
         self._name_inputs()
         self._name_slots()
         self._name_zeros()
@@ -58,8 +59,7 @@ class Labels:
         ops, sizes = columns["op"], columns["requested"]
         for i in self.variables:
             made.setdefault(int(ops[i]), []).append(i)
-        edges = np.array([*self._record.steps, self._events])
-        ends = edges[np.searchsorted(edges[:-1], self._begin, side="right")]  # of the step of each
+        ends = self._ends_of_steps()
         for op, known in made.items():
             paths = {self.variables[i] for i in known}
             if len(paths) > 1 or self._kind_of(self._record.ops[op]) not in ("update", "slot"):
@@ -69,6 +69,30 @@ class Labels:
                 if i not in self.variables:
                     self.variables[i], self.kinds[i] = self.variables[one], self.kinds[one]
                     self._owner[i], self.forms[i] = self._owner[one], self.forms[one]
+
+    def _ends_of_steps(self):
+        """The place at which the step of each allocation ends; after the last step, the record's end."""
+        edges = np.array([*self._record.steps, self._events])
+        return edges[np.searchsorted(edges[:-1], self._begin, side="right")]
+
+    def _tell_variables(self):
+        """Without snapshots, as in a profile that TensorFlow wrote: find variables by what outlives its step.
+
+        An update puts them into new blocks, of weights by one type of op and of slots by others. What was
+        there before the first step has the size of such a block, or was made by an initializer.
+        """
+        if any(self._record.snapshots):
+            return
+        columns, ops, number = self._record.allocations, self._record.ops, CATEGORIES.index
+        lasting = (self._end > self._ends_of_steps()) & (columns["inside"] < 0)
+        updated, slots = (lasting & (self._kinds == kind) for kind in ("update", "slot"))
+        of_weights = np.array([updates_weights(op) for op in ops])[columns["op"]]
+        self.category[updated] = np.where(of_weights[updated], number("weights"), number("optimizer"))
+        initial = np.array(["/" not in op or "/Initializer/" in op for op in ops])[columns["op"]]
+        initial &= lasting & (self._kinds == "forward") & (self._begin < min(self._record.steps, default=0))
+        made = np.array(["/Initializer/" in op for op in ops])[columns["op"]]
+        sizes = columns["requested"]
+        self.category[initial & (made | np.isin(sizes, sizes[updated | slots]))] = number("weights")
 
     def _find_layers(self):
         scopes, ops = self._record.scopes, self._record.ops
@@ -84,7 +108,7 @@ class Labels:
     def _find_categories(self):
         columns, number = self._record.allocations, {c: i for i, c in enumerate(CATEGORIES)}
         kind_of_op = np.array([self._kind_of(op) for op in self._record.ops])
-        kinds = kind_of_op[columns["op"]]
+        kinds = self._kinds = kind_of_op[columns["op"]]
         ops, recorded = self._record.ops, columns["inside"] < 0
         # TensorFlow computes some sums in a variable of its own, and keeps zeros to begin from.
         rewritten, zeros = (

@@ -75,6 +75,13 @@ _FUNCTION = re.compile(r"^(__inference_|__forward_|__backward_)")
 _REWRITTEN_SUM = re.compile(r"^(?:.*/)?AddN(?:_\d+)?(?:/tmp_var\w*|[-/]\w*(?:TmpVar|AccumulateNV2)\w*)?$")
 
 
+_ADDING = re.compile(r"(?:^|/)(?:sgd|adadelta|ftrl)(?:_\d+)?/")
+_TAKES_FROM_WEIGHTS = re.compile(r"/AssignSubVariableOp(?:_\d+)?$")
+_ADDS_TO_WEIGHTS = re.compile(
+    r"(?:(?:sgd|adadelta)(?:_\d+)?/(?:.*/)?Assign(?:Sub|Add)VariableOp|/clip_by_value(?:_\d+)?/Minimum)(?:_\d+)?$"
+)
+
+
 def plain(op):
     """The path of an op without what TensorFlow puts in front: gradients, replicas, functions, branches.
 
@@ -105,6 +112,14 @@ def kind_of(op, optimizers):
     if _PIPELINE.match(last) or last == ARRAY:
         return "input"
     return "update" if _FUNCTION.match(path) else "forward"
+
+
+def updates_weights(op):
+    """Whether an optimizer's op makes the new value of weights, not of a slot.
+
+    As Keras's optimizers write it: most subtract from a weight and add to slots, or assign them.
+    """
+    return (_ADDS_TO_WEIGHTS if _ADDING.search(op) else _TAKES_FROM_WEIGHTS).search(op) is not None
 
 
 def sums_gradients(op):
