@@ -19,8 +19,8 @@ import labkit
 from labkit.inside import execute
 from labkit.predict.prediction import Estimate
 from labkit.process import ending
-from labkit.record.profiles.autotuning import tried_out
 from labkit.record.profile import read_profile
+from labkit.record.profiles.autotuning import tried_out
 from labkit.record.timeline import Timeline
 
 FILES = Path(__file__).parent / "h200"
