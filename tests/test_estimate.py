@@ -15,7 +15,7 @@ from labkit.predict import allocator as bfc
 from labkit.predict import prediction
 from labkit.predict.estimation import PATIENCE, Estimate, Estimating
 from labkit.predict.growth import Formulas
-from labkit.predict.replay import Replay
+from labkit.predict.replay import EVALUATED, Replay
 from labkit.predict.search import Searching, spread
 
 MIB = 2**20
@@ -683,7 +683,7 @@ def test_the_number_of_tensors_that_a_loop_leaves_behind_is_followed():
 def test_evaluation_is_not_cut_to_the_rows_of_training():
     estimated = labkit.estimate(evaluating, times=4, how="evaluation")
     schedule = estimated._schedules[-1]
-    assert not schedule._in_queue[~schedule._for_training()].any()
+    assert not schedule._in_queue[np.isin(schedule._begun_in, EVALUATED)].any()
 
 
 def test_training_again_and_again_is_told():

@@ -477,8 +477,8 @@ ADVICE = {
     ),
     "growth of models": (
         Advice(
-            "Give each model a process of its own: what it took ends with it. clear_session() does not free a "
-            "model that was trained.",
+            "Give each model a process of its own: what it took ends with it. clear_session() does not free "
+            "a model that was trained.",
             "scores = [labkit.run(train_one, fold=fold).result for fold in folds]  # returns a number",
             "10",
         ),

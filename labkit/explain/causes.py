@@ -15,8 +15,6 @@ _VAGUE = re.compile(
     r"[Ff]ailed to call|cuDNN failed to init|GPU sync|No algorithm|DNN library|CUDNN_STATUS_[IN]"
     r"|CUBLAS_STATUS_N"
 )
-_IN_PROSE = re.compile(forms.ENDED, re.IGNORECASE)
-_OF_THE_HOST = re.compile(r"RAM|memory limit|node running")
 _NO_SMALLER_PART = "A smaller batch will not help with that part: it does not depend on the batch."
 _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on the batch."
 _MAY_LEAVE_ROOM = "A smaller batch does not make this tensor smaller, but may leave it room."
@@ -59,8 +57,9 @@ def _host_memory(failure):
     if failure.kind in ("host", "oomkill"):
         return CERTAIN, [said]
     if failure.kind == "session":
-        in_prose = _IN_PROSE.match(failure.quote) and not _OF_THE_HOST.search(failure.quote)
-        return LIKELY if in_prose else CERTAIN, [f"{said} So says what watched the process and ended it."]
+        return CERTAIN, [f"{said} So says what watched the process and ended it."]
+    if failure.kind == "told":
+        return LIKELY, [f"{said} So it is told."]
     if failure.kind == "paging":
         return CERTAIN, [
             f"{said} Windows refuses what RAM and paging file together do not hold, even if it is never "
@@ -314,6 +313,8 @@ def _growth(failure):
             f"The op's name counts {models} models or trainings before this one in the same process: "
             "what they had taken may still be held."
         ]
+    if failure.marks & forms.FOLDS and failure.kind == "worded":
+        return GUESS, ["Others of its kind had run before, it is told: what they took may still be held."]
     if failure.marks & forms.FOLDS and (tiny or tensors.creates(failure)):
         return LIKELY, ["It failed in a loop over folds: what earlier models had taken may still be held."]
     if (failure.epoch or 0) >= 2:
@@ -423,6 +424,8 @@ def _activations(failure):
     if failure.kind == "copy" and not tensors.is_of_weights(failure):
         said = "What was copied to the device is a batch, and found no room: all else has filled the device."
         return GUESS, [said]
+    if failure.kind == "worded" and "/" in (failure.op or "") and not tensors.in_optimizer(failure):
+        return GUESS, ["The op belongs to a layer, not to the optimizer."]
     if failure.kind not in ("oom", "refused", "constant"):
         return None
     small = list(evidence.tiny(failure)) if tensors.is_tiny(failure) else []

@@ -26,6 +26,7 @@ HOST_ERRORS = ("MemoryError", "_ArrayMemoryError", "HostMemory")
 # Of several failures, the lightest is explained: those that say most by themselves.
 _WEIGHT = {
     **dict.fromkeys(("refused", "full", "oomkill", "session"), 1),
+    "told": 1.2,
     **dict.fromkeys(("driver", "pinned", "watched"), 2),
     **{"killed": 1.5, "crashed": 2.5, "died": 3},
 }
@@ -277,12 +278,15 @@ def _of_log(log):
 
 
 def _of_no_failure(log):
-    if log.warnings:
+    is_later = log.no_memory and log.no_memory[0] > log.warned_line
+    if log.warnings and not is_later:
         most = log.warning
         said = [
             f'Line {most.line:,}: "{_short(most.quote)}"',
             "TensorFlow tried to use more memory to be faster, and carried on without. Nothing failed here.",
         ]
+        if "exceeds 10% of" in most.quote:
+            said[1] = "TensorFlow says that this is much, found it, and carried on. That is no failure."
         ends_there = "exceeds 10% of" in most.quote and log.warned_line >= log.lines - 1
         if ends_there:
             said[1] = "TensorFlow found that much, and carried on."
@@ -303,8 +307,10 @@ def _of_no_failure(log):
         )
     if log.wording:
         line, words = log.wording
-        if log.marks & JOINS:
-            found = Failure("worded", line, words, marks=log.marks)
+        if log.marks & JOINS or log.node or log.repeats:
+            op = log.node and log.node.removeprefix("StatefulPartitionedCall/")
+            marks = log.marks | ({"kfold"} if log.repeats else set())
+            found = Failure("worded", line, words, marks=marks, op=op, layer=layer_by_name(op))
             return explain(found, first=[f'Line {line:,}: "{_short(words)}"'])
         said = "It speaks of memory that ran out, but in no form known here: cut off, or another program's."
         return without_cause("unknown", [said, f'Line {line:,}: "{_short(words)}"'])
@@ -329,7 +335,7 @@ def _refused_by_driver(log, line):
 
 def _is_only_warned(log):
     """Whether all that was refused is what TensorFlow says it can do without."""
-    return bool(log.warnings) and all(f.kind == "driver" and f.is_mild for f in log.failures)
+    return bool(log.forgone) and all(f.kind == "driver" and f.is_mild for f in log.failures)
 
 
 def _read(text):

@@ -28,6 +28,16 @@ ENDED = (  # how something was ended that took too much of the host's memory, in
     r"\b(?:(?:insufficient|low|low on|lack of|too much|excessive|exceeding|using all)"
     rf"{_OF_IT} (?:RAM|memory)|out of{_OF_IT} RAM)\b"
 )
+_OF_ALL = r"(?: up)?(?: (?:all|most|of|the|my|our|its|available|entire|whole|system|host|cpu)){0,5}"
+PROSE = (  # that the host's memory ran out, as people tell it
+    rf"(?:{ENDED}|\b(?:consum|fill|exhaust|deplet|devour)\w{{0,4}}{_OF_ALL} RAM\b(?! ?disk)"
+    r"|\bRAM (?:memory )?(?:is|was|gets?|becomes?) (?:(?:not|never) enough|exhausted|full|consumed|depleted)"
+    r"|\b(?:slurm|cgroup)\b.{0,20}\b(?:OOM|out[- ]of[- ]memory)\b"
+    r"|\b(?:OOM|out[- ]of[- ]memory)\b(?: (?:error|errors|on|in|of|the|my|system)){0,3}"
+    r" \(?(?:CPU|RAM|host)\b(?! ?(?:/|and|or) ?GPU)"
+    r"|\b(?:a|the|of|with|get|gets|got|getting) MemoryError (?:on|when|while|in|at|during|after)\b"
+    r"|^\W{0,4}MemoryError (?:on|when|while|in|at|during|after)\b)"
+)
 
 CONSTANT = "Cannot parse tensor from proto"  # followed by its dtype and shape, over many lines
 TRIED = "Tried to allocate"  # PyTorch's message is long, and often broken into lines
@@ -120,8 +130,8 @@ FORMS = (
     ),
     (
         "xla",
-        "memory space hbm|That was not possible|available HBM|exceeding available bytes",
-        rf"memory space hbm\. Used (?P<size>{_SIZE}) of (?P<limit>{_SIZE}) hbm"
+        " hbm|That was not possible|available HBM|exceeding available bytes",
+        rf"Used (?P<size>{_SIZE}) of (?P<limit>{_SIZE}) hbm\b"
         rf"|Attempting to (?:reserve"
         rf"|allocate) (?P<asked>{_SIZE})(?: at the bottom of memory)?\. That was not "
         rf"possible\.(?: There are (?:{_SIZE} free, \S{{1,20}} reserved, and )?(?P<free>{_SIZE}) "
@@ -190,7 +200,8 @@ FORMS = (
         "numpy",
         "nable to allocate",
         rf"[Uu]nable to allocate (?:array|(?P<size>{BYTES}) for (?:an )?array) "
-        r"with (?:shape|form) \((?P<shape>[\d,\s]{0,200})\) and data type (?P<dtype>[\w<>|=]{1,20})",
+        r"with (?:shape|form) \((?P<shape>[\d,\s]{0,200})\) and data type (?P<dtype>[\w<>|=]{1,20})"
+        rf"|MemoryError: Unable to allocate (?P<more>{BYTES})(?=[`'\"*])",
     ),
     (
         "host",
@@ -223,7 +234,8 @@ FORMS = (
         "0xC0000017|0xc0000017|rray buffer allocation",
         r"large alloc (?P<bytes>\d{1,20}) bytes == \(nil\)"
         r"|WinError 8\]|[Nn]ot enough memory resources|OutOfMemoryError: (?:Java heap|GC overhead)"
-        r"|heap out of memory|Reached heap limit|C error: out of memory|Insufficient memory"
+        r"|heap out of memory|Reached heap limit|C error: out of memory"
+        r"|Insufficient memory(?! (?:on|in|of|for) (?:the |my |your )?(?i:gpu|device|vram|cuda)\b)"
         r"|array is too big; `arr|0x[Cc]0000017|Array buffer allocation failed",
     ),
     (
@@ -235,7 +247,7 @@ FORMS = (
         "session",
         "emory|RAM|MEMORY|MEMLIMIT|job killed: |OUT_OF_ME|xceeded limit",
         rf"was (?P<used>{BYTES}) / (?P<limit>{BYTES}) .{{0,20}}exceeds the memory usage threshold"
-        rf"|(?i:{ENDED}|killed due to (?:the node running low on memory|memory pressure)"
+        r"|(?i:killed due to (?:the node running low on memory|memory pressure)"
         r"|exceeded \d{1,3} ?% (?:of )?(?:the )?memory (?:budget|limit)"
         r"|srun: error: .{0,80}out of memory|crashed after using all (?:of the )?available RAM"
         r"|tried to allocate more memory than is available"
@@ -257,20 +269,22 @@ FORMS = (
     ),
     (
         "full",
-        "ut of memory|UT OF MEMORY|VRAM|vram|GPU memory|gpu memory|显存",
+        "ut of memory|UT OF MEMORY|VRAM|vram|GPU memory|gpu memory|显存|nsufficient memory|ot enough memory|"
+        "GPU内存",
         r"(?i:\b(?:cuda\w{0,30}|gpu\w{0,30}|cudnn|hip|vram|webgl|metal|directml|dml)\b.{0,120}out of memory"
-        r"|out of memory.{0,60}\b(?:gpu|device|cuda|vram)\b|(?:insufficient|not enough) (?:gpu memory|vram)"
+        r"|out of memory.{0,60}\b(?:gpu|device|cuda|vram)\b|(?:insufficient|not enough) (?:gpu memory|vram"
+        r"|memory (?:on|in|of|for) (?:the |my |your )?(?:gpu|device|vram|cuda)\b)"
         r"|amount of gpu memory .{0,60}could not be allocated|status: internal: out of memory)|显存(?:不足"
-        r"|溢出)",
+        r"|溢出)|GPU内存(?:不足|溢出|.{0,10}占满)",
     ),
     (
         "proto",
         "2GB|2 GB|2147483647|2147483648",
-        r"(?:SavedModel )?(?:larger than|maximum protobuf size of|exceeds?(?: the)?(?: maximum)?"
-        r"|bigger than)[^.]{0,40}"
+        r"(?:(?i:proto|graph_?def|savedmodel|valueerror|graph\b).{0,160}?"
+        r"(?:larger than|exceeds?(?: the)?(?: maximum)?|bigger than)|maximum protobuf size of)[^.]{0,40}"
         r"(?:2 ?GB|214748364[78])",
     ),
-    ("tenth", "exceeds 10% of", r"Allocation of (?P<bytes>\d{1,20}) exceeds 10% of"),
+    ("tenth", "exceeds 10% of", r"[Aa]llocation (?:of (?P<bytes>\d{1,20}))? ?exceeds 10% of"),
     (
         "oomkill",
         "ut of memory: Kill|OOMKilled|oom-kill|oom_kill|cgroup out|memory handler|Killed process",
@@ -278,14 +292,17 @@ FORMS = (
         r"|cgroup out[- ]of[- ]memory"
         r"|out[- ]of[- ]memory handler|\bKilled process \d",
     ),
+    ("told", "emory|RAM|OOM|MEMORY", rf"(?i:{PROSE})"),
     (
         "killed",
-        _KILLED_IN,
+        f"{_KILLED_IN}|terminated abruptly",
         rf"(?:^|[\s\d.:\]])(?:{_KILLED_IN}|Terminado \(killed\))(?:\s{{2,20}}\S.*)?\s*$"
         rf"|[\"'`“](?:\w{{1,8}}: )?(?:{_KILLED_IN})[\"'`”]"
         r"|^Killed: 9|\b(?:zsh|bash|sh|fish): (?:line \d{1,6}: )?(?:\s{0,9}\d{1,9} )?[Kk]illed\b"
         r"|(?i:\b(?:process|script|program|training|job|python|it)\b[^.]{0,30}"
-        r"\b(?:is|was|were|gets?|got|getting|being|been) killed\b(?! (?:if|when|unless|at|\d)\b))",
+        r"\b(?:is|was|were|gets?|got|getting|being|been) killed\b(?! (?:if|when|unless|at|\d)\b))"
+        r"|(?i:\bkeeps? (?:on )?(?:getting|being) killed\b)"
+        r"|A process in the process pool was terminated abruptly",
     ),
     (
         "killed",
@@ -299,7 +316,7 @@ FORMS = (
         "died",
         "ernel |ernelRestarter|DeadKernel|ead kernel|crashed|内核似乎|カーネル|oyau |дро |"
         "0xC0000409|-1073740791|Canceled future|R Session|ession aborted",
-        r"(?i:\bkernel .{0,80}?\b(?:died\b|crashed"
+        r"(?i:\bkernel .{0,80}?\b(?:died\b|dies\b|(?:is|was|keeps) dying\b|crashed"
         r"|is dead\b|was (?:killed|terminated)|is unresponsive)|dead kernel"
         r"|unexpected(?:ly)? (?:kernel )?restart"
         r"|KernelRestarter: restarting kernel|\bkernel [\da-f-]{8,40} restarted"
@@ -321,8 +338,8 @@ FORMS = tuple((kind, needles.split("|"), pattern) for kind, needles, pattern in 
 
 ENDED_OTHERWISE = "The process was ended by its user, a time limit, or whoever took the machine back."
 OTHER_FAULT = (
-    "What failed says why: an index that is too large for a table, or versions of the driver, CUDA, cuDNN "
-    "and the framework that do not go together."
+    "It is a fault of another kind: an index that is too large for a table, for example, or versions of the "
+    "driver, CUDA, cuDNN and the framework that do not go together."
 )
 # What calls itself exhausted, or speaks of memory, and is none: (strings as above, pattern, what it is).
 NO_MEMORY = (
@@ -403,9 +420,18 @@ WORDING = (
     r"|using all (?:of the )?available (?:RAM|memory)|内存不足|显存不足|記憶體不足|メモリ不足|メモリが不足"
     r"|메모리 ?부족"
     r"|(?:нехватк[аи]|недостаточно|не хватает|не хватило) (?:\w{1,12} )?памят|m[ée]moire insuffisante"
-    r"|manque de m[ée]moire"
+    r"|manque de m[ée]moire|内存溢出|显存溢出|被(?:自动)?kill|被(?:系统)?杀(?:死|掉)|直接杀死|XLA Label: \w"
     r"|speicher (?:reicht nicht|ist voll|voll)|nicht gen[üu]gend (?:Arbeits)?speicher"
     r"|mem[óo]ria insuficiente|sin memoria|memoria esaurita|yetersiz bellek"
+)
+REPEATED = (  # that it ran out where others of its kind had run before, as people tell it
+    r"(?i:\bcross[- ]?validation|\bk[- ]?folds?\b|\b(?:\d+|each|every|next|last)[- ]folds?\b"
+    r"|\bgrid[- ]?search"
+    r"|\b(?:second|third|next|later|last|\d+(?:nd|rd|th))"
+    r" (?:loop|round|run|iteration|fold|model|trial|epoch)\b"
+    r"|\b(?:after|in|for)(?: about| around| the first| the initial| just)?"
+    r" (?:\d+|a few|a couple of|some|several|many)(?:(?: or |-| to )\d+)?"
+    r" (?:epochs|rounds|iterations|folds|runs|models|trials|steps)\b)"
 )
 NO_WORDING = (
     r"illegal memory access|memory leak|out of memory error handling|to avoid OOM"

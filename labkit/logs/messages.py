@@ -5,7 +5,7 @@ import re
 
 from . import dumptext
 from .failure import Failure
-from .forms import BYTES, CONSTANT, FORMS, NO_MEMORY, NO_WORDING, WORDING
+from .forms import BYTES, CONSTANT, FORMS, NO_MEMORY, NO_WORDING, REPEATED, WORDING
 
 _LONG_NAMES = {"float": "float32", "half": "float16", "double": "float64"}
 _SIZES = {  # what the sizes are that the groups of the patterns name
@@ -40,7 +40,7 @@ _MORE = (  # what stands beside the size that was asked for: PyTorch's and Thean
 )
 _OWN_CONTEXT = 2**30  # bytes that CUDA itself takes for a process, at most
 _TRIED_OUT = ("rofiling failure", "best cudnn convolution", "algorithm_picker")
-_DENIABLE = ("oomkill", "killed", "died", "session", "full")  # kinds that prose speaks of
+_DENIABLE = ("oomkill", "killed", "died", "session", "told", "full")  # kinds that prose speaks of
 _DENIAL = re.compile(
     r"(?i:\b(?:no|not|never|without|isn't|wasn't)\s{1,3}"
     r"(?:(?!sure|idea|clue|warning|only|reason|matter|but|error)\w{1,20}\s{1,3}){0,2}"
@@ -137,6 +137,11 @@ def no_memory(text):
         if any(needle in text for needle in needles) and _compiled(pattern).search(text):
             return reason
     return None
+
+
+def tells_of_repeats(text):
+    """Whether a line says that it ran, or others like it, before memory ran out."""
+    return _compiled(REPEATED).search(text) is not None
 
 
 def speaks_of_memory(text):

@@ -13,7 +13,15 @@ from ..texts.blocks import BLOCK_BYTES, whole_lines
 from . import dumptext, xlatext
 from .failure import Failure
 from .forms import ANYWHERE, BETWEEN_DEVICES, CONSTANT, FORMS, MARKS, NO_MEMORY, TRIED
-from .messages import failure, may_be_cut_off, no_memory, says_how_much, short_name, speaks_of_memory
+from .messages import (
+    failure,
+    may_be_cut_off,
+    no_memory,
+    says_how_much,
+    short_name,
+    speaks_of_memory,
+    tells_of_repeats,
+)
 
 CONTEXT_BYTES = 2**15  # of a skipped block, how much of its end is read after all if the next block matters
 LINE_CHARACTERS = 3000  # of a longer line, only the surroundings of a match are read
@@ -79,6 +87,7 @@ _JAX = ("jaxlib", "jax.errors", "XlaRuntimeError", "JaxRuntimeError", "jax/_src"
 # Of lines that may speak of memory in words that no form knows.
 _WORDS = (
     *("emory", "OOM", "xhausted", "XHAUSTED", "lloc", "MEMORY", "ENOMEM", "RAM", "ystem resources"),
+    *("XLA Label:", "被", "杀死"),
     *("内存", "显存", "記憶體", "メモリ", "메모리", "памят", "moire", "peicher", "emori", "emóri", "bellek"),
 )
 _CONTEXT = (
@@ -136,14 +145,16 @@ class Log:
 
     failures              the Failures, in order
     warnings, warning     number of warnings, and the one about the largest request
+    forgone               how many of them say that TensorFlow can do without
     warned_line           the last one's line
     given_bytes           the memory that TensorFlow reported as its own on the device
     device_bytes, free_bytes   total memory of the device, and how much was free when TensorFlow started
     batch_size            as printed in the text
     epoch, done           the last epoch that began, and how many progress bars were completed
     retraced              number of tf.function's warnings about retracing
-    marks                 those of the last traceback
+    marks, node           those of the last traceback, and the op that it names
     wording               (line, words) of the first line that says in any words that memory ran out
+    repeats               whether such a line says that others of the kind had run before
     no_memory             (line, words, reason) of what calls itself exhausted, and is no memory
     errors                number of lines that end a traceback with an error of another kind
     skimmed               whether it was too long to be read whole
@@ -153,6 +164,7 @@ class Log:
 
     failures: list = field(default_factory=list)
     warnings: int = 0
+    forgone: int = 0
     warning: object = None
     warned_line: int = 0
     given_bytes: int | None = None
@@ -163,7 +175,9 @@ class Log:
     done: int = 0
     retraced: int = 0
     marks: set = field(default_factory=set)
+    node: str | None = None
     wording: tuple | None = None
+    repeats: bool = False
     no_memory: tuple | None = None
     errors: int = 0
     skimmed: bool = False
@@ -190,6 +204,7 @@ class _Reader:
         self._dumps, self._dump = {}, None
         self._skipped, self._follow, self._lines_left, self._broken = b"", True, MOST_LINES, 0
         self._warned = -NEAR_LINES, None  # the last line of a refusal that is no failure, and its size
+        self._as_warned = []  # failures that a warning of the same size came before
         self._read_until = 0  # the last line that was read together with one before it
         self._start_traceback(-NEAR_LINES)
 
@@ -250,7 +265,9 @@ class _Reader:
 
         In posts the error often comes first, as the title: a dump after it is its own.
         """
-        self.log.marks = self._marks
+        self.log.marks, self.log.node = self._marks, self._node
+        for warned in self._as_warned if self.log.framework != "jax" else ():  # which warns of all
+            warned.tried_out = True
         last = self.log.failures[-1] if self.log.failures else None
         if (
             last
@@ -290,6 +307,7 @@ class _Reader:
             self._read_words(number, text)
         elif new.kind == "warning":
             self.log.warnings += 1
+            self.log.forgone += "not a failure" in new.quote
             self.log.warned_line = number
             self._warned = number, new.requested_bytes
             self.log.warning = max(self.log.warning or new, new, key=lambda f: f.requested_bytes or 0)
@@ -318,8 +336,9 @@ class _Reader:
         log = self.log
         if log.no_memory is None and (reason := no_memory(text)):
             log.no_memory = number, text.strip(), reason
-        elif log.wording is None and any(word in text for word in _WORDS) and speaks_of_memory(text):
-            log.wording = number, text.strip()
+        elif not log.repeats and any(word in text for word in _WORDS) and speaks_of_memory(text):
+            log.wording = log.wording or (number, text.strip())
+            log.repeats = tells_of_repeats(text)
 
     def _merge(self, new):
         """The earlier failure that `new` reports again, updated; or `new` itself, added to the log."""
@@ -342,8 +361,9 @@ class _Reader:
     def _add_context(self, failure, text):
         """Give a failure what was read shortly before: its place in the code, the dump, a warning."""
         warned_at, warned = self._warned
-        if failure.kind == "xla" and failure.last_line - warned_at < NEAR_LINES:
-            failure.tried_out |= bool(warned) and _is_near(warned, failure.requested_bytes)
+        is_warned = warned and failure.last_line - warned_at < NEAR_LINES
+        if failure.kind == "xla" and is_warned and _is_near(warned, failure.requested_bytes):
+            self._as_warned.append(failure)
         if failure.last_line - max(self._traceback_at, self._marks_at) < NEAR_LINES:
             failure.marks |= self._marks
             failure.op = failure.op or self._node
@@ -499,7 +519,7 @@ def _whole(number, cut, text, lines):
             found = failure(number, joined)
             if not found or not is_vague and found.kind != cut.kind:
                 continue
-            if says_how_much(found) or cut is None and found.kind == "session":
+            if says_how_much(found) or cut is None and found.kind in ("session", "told"):
                 return found, used
             if shaped[1] == 0 and found.shape is not None and (cut is None or cut.shape is None):
                 shaped = found, used
