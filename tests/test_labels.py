@@ -9,6 +9,7 @@ from records import timeline as timeline_of
 import labkit
 from labkit.categories import BEFORE, UNUSED
 from labkit.record.labels import form_of
+from labkit.record.opnames import updates_weights
 from labkit.record.record import Input, Program, Record, Variable
 from labkit.record.timeline import HELD
 from labkit.record.xla_blocks import IDLE
@@ -70,6 +71,51 @@ def test_category_and_layer(number, row):
     timeline = labkit.Timeline(record([row for row, _, _ in STEP], 40, steps=[30, 40]))
     found = timeline.row(number)
     assert (found.category, found.layer) == row[1:], row
+
+
+BEFORE_STEPS, ONE_STEP = (0, 25), (12, 25)
+LASTING = [
+    ((*BEFORE_STEPS, "AddV2", PYTHON, 0, 4096), "weights"),  # as large as a slot
+    ((*BEFORE_STEPS, "AddV2", PYTHON, 0, 640), "activations"),
+    ((*BEFORE_STEPS, "dense/kernel/Initializer/random_uniform", PYTHON, 0, 2048), "weights"),
+    ((*BEFORE_STEPS, "", PYTHON, 0, 4096), "inputs"),
+    ((1, -1, "adam/dense/momentum/Initializer/zeros", PYTHON, 0, 4096), "optimizer"),
+    ((*ONE_STEP, "adam/AssignSubVariableOp_2", COMPUTE, 0, 8192), "weights"),
+    (
+        (*ONE_STEP, "StatefulPartitionedCall/adam/cond/then/_48/adam/cond/AssignSubVariableOp", COMPUTE),
+        "weights",
+    ),
+    ((*ONE_STEP, "adam/AssignAddVariableOp_3", COMPUTE, 0, 8192), "optimizer"),
+    ((*ONE_STEP, "adam/Mul_3", COMPUTE, 0, 1024), "optimizer"),
+    ((12, 15, "adam/AssignSubVariableOp_9", COMPUTE), "workspace"),  # it ends with its step
+    ((*ONE_STEP, "AddV2_1", COMPUTE, 0, 4096), "activations"),  # made in a step
+    ((*ONE_STEP, "__inference_step_1", COMPUTE, 0, 4096), "optimizer"),
+    ((*ONE_STEP, "__inference_step_1", COMPUTE, 0, 512), "workspace"),
+    ((*ONE_STEP, "model/dense/Relu", COMPUTE), "activations"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(LASTING)))
+def test_without_snapshots_what_outlives_its_step_is_a_variable(number):
+    timeline = labkit.Timeline(record([row for row, _ in LASTING], 30, steps=[10, 20, 30]))
+    assert timeline.row(number).category == LASTING[number][1], LASTING[number]
+
+
+@pytest.mark.parametrize(
+    ("op", "weights"),
+    [
+        ("sgd/AssignAddVariableOp_1", True),  # with momentum
+        ("sgd/AssignSubVariableOp", True),
+        ("sgd/Mul_2", False),
+        ("adadelta/AssignAddVariableOp_6", True),
+        ("ftrl/clip_by_value_2/Minimum", True),
+        ("ftrl/AssignAddVariableOp_2", False),
+        ("adam/clip_by_value/Minimum", False),
+        ("lion/AssignSubVariableOp_4", True),
+    ],
+)
+def test_which_op_of_an_optimizer_makes_weights(op, weights):
+    assert updates_weights(op) is updates_weights(f"StatefulPartitionedCall/{op}") is weights
 
 
 def test_scratch_memory_that_another_thread_outlasts_stays_scratch():

@@ -8,7 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from ..categories import CATEGORIES
-from .opnames import kind_of, layer_of, makes_a_pipeline, replicas_in, sums_gradients, updates_weights
+from .opnames import (
+    is_initial,
+    is_of_a_function,
+    is_unscoped,
+    kind_of,
+    layer_of,
+    makes_a_pipeline,
+    replicas_in,
+    sums_gradients,
+    updates_weights,
+)
 from .profiles.autotuning import tried_out
 
 
@@ -79,20 +89,25 @@ class Labels:
         """Without snapshots, as in a profile that TensorFlow wrote: find variables by what outlives its step.
 
         An update puts them into new blocks, of weights by one type of op and of slots by others. What was
-        there before the first step has the size of such a block, or was made by an initializer.
+        there before the first step has the size of such a block, or was made by an initializer; a result of
+        a compiled step, of which no op is known, is a slot if it has the size of one of these.
         """
         if any(self._record.snapshots):
             return
         columns, ops, number = self._record.allocations, self._record.ops, CATEGORIES.index
         lasting = (self._end > self._ends_of_steps()) & (columns["inside"] < 0)
         updated, slots = (lasting & (self._kinds == kind) for kind in ("update", "slot"))
-        of_weights = np.array([updates_weights(op) for op in ops])[columns["op"]]
-        self.category[updated] = np.where(of_weights[updated], number("weights"), number("optimizer"))
-        initial = np.array(["/" not in op or "/Initializer/" in op for op in ops])[columns["op"]]
-        initial &= lasting & (self._kinds == "forward") & (self._begin < min(self._record.steps, default=0))
-        made = np.array(["/Initializer/" in op for op in ops])[columns["op"]]
+        of_weights, unscoped, made, results = (
+            np.array(list(map(tells, ops)))[columns["op"]]
+            for tells in (updates_weights, is_unscoped, is_initial, is_of_a_function)
+        )
+        initial = lasting & (self._kinds == "forward") & (self._begin < min(self._record.steps, default=0))
         sizes = columns["requested"]
-        self.category[initial & (made | np.isin(sizes, sizes[updated | slots]))] = number("weights")
+        weights = initial & (made | unscoped & np.isin(sizes, sizes[updated | slots]))
+        known = updated & ~results
+        results &= updated & np.isin(sizes, sizes[weights | slots | known])
+        self.category[known | results] = number("optimizer")
+        self.category[weights | known & of_weights] = number("weights")
 
     def _find_layers(self):
         scopes, ops = self._record.scopes, self._record.ops

@@ -106,12 +106,12 @@ def kind_of(op, optimizers):
     if last.startswith("VarHandleOp"):
         return "handle"
     if path.partition("/")[0] in optimizers or plain(path).partition("/")[0] in optimizers:
-        return "slot" if "/Initializer/" in path else "update"
+        return "slot" if is_initial(path) else "update"
     if BACKWARD.search(path):
         return "backward"
     if _PIPELINE.match(last) or last == ARRAY:
         return "input"
-    return "update" if _FUNCTION.match(path) else "forward"
+    return "update" if is_of_a_function(path) else "forward"
 
 
 def updates_weights(op):
@@ -120,6 +120,21 @@ def updates_weights(op):
     As Keras's optimizers write it: most subtract from a weight and add to slots, or assign them.
     """
     return (_ADDS_TO_WEIGHTS if _ADDING.search(op) else _TAKES_FROM_WEIGHTS).search(op) is not None
+
+
+def is_unscoped(op):
+    """Whether an op is in no scope, as those that make initial values eagerly."""
+    return "/" not in op
+
+
+def is_initial(op):
+    """Whether an op makes the first value of a variable."""
+    return "/Initializer/" in op
+
+
+def is_of_a_function(op):
+    """Whether it is a whole function, as a compiled step is, of whose ops nothing is known."""
+    return _FUNCTION.match(op.removeprefix("StatefulPartitionedCall/")) is not None
 
 
 def sums_gradients(op):
