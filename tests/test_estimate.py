@@ -707,6 +707,7 @@ def test_a_train_that_fails_after_its_shortened_loops_is_told():
         print(history.history["loss"][4])
 
     assert "IndexError" in labkit.estimate(picky).notes[-1]
+    assert "IndexError" in labkit.try_fixes(picky, batch_size=8, fixes=[]).notes[-1]
 
 
 def test_memory_that_does_not_depend_on_the_parameter_is_said_to():

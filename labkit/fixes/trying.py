@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import LabkitError, Stopped
 from ..machine import check_limit, device
 from ..predict.estimation import PATIENCE, Estimating, trial_limit
-from ..predict.prediction import Estimate
+from ..predict.prediction import Estimate, unseen
 from ..sizes import format_size
 from ..trials.console import Progress
 from ..trials.series import Series
@@ -164,10 +164,11 @@ class TryingFixes:
         return row
 
     def _notes(self):
-        """Sentences on what was predicted, or compared with something else than the code as it is."""
+        """Sentences on what was not seen, predicted, or compared with something else than the code as it is."""
         first = self._first
         if not first.runs_out:
-            return []
+            timeline = first.outcome.timeline
+            return list(unseen(timeline.record)) if timeline else []
         limit = first.outcome.limit_bytes
         under = f" under {format_size(limit)}" if limit else ""
         notes = [f"The code as it is runs out of memory{under}."]

@@ -511,10 +511,10 @@ class Estimate:
                 "Recurrent layers: after about ten steps TensorFlow changes the order of ops, which small "
                 "trials do not show. With small batches the peak can be higher than predicted."
             )
-        yield from _unseen(schedule.timeline.record)
+        yield from unseen(schedule.timeline.record)
 
 
-def _unseen(record):
+def unseen(record):
     """Sentences on what a shortened trial did not show."""
     if record.cut == "trainings":
         yield (
@@ -522,11 +522,11 @@ def _unseen(record):
             "were seen, and nothing of what follows."
         )
     elif record.cut == "time":
-        yield "`train` goes on for long after its training steps: what it does then is not in the estimate."
+        yield "`train` goes on for long after its training steps: what it does then was not seen."
     elif record.cut:
         yield (
             f"After a few steps of each loop, which is all that a small trial makes, `train` ended with "
-            f"{record.cut}: what it would do after that is not in the estimate."
+            f"{record.cut}: what it would do after that was not seen."
         )
 
 
