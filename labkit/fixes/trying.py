@@ -164,7 +164,7 @@ class TryingFixes:
         return row
 
     def _notes(self):
-        """Sentences on what was not seen, predicted, or compared with something else than the code as it is."""
+        """Sentences on what was not seen, or only predicted, and on what the losses are compared with."""
         first = self._first
         if not first.runs_out:
             timeline = first.outcome.timeline
