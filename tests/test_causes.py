@@ -265,6 +265,11 @@ def test_attention(facts, sure, words):
         ({"requested_bytes": 1000, "limit_bytes": 1000, "kind": "host"}, NO, ""),
         ({"requested_bytes": 1000}, NO, ""),
         ({"limit_bytes": 1000}, NO, ""),
+        ({"requested_bytes": 512 * GIB}, LIKELY, "takes 512 GiB: no device"),
+        ({"requested_bytes": 512 * GIB - 1}, NO, ""),
+        ({"shape": (2**20, 2**19)}, LIKELY, "takes 512 GiB at least"),
+        ({"shape": (2**20, 2**18)}, NO, ""),
+        ({"requested_bytes": 512 * GIB, "kind": "host"}, NO, ""),
     ],
 )
 def test_tensor_exceeds_limit(facts, sure, words):

@@ -1,5 +1,6 @@
 """The causes of running out of memory: what each means, and the rule by which a failure is recognized."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ _VAGUE = re.compile(
 _NO_SMALLER_PART = "A smaller batch will not help with that part: it does not depend on the batch."
 _NO_SMALLER_BATCH = "A smaller batch will not help: this does not depend on the batch."
 _MAY_LEAVE_ROOM = "A smaller batch does not make this tensor smaller, but may leave it room."
+NO_DEVICE = 2**39  # bytes, 512 GiB: more than any accelerator has
 _OWN_CONTEXT = 1536 * MIB  # of a device: CUDA's own data, and perhaps a screen's
 _MOSTLY = "Most of what a step holds on the device are activations, which grow with the batch."
 
@@ -299,6 +301,10 @@ def _tensor_exceeds_limit(failure):
     one = failure.kind not in ("xla", "host", "driver") and not failure.is_of_compiled_step
     if one and requested and limit and requested >= limit:
         return CERTAIN, ["This one tensor alone would fill the whole limit."]
+    least = requested or math.prod(failure.shape or (0,))  # a byte for each number
+    if one and least >= NO_DEVICE:
+        at_least = "" if requested else " at least"
+        return LIKELY, [f"This one tensor takes {format_size(least)}{at_least}: no device has so much."]
     return None
 
 
