@@ -488,13 +488,14 @@ def test_variables_keep_their_names_in_whatever_block_an_update_puts_them(optimi
     timeline, (weights, slots) = outcome.timeline, outcome.result
     assert len(timeline.steps) == 12
     by_names = Timeline(replace(timeline.record, snapshots=[], snapshots_at=[]))  # as in a profile
+    biases = 4 * 4 * 512  # whose zeros slots of that shape may have taken over: names do not tell
     for end in timeline.steps[1:]:
-        for found in (timeline, by_names):
+        for found, off in ((timeline, 64), (by_names, biases)):
             held = Counter()
             for row in found.alive(end):
                 held[row.category] += row.requested_bytes
-            assert held["weights"] == pytest.approx(weights, abs=64), held
-            assert held["optimizer"] == pytest.approx(slots, abs=64), held
+            assert held["weights"] == pytest.approx(weights, abs=off), held
+            assert held["optimizer"] == pytest.approx(slots, abs=off), held
             assert held["workspace"] < 2**16
 
 
