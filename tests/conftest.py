@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 
 import pytest
 from answers import once
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items):
     """Lessons, which take longest, begin before files of tests, and the LONG ones of these before others."""
     short = re.compile(rf"test_(?!({LONG})\.py)")
     items.sort(key=lambda item: bool(short.match(item.path.name)))
+
+
+def pytest_collection_finish(session):
+    """Each of six processes collects all tests, and imports whatever one of them is collected with."""
+    slow = {"tensorflow", "keras"} & sys.modules.keys()
+    assert not slow, f"{slow} imported to collect tests: import it in the tests that need it."
 
 
 @pytest.fixture(scope="session", autouse=True)

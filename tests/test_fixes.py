@@ -380,8 +380,10 @@ def test_its_code_hands_out_the_rows_of_whatever_structure_fit_is_given(name, st
         assert rows_of(held, model.given.get("validation_steps")) == expected
 
 
-TF_DATA = {"x": {"kind": "CastDataset"}, "y": _data(None), "policy": "float32", "compute_dtypes": ["float32"]}
-ARRAYS = TF_DATA | {"x": _data(np.ones(4)), "y": _data(np.ones(4)), "validation": _data(None)}
+NOTHING = {"kind": "nothing"}  # facts as labkit.fixes.facts has them, which nobody needs Keras for
+ARRAY = {"kind": "arrays", "nested": False, "shapes": [[4]], "dtypes": ["float64"], "bytes": 32}
+TF_DATA = {"x": {"kind": "CastDataset"}, "y": NOTHING, "policy": "float32", "compute_dtypes": ["float32"]}
+ARRAYS = TF_DATA | {"x": ARRAY, "y": ARRAY, "validation": NOTHING}
 TWO_TRAININGS = [
     {"kind": "compile", "model": 1, "optimizer": "adam", "call": "model.compile('adam', 'mse')"},
     TF_DATA | {"kind": "fit", "model": 1, "batch_size": None, "call": "model.fit(data)"},
