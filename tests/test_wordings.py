@@ -514,6 +514,7 @@ def test_what_people_tell_of_the_hosts_memory_is_never_certain(said):
         "consumes all GPU RAM",
         "OOM on CPU and GPU",
         "fills up the RAM disk",
+        "is filling up RAM buffers",
         "no MemoryError when it runs again",
         "except MemoryError as e:",
         "the RAM is 16 GB",

@@ -92,7 +92,7 @@ TAKE_LESS_JAX = Advice(
 )
 FREE_EARLIER = Advice(
     "Free the models made before in this process: restart the kernel, or give each a process of its own. "
-    "clear_session() does not free a model that was trained.",
+    "(clear_session() does not free a model that TensorFlow 2.21 has trained.)",
     "labkit.run(train_one, fold=fold)",
     "10",
 )
@@ -477,8 +477,8 @@ ADVICE = {
     ),
     "growth of models": (
         Advice(
-            "Give each model a process of its own: what it took ends with it. clear_session() does not free "
-            "a model that was trained.",
+            "Give each model a process of its own: what it took ends with it. (clear_session() does not free "
+            "a model that TensorFlow 2.21 has trained.)",
             "scores = [labkit.run(train_one, fold=fold).result for fold in folds]  # returns a number",
             "10",
         ),
