@@ -30,7 +30,8 @@ ENDED = (  # how something was ended that took too much of the host's memory, in
 )
 _OF_ALL = r"(?: up)?(?: (?:all|most|of|the|my|our|its|available|entire|whole|system|host|cpu)){0,5}"
 PROSE = (  # that the host's memory ran out, as people tell it
-    rf"(?:{ENDED}|\b(?:consum|fill|exhaust|deplet|devour)\w{{0,4}}{_OF_ALL} RAM\b(?! ?(?:disk|cache|buffer|drive))"
+    rf"(?:{ENDED}|\b(?:consum|fill|exhaust|deplet|devour)\w{{0,4}}{_OF_ALL} RAM\b"
+    r"(?! ?(?:disk|cache|buffer|drive))"
     r"|\bRAM (?:memory )?(?:is|was|gets?|becomes?) (?:(?:not|never) enough|exhausted|full|consumed|depleted)"
     r"|\b(?:slurm|cgroup)\b.{0,20}\b(?:OOM|out[- ]of[- ]memory)\b"
     r"|\b(?:OOM|out[- ]of[- ]memory)\b(?: (?:error|errors|on|in|of|the|my|system)){0,3}"
