@@ -77,9 +77,11 @@ BEFORE_STEPS, ONE_STEP = (0, 25), (12, 25)
 LASTING = [
     ((*BEFORE_STEPS, "AddV2", PYTHON, 0, 4096), "weights"),  # as large as a slot
     ((*BEFORE_STEPS, "AddV2", PYTHON, 0, 640), "activations"),
+    ((*BEFORE_STEPS, "Fill", PYTHON, 0, 4096, "[32,32]"), "weights"),  # as a slot, in shape as well
+    ((*BEFORE_STEPS, "zeros_2", PYTHON, 0, 4096, "[8,1,128]"), "activations"),
     ((*BEFORE_STEPS, "dense/kernel/Initializer/random_uniform", PYTHON, 0, 2048), "weights"),
     ((*BEFORE_STEPS, "", PYTHON, 0, 4096), "inputs"),
-    ((1, -1, "adam/dense/momentum/Initializer/zeros", PYTHON, 0, 4096), "optimizer"),
+    ((1, -1, "adam/dense/momentum/Initializer/zeros", PYTHON, 0, 4096, "[32,32]"), "optimizer"),
     ((*ONE_STEP, "adam/AssignSubVariableOp_2", COMPUTE, 0, 8192), "weights"),
     (
         (*ONE_STEP, "StatefulPartitionedCall/adam/cond/then/_48/adam/cond/AssignSubVariableOp", COMPUTE),

@@ -89,8 +89,8 @@ class Labels:
         """Without snapshots, as in a profile that TensorFlow wrote: find variables by what outlives its step.
 
         An update puts them into new blocks, of weights by one type of op and of slots by others. What was
-        there before the first step has the size of such a block, or was made by an initializer; a result of
-        a compiled step, of which no op is known, is a slot if it has the size of one of these.
+        there before the first step has the size and shape of such a block, or was made by an initializer; a
+        result of a compiled step, of which no op is known, is a slot if it has the size of one of these.
         """
         if any(self._record.snapshots):
             return
@@ -102,12 +102,14 @@ class Labels:
             for tells in (updates_weights, is_unscoped, is_initial, is_of_a_function)
         )
         initial = lasting & (self._kinds == "forward") & (self._begin < min(self._record.steps, default=0))
-        sizes = columns["requested"]
-        weights = initial & (made | unscoped & np.isin(sizes, sizes[updated | slots]))
-        known = updated & ~results
-        results &= updated & np.isin(sizes, sizes[weights | slots | known])
-        self.category[known | results] = number("optimizer")
-        self.category[weights | known & of_weights] = number("weights")
+        sizes, shapes, known = columns["requested"], columns["shape"], updated | slots
+        has_shape = np.array(list(map(bool, self._record.shapes)))[shapes]
+        alike = np.isin(sizes, sizes[known]) & (~has_shape | np.isin(shapes, shapes[known]))
+        weights = initial & (made | unscoped & alike)
+        named = updated & ~results
+        results &= updated & np.isin(sizes, sizes[weights | slots | named])
+        self.category[named | results] = number("optimizer")
+        self.category[weights | named & of_weights] = number("weights")
 
     def _find_layers(self):
         scopes, ops = self._record.scopes, self._record.ops
