@@ -204,6 +204,12 @@ def test_the_diagnosis_is_the_same_in_another_dress(dress):
     assert differ == {name: facts(TEXTS[name]) for name in names}
 
 
+def test_a_lesson_that_shows_what_labkit_said_of_a_trial_is_read_as_that():
+    found = labkit.diagnose(CORPUS.parent.parent / "notebooks" / "00-start-here.ipynb")
+    assert (found.cause, found.shape) == ("activations", (64, 124, 124, 32))
+    assert found.op.endswith("conv2d_1_2/Relu") and found.requested_bytes == 4 * 64 * 124 * 124 * 32
+
+
 @pytest.mark.parametrize(
     "quote", [repr, lambda text: repr(text.encode()), json.dumps], ids=["repr", "bytes", "JSON"]
 )

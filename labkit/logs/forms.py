@@ -70,6 +70,11 @@ FORMS = (
         r"(?: by allocator (?P<allocator>[\w-]{1,80}))?)?|(?P<dims>(?:dim \{ size: \d{1,12} \} ?){1,9}))?",
     ),
     ("oom", "failed to allocate memory", r"failed to allocate memory"),
+    (  # what labkit itself says of a trial
+        "oom",
+        "Its tensor: ",
+        rf"Its tensor: (?P<dtype>\w{{1,20}})\[(?P<shape>[\d, ]{{0,200}})\], (?P<size>{BYTES})",
+    ),
     (
         "constant",
         CONSTANT,

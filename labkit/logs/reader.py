@@ -44,6 +44,7 @@ NEAR_LINES = 400  # a traceback this close to an error belongs to it
 _NODE = re.compile(
     r"\{\{node ([^\s{}]{1,400})\}\}|\[\[[Nn]ode:? ([^\s\]{]{1,400})"
     r"|Detected at node '?([\w./:-]{1,400})|Caused by op u?'([^'\s]{1,400})'"
+    r"|The op that failed: ([^\s,]{1,400}[^\s,.])"
 )
 _OP_TYPE = re.compile(
     r"\[Op:([A-Za-z]\w{0,80})\]|__wrapped__([A-Za-z0-9]{1,80}?)(?:_N_\d{1,6})?_device|= ([A-Z]\w{1,80})\[T"
@@ -71,7 +72,7 @@ _FRAME = re.compile(
     r" {4}|-{1,4}> |.{0,300}\.py|.{0,200}OP_REQUIRES failed at"
 )  # a line of a traceback, Python's or IPython's
 _THREAD = re.compile(r"[IWEF]\d{4} [\d:.]{8,40} {1,9}(\d{1,9}) ")
-_TRACEBACK = ("Traceback (most", "Detected at node", "Caused by op")
+_TRACEBACK = ("Traceback (most", "Detected at node", "Caused by op", "The op that failed")
 _LAYER = re.compile(
     r"when calling (?:layer )?['\"]?([\w./-]{1,80})['\"]? ?(?:\(type \w{1,60}\)|\.call\(\))"
     r"|when calling (?:layer )?['\"]([\w./-]{1,80})['\"]|when calling (\w{1,60})\.call\(\)"
