@@ -606,3 +606,48 @@ def test_what_xla_used_of_its_memory_is_read_without_its_beginning():
     assert (found.requested_bytes, found.limit_bytes) == (int(41.76 * 2**30), int(31.25 * 2**30))
     listed = "\tBuffer 11:\n\t\tSize: 96.00MiB\n\t\tXLA Label: fusion\n\t\tShape: f32[128,256,768]\n" * 3
     assert labkit.diagnose(listed).cause == "unknown"
+
+
+def test_a_title_that_is_cut_off_gives_way_to_the_error_below_it():
+    error = (
+        "OOM when allocating tensor with shape[2028,1744,64] and type float on GPU:0 by allocator GPU_0_bfc"
+    )
+    found = labkit.diagnose(f"OOM when allocating tensor with shape...\n\nHello,\n\nI get this:\n\n{error}\n")
+    alone = labkit.diagnose(f"{error}\n")
+    assert (found.cause, found.shape, found.requested_bytes) == (
+        alone.cause, alone.shape, alone.requested_bytes,
+    )  # fmt: skip
+    assert found.evidence[0].startswith("Line 7")
+
+
+def test_a_copy_that_failed_is_known_by_its_beginning():
+    start = "Failed copying input tensor from /job:localhost/device:CPU:0 to /job:localhost/device:GPU:0"
+    for end in (" in order to run _Ea", "", " in order to run _EagerConst: Dst tensor is not initialized."):
+        assert labkit.diagnose(f"InternalError: {start}{end}\n").cause == "array_copied_to_device"
+
+
+def test_a_shape_in_plain_words():
+    found = labkit.diagnose("It cannot allocate a tensor of [512, 32, 22, 22, 22] on my GPU.\n")
+    assert (found.cause, found.shape) == ("activations", (512, 32, 22, 22, 22))
+
+
+def test_repeats_told_beside_an_error_make_growth_possible():
+    error = "OOM when allocating tensor with shape[64,100,100,3] and type float"
+    found = labkit.diagnose(f"{error}\nThis OOM error comes after several epochs of training.\n")
+    assert found.cause == "growth" or any("growth" in said for said in found.evidence)
+    told = labkit.diagnose(f"{error}\nI get this OOM error when I train for 100 epochs.\n")
+    assert not any("growth" in said for said in told.evidence)
+
+
+def test_a_file_that_is_locked_is_no_lack_of_threads():
+    said = (
+        "OSError: Unable to open file (unable to lock file, errno = 11, 'Resource temporarily unavailable')"
+    )
+    assert not any("threads" in sentence for sentence in labkit.diagnose(f"{said}\n").evidence)
+    assert any("threads" in s for s in labkit.diagnose("fork: Resource temporarily unavailable\n").evidence)
+
+
+def test_pinned_memory_is_no_tensor_that_half_a_batch_halves():
+    found = labkit.diagnose("could not allocate pinned host memory of size: 34359738368\n")
+    assert all(fix.saves is None for fix in found.fixes)
+    assert not any("halves this tensor" in fix.sentence for fix in found.fixes)

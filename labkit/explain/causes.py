@@ -144,7 +144,8 @@ def _memory_taken_before_start(failure):
     if failure.device_bytes and limit < 0.5 * failure.device_bytes:
         got = f"{format_size(limit)} of a device of {format_size(failure.device_bytes)}"
         return LIKELY, [f"TensorFlow got {got}: another program holds the rest, or a limit was set."]
-    if limit < 512 * MIB and not failure.is_limited:
+    is_little = limit < (1024 if tensors.is_tiny(failure) else 512) * MIB
+    if is_little and not failure.is_limited:
         got = f"only {format_size(limit)} of the GPU"
         return LIKELY, [f"TensorFlow got {got}: it is a tiny one, or another program holds the rest."]
     if requested and failure.available_bytes and failure.available_bytes >= requested:
@@ -319,10 +320,12 @@ def _growth(failure):
             f"The op's name counts {models} models or trainings before this one in the same process: "
             "what they had taken may still be held."
         ]
-    if failure.marks & forms.FOLDS and failure.kind == "worded":
-        return GUESS, ["Others of its kind had run before, it is told: what they took may still be held."]
     if failure.marks & forms.FOLDS and (tiny or tensors.creates(failure)):
         return LIKELY, ["It failed in a loop over folds: what earlier models had taken may still be held."]
+    if "repeats" in failure.marks:
+        return GUESS if failure.kind == "worded" else LIKELY, [
+            "Others of its kind had run before, it is told: what they took may still be held."
+        ]
     if (failure.epoch or 0) >= 2:
         return LIKELY if failure.epoch >= 4 else GUESS, [
             f"It had reached epoch {failure.epoch}: the same step had fitted before. Something grows, or a "

@@ -57,6 +57,9 @@ class SmallerBatch(Advice):
 
     def fix(self, failure, fits=None):
         batch, requested = tensors.batch_of(failure), failure.requested_bytes
+        if failure.kind == "pinned":
+            said = "Make the batch smaller: less of it waits in the host's memory for the device."
+            return Fix(said, self.code, LESSONS[self.lesson])
         if tensors.is_of_weights(failure) or tensors.is_patches(failure) and not (fits and fits < batch):
             said = "Make the batch smaller: this tensor keeps its size, but activations leave it more room."
             return Fix(said, self.code, LESSONS[self.lesson])
@@ -106,7 +109,7 @@ def of_request(share):
     """Saves this share of what was asked for, if that counts at all."""
 
     def saves(failure):
-        counts = not (tensors.is_tiny(failure) or failure.is_of_tries)
+        counts = not (tensors.is_tiny(failure) or failure.is_of_tries or failure.kind == "pinned")
         return int(share * (failure.requested_bytes or 0)) if counts else 0
 
     return saves

@@ -265,6 +265,7 @@ def _of_log(log):
         driver_refused_bytes=min(_refused_by_driver(log, failure.line), default=None),
         warned_bytes=log.warning.requested_bytes if log.warning else None,
         crashed=crashed and failure.kind == "refused" and not failure.op,
+        marks=known.marks | ({"repeats"} if log.repeats else set()),
     )
     where = f'Line {failure.line:,} of {max(log.lines, failure.line):,}: "{_short(failure.quote)}"'
     others = [f'line {f.line:,}: {f.kind}, "{_short(f.quote)}"' for f in log.failures if f is not failure]
@@ -309,7 +310,7 @@ def _of_no_failure(log):
         line, words = log.wording
         if log.marks & JOINS or log.node or log.repeats:
             op = log.node and log.node.removeprefix("StatefulPartitionedCall/")
-            marks = log.marks | ({"kfold"} if log.repeats else set())
+            marks = log.marks | ({"repeats"} if log.repeats else set())
             found = Failure("worded", line, words, marks=marks, op=op, layer=layer_by_name(op))
             return explain(found, first=[f'Line {line:,}: "{_short(words)}"'])
         said = "It speaks of memory that ran out, but in no form known here: cut off, or another program's."

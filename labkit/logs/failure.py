@@ -130,6 +130,11 @@ class Failure:
         return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
 
     @property
+    def says_nothing(self):
+        """Whether the message says that memory ran out, and neither for what nor of how much."""
+        return self.kind == "oom" and self.shape is None and self.requested_bytes is None
+
+    @property
     def last_part(self):
         """The op's own name: the last part of its path, or its type."""
         return (self.op or "").rpartition("/")[2] or self.op_type or ""

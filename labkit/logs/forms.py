@@ -70,6 +70,12 @@ FORMS = (
         r"(?: by allocator (?P<allocator>[\w-]{1,80}))?)?|(?P<dims>(?:dim \{ size: \d{1,12} \} ?){1,9}))?",
     ),
     ("oom", "failed to allocate memory", r"failed to allocate memory"),
+    (
+        "oom",
+        "allocate a tensor|allocate tensor",
+        r"(?:cannot|can't|could not|couldn't|unable to|failed to) allocate (?:a )?tensor"
+        r" (?:of|with) (?:shape |size )?[`'\"]?[\[(](?P<shape>[\d, ]{1,200})[\])]",
+    ),
     (  # what labkit itself says of a trial
         "oom",
         "Its tensor: ",
@@ -83,8 +89,9 @@ FORMS = (
     ),
     (
         "copy",
-        "Dst tensor is not initialized",
-        r"(?:in order to run (?P<op>\w{1,80}): )?Dst tensor is not initialized",
+        "Dst tensor is not initialized|Failed copying input tensor",
+        r"(?:in order to run (?P<op>\w{1,80}): )?Dst tensor is not initialized"
+        r"|Failed copying input tensor from \S{1,200} to \S{0,200}(?!.{0,200}Dst tensor)",
     ),
     (
         "torch",
@@ -307,7 +314,8 @@ FORMS = (
         r"|^Killed: 9|\b(?:zsh|bash|sh|fish): (?:line \d{1,6}: )?(?:\s{0,9}\d{1,9} )?[Kk]illed\b"
         r"|(?i:\b(?:process|script|program|training|job|python|it)\b[^.]{0,30}"
         r"\b(?:is|was|were|gets?|got|getting|being|been) killed\b(?! (?:if|when|unless|at|\d)\b))"
-        r"|(?i:\bkeeps? (?:on )?(?:getting|being) killed\b)"
+        r"|(?i:\bkeeps? (?:on )?(?:getting|being) killed\b"
+        r"|\b(?:process|script|program|training|job|python) (?:was|got) killed when\b)"
         r"|A process in the process pool was terminated abruptly",
     ),
     (
@@ -402,7 +410,8 @@ NO_MEMORY = (
     ),
     (
         "can't start new thread|pthread_create|Resource temporarily unavailable",
-        r"can't start new thread|pthread_create |Resource temporarily unavailable",
+        r"can't start new thread|pthread_create "
+        r"|^(?!.{0,600}\block\b).{0,900}Resource temporarily unavailable",
         "No more threads or processes may be started, usually for a limit on their number: use fewer "
         "workers, or "
         "raise it (ulimit -u).",
@@ -434,8 +443,8 @@ REPEATED = (  # that it ran out where others of its kind had run before, as peop
     r"(?i:\bcross[- ]?validation|\bk[- ]?folds?\b|\b(?:\d+|each|every|next|last)[- ]folds?\b"
     r"|\bgrid[- ]?search"
     r"|\b(?:second|third|next|later|last|\d+(?:nd|rd|th))"
-    r" (?:loop|round|run|iteration|fold|model|trial|epoch)\b"
-    r"|\b(?:after|in|for)(?: about| around| the first| the initial| just)?"
+    r" (?:loop|round|run|iteration|fold|model|trial|epoch|time)\b"
+    r"|\b(?:after|(?:for|in) the (?:first|initial))(?: about| around| just)?"
     r" (?:\d+|a few|a couple of|some|several|many)(?:(?: or |-| to )\d+)?"
     r" (?:epochs|rounds|iterations|folds|runs|models|trials|steps)\b)"
 )
@@ -452,7 +461,7 @@ def _words(words):
 # Pieces of tracebacks that distinguish the causes.
 MAKES_WEIGHTS = _words(
     "add_weight|/initializers/|init_ops|in build|build_wrapper|self.add(layer)|load_weights|batch_set_value|"
-    "variables_initializer|assign_op.h|variable_ops.cc|init_scope"
+    "tf.Variable(|_init_from_args|variables_initializer|assign_op.h|variable_ops.cc|init_scope"
 )
 ADDS_WEIGHTS = _words("add_weight|in build|self.add(layer)|/initializers/")
 MAKES_SLOTS = _words(
@@ -479,7 +488,7 @@ RUNS = _words(
     "train_step|.fit(|in fit|.generate(|in generate|backward()|in call|in forward|.forward(|.train("
     "| model(|(**"
 )
-VOCABULARY = _words("ocab|OCAB")
+VOCABULARY = _words("ocab|OCAB|mbedding layer|mbedding table")
 BETWEEN_DEVICES = "copied between devices"  # the output of an op, as its name tells
 OTHER_MARKS = _words(
     "optimizer|from_tensor_slices|convert_to_tensor|mbedding|ttention|random_op.cc|backward()|in call|"

@@ -39,7 +39,7 @@ _MORE = (  # what stands beside the size that was asked for: PyTorch's and Thean
     ("others_bytes", rf"Process \d{{1,9}} has ({BYTES}) memory in use"),
 )
 _OWN_CONTEXT = 2**30  # bytes that CUDA itself takes for a process, at most
-_TRIED_OUT = ("rofiling failure", "best cudnn convolution", "algorithm_picker")
+_TRIED_OUT = ("rofiling failure", "best cudnn convolution", "algorithm_picker", "cudnnFind")
 _DENIABLE = ("oomkill", "killed", "died", "session", "told", "full")  # kinds that prose speaks of
 _DENIAL = re.compile(
     r"(?i:\b(?:no|not|never|without|isn't|wasn't)\s{1,3}"

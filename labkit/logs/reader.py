@@ -155,7 +155,7 @@ class Log:
     retraced              number of tf.function's warnings about retracing
     marks, node           those of the last traceback, and the op that it names
     wording               (line, words) of the first line that says in any words that memory ran out
-    repeats               whether such a line says that others of the kind had run before
+    repeats               whether a line that speaks of memory says that others of the kind had run before
     no_memory             (line, words, reason) of what calls itself exhausted, and is no memory
     errors                number of lines that end a traceback with an error of another kind
     skimmed               whether it was too long to be read whole
@@ -278,7 +278,7 @@ class _Reader:
             and not self._dump.claimed
         ):
             last.dump, self._dump.claimed = self._dump, True
-        if not self.log.failures and self._dump and (self._dump.chunks or self._dump.used_bytes is not None):
+        if not self.log.failures and self._dump and (self._dump.sizes or self._dump.used_bytes is not None):
             self.log.failures.append(
                 Failure(
                     "refused", max(1, self.log.lines), "(a memory dump without its error)", dump=self._dump
@@ -337,8 +337,9 @@ class _Reader:
         log = self.log
         if log.no_memory is None and (reason := no_memory(text)):
             log.no_memory = number, text.strip(), reason
-        elif not log.repeats and any(word in text for word in _WORDS) and speaks_of_memory(text):
-            log.wording = log.wording or (number, text.strip())
+        elif log.wording is None and any(word in text for word in _WORDS) and speaks_of_memory(text):
+            log.wording = number, text.strip()
+        if not log.repeats and any(word in text for word in _WORDS):
             log.repeats = tells_of_repeats(text)
 
     def _merge(self, new):
@@ -346,7 +347,7 @@ class _Reader:
         for old in reversed(self.log.failures[-8:]):
             if _same(old, new):
                 old.last_line = new.line
-                if old.kind == "refused":
+                if old.kind == "refused" or old.says_nothing:
                     old.kind, old.quote, old.line = new.kind, new.quote, new.line
                 old.is_mild &= new.is_mild
                 old.tried_out |= new.tried_out
@@ -561,6 +562,8 @@ def _same(old, new):
         return new.line - old.last_line < 30 and _is_near(old.requested_bytes or 0, new.requested_bytes)
     if old.kind != new.kind or old.kind == "refused":
         return False
+    if old.says_nothing and not new.says_nothing:  # a title, cut off, and the error below it
+        return True
     if old.kind == "host" and old.shape is None and new.shape is not None:
         return new.line - old.last_line < 10  # VS Code shows the error's type on a line of its own
     if old.kind == "driver":  # after a refusal CUDA is asked for less and less
