@@ -31,7 +31,8 @@ def by_hand(train, changes, before=""):
 
 
 AHEAD = 0.05  # how many batches tf.data has made ahead differs from run to run, most on a busy machine
-HOLES = 0.2  # the blocks in bfloat16 took 6.3 to 7.3 MiB in 14 runs, for the allocator's holes differ
+HOLES = 0.2  # the allocator's holes differ: blocks took 10.3 to 11.4 MiB, in bfloat16 6.3 to 7.3, recomputed
+# 7.1 to 8.0, in more than 14 runs
 FIT_IMAGES = "model.fit(X, y, batch_size=batch_size, sample_weight=weights, validation_data=held, verbose=0)"
 REMAT = """def call(self, x):
             return keras.remat(self.forward)(x)
@@ -88,14 +89,14 @@ def test_a_fix_has_the_effect_that_it_has_by_hand(train, name, changes):
     written = labkit.try_fixes(by_hand(train, changes), fixes=[], batch_size=64).rows[0]
     row = outside(train)[name]
     assert row.applies, row.why_not
-    is_half = name == "mixed_bfloat16"
-    assert row.peak_bytes == pytest.approx(written.peak_bytes, rel=HOLES if is_half else AHEAD)
-    assert not is_half or max(row.peak_bytes, written.peak_bytes) < 0.8 * outside(train).rows[0].peak_bytes
+    wanders, first = train is trainings.blocks, outside(train).rows[0]
+    assert row.peak_bytes == pytest.approx(written.peak_bytes, rel=HOLES if wanders else AHEAD)
+    assert not wanders or max(row.peak_bytes, written.peak_bytes) < 0.85 * first.peak_bytes
     common = set(row.program.losses) & set(written.program.losses)
     assert common or row.program.fit is None
     for batches in common:
         assert row.program.losses[batches] == pytest.approx(written.program.losses[batches], rel=1e-3)
-    assert row.saved_bytes == outside(train).rows[0].peak_bytes - row.peak_bytes
+    assert row.saved_bytes == first.peak_bytes - row.peak_bytes
 
 
 @pytest.mark.parametrize("train", dict.fromkeys(row[0] for row in REFUSED), ids=lambda train: train.__name__)
