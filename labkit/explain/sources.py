@@ -265,7 +265,7 @@ def _of_log(log):
         driver_refused_bytes=min(_refused_by_driver(log, failure.line), default=None),
         warned_bytes=log.warning.requested_bytes if log.warning else None,
         crashed=crashed and failure.kind == "refused" and not failure.op,
-        marks=known.marks | ({"repeats"} if log.repeats else set()),
+        marks=known.marks | _told(log),
     )
     where = f'Line {failure.line:,} of {max(log.lines, failure.line):,}: "{_short(failure.quote)}"'
     others = [f'line {f.line:,}: {f.kind}, "{_short(f.quote)}"' for f in log.failures if f is not failure]
@@ -282,20 +282,23 @@ def _of_no_failure(log):
     is_later = log.no_memory and log.no_memory[0] > log.warned_line
     if log.warnings and not is_later:
         most = log.warning
-        said = [
-            f'Line {most.line:,}: "{_short(most.quote)}"',
-            "TensorFlow tried to use more memory to be faster, and carried on without. Nothing failed here.",
-        ]
-        if "exceeds 10% of" in most.quote:
-            said[1] = "TensorFlow says that this is much, found it, and carried on. That is no failure."
-        ends_there = "exceeds 10% of" in most.quote and log.warned_line >= log.lines - 1
-        if ends_there:
-            said[1] = "TensorFlow found that much, and carried on."
-            said.append(
-                "The text ends there. If the process did, too, the host's memory ran out: Linux ends a "
-                "process without a word of it."
+        found = "exceeds 10% of" in most.quote
+        if found and log.warned_line >= log.lines - 1:
+            sure, meaning = (
+                causes.LIKELY,
+                [
+                    "TensorFlow found that much, and carried on.",
+                    "The text ends there. If the process did, too, the host's memory ran out: Linux ends a "
+                    "process without a word of it.",
+                ],
             )
-        sure = causes.LIKELY if ends_there else causes.CERTAIN
+        elif found:
+            said = "TensorFlow says that this is much, found it, and carried on. That is no failure."
+            sure, meaning = causes.CERTAIN, [said]
+        else:
+            said = "TensorFlow tried to use more memory to be faster, and carried on without."
+            sure, meaning = causes.CERTAIN, [f"{said} Nothing failed here."]
+        said = [f'Line {most.line:,}: "{_short(most.quote)}"', *meaning]
         return without_cause("warning_only", said, Failure(requested_bytes=most.requested_bytes), sure=sure)
     if not log.bytes:
         return without_cause("unknown", ["There is no text."])
@@ -310,8 +313,9 @@ def _of_no_failure(log):
         line, words = log.wording
         if log.marks & JOINS or log.node or log.repeats:
             op = log.node and log.node.removeprefix("StatefulPartitionedCall/")
-            marks = log.marks | ({"repeats"} if log.repeats else set())
-            found = Failure("worded", line, words, marks=marks, op=op, layer=layer_by_name(op))
+            found = Failure(
+                "worded", line, words, marks=log.marks | _told(log), op=op, layer=layer_by_name(op)
+            )
             return explain(found, first=[f'Line {line:,}: "{_short(words)}"'])
         said = "It speaks of memory that ran out, but in no form known here: cut off, or another program's."
         return without_cause("unknown", [said, f'Line {line:,}: "{_short(words)}"'])
@@ -320,6 +324,11 @@ def _of_no_failure(log):
     lines = max(log.lines, 1)
     said = f"Nothing in {counted(lines, 'line')} speaks of memory that ran out."
     return without_cause("not_oom", [said], sure=causes.CERTAIN if log.errors else causes.LIKELY)
+
+
+def _told(log):
+    """The marks of what the text tells in words."""
+    return {"repeats"} if log.repeats else set()
 
 
 def _subject(log):

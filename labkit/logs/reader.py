@@ -335,11 +335,12 @@ class _Reader:
     def _read_words(self, number, text):
         """What a line that is in no known form says of memory, or of something that only sounds like it."""
         log = self.log
+        mentions_memory = any(word in text for word in _WORDS)
         if log.no_memory is None and (reason := no_memory(text)):
             log.no_memory = number, text.strip(), reason
-        elif log.wording is None and any(word in text for word in _WORDS) and speaks_of_memory(text):
+        elif log.wording is None and mentions_memory and speaks_of_memory(text):
             log.wording = number, text.strip()
-        if not log.repeats and any(word in text for word in _WORDS):
+        if mentions_memory and not log.repeats:
             log.repeats = tells_of_repeats(text)
 
     def _merge(self, new):
