@@ -389,7 +389,7 @@ def test_a_plan_that_is_printed_again_or_cut_off():
     for start, end in ((0, 4), (2, None)):
         assert not division(*PLAN[start:end])[0].is_whole
     cut, of_plan = division(PLAN[8], PLAN[9])
-    assert (cut.buffers, len(of_plan), cut.given, cut.scratch) == ([], 2, 0, 0)
+    assert (cut.buffers, len(of_plan), cut.given, cut.scratch) == ([], 2, None, None)
     assert not division("loss 0.5", "Size: 5B of 9", "xSize: 5B")[1]
 
 

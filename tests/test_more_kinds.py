@@ -245,3 +245,63 @@ def test_a_block_of_xla_that_is_one_buffer_has_its_shape(rows, columns, dtype):
     )
     found = labkit.diagnose(text)
     assert (found.shape, found.requested_bytes) == ((rows, columns), size)
+
+
+# What the compiler of a TPU lists
+
+
+def listed(used, limit, given, computed, *buffers):
+    return (
+        f"Ran out of memory in memory space hbm. Used {used}M of {limit}M hbm.\n\n"
+        f"Total hbm usage >= {used}.0M:\n    program {computed:>15}M\n    arguments {given:>13}M\n\n"
+        f"    HLO temp {computed:>14}M (24.2% utilization, 0.7% fragmentation (293.84M))\n\n"
+        "  Largest program allocations in hbm:\n\n" + "\n".join(buffers)
+    )
+
+
+def buffer(shape, padded, unpadded, op="conv"):
+    sides = ",".join(map(str, shape))
+    return (
+        f'  1. Size: {padded}M\n     Operator: op_type="x" op_name="{op}"\n'
+        f"     Shape: f32[{sides}]{{1,0:T(8,128)}}\n     Unpadded size: {unpadded}M\n"
+        "     Allocation type: HLO temp\n     =====\n"
+    )
+
+
+@QUICK
+@given(st.integers(1, 60_000), st.integers(1, 60_000), st.booleans())
+def test_inputs_and_own_data_of_a_program_for_a_tpu(given, computed, in_one_line):
+    text = listed(given + computed, given + computed - 1, given, computed)
+    found = labkit.diagnose(" ".join(text.split()) if in_one_line else text)
+    assert found.cause == ("weights_or_optimizer" if given > 2 * computed else "activations")
+    assert (found.requested_bytes, found.limit_bytes) == (
+        (given + computed) * MIB,
+        (given + computed - 1) * MIB,
+    )
+    assert all(fix.saves is None for fix in found.fixes)
+
+
+@QUICK
+@given(st.integers(16, 400), st.integers(1, 64), st.integers(100, 900))
+def test_padding_of_a_tpu(unpadded, times, rest):
+    largest = buffer((rest, 512, 2), unpadded * times, unpadded)
+    computed = unpadded * times + rest
+    found = labkit.diagnose(listed(computed, computed - 1, 1, computed, largest, buffer((9, 8), 5, 5)))
+    assert found.cause == "activations"
+    assert ("no padding" in sentences(found)[0]) == (times > 2 and 2 * (times - 1) > times)
+    assert any("hold no values" in said for said in found.evidence) == (times > 2)
+
+
+@QUICK
+@given(st.integers(1, 900), st.integers(1000, 9000))
+def test_a_buffer_of_a_tpu_that_is_larger_than_its_memory(limit, size):
+    found = labkit.diagnose(listed(size, limit, 1, size, buffer((size, 64, 64), size, size)))
+    assert (found.cause, found.confidence) == ("tensor_exceeds_limit", "certain")
+
+
+@QUICK
+@given(st.sampled_from([512, 2048, 4096]), st.integers(1, 64), st.booleans())
+def test_attention_scores_that_xla_lists(length, heads, named):
+    op = "jvp(model)/h/0/self_attention/bhqd,bhkd->bhqk/dot_general" if named else "jvp(model)/mul"
+    text = listed(9000, 8000, 10, 8990, buffer((heads, length, length // (1 if named else 2)), 800, 800, op))
+    assert labkit.diagnose(text).cause == ("attention" if named else "activations")

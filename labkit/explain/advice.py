@@ -151,8 +151,15 @@ EMBED = Advice(
     "02",
     applies=lambda failure: failure.has_words("one_hot", "onehot"),
 )
+FILL_TILES = Advice(
+    "Leave no padding: give each TPU core a multiple of 8 samples, and layers a multiple of 128 units. "
+    "Dimensions of 2 or 3 (classes, colors) are padded the most.",
+    "batch_size = 8 * strategy.num_replicas_in_sync",
+    applies=lambda failure: failure.is_padded,
+)
 LESS_ACTIVATIONS = (
     EMBED,
+    FILL_TILES,
     *FEWER_AT_ONCE,
     BATCH_PER_GPU,
     ACCUMULATE,
@@ -234,6 +241,7 @@ LESS_AT_ONCE = Advice(
 
 ADVICE = {
     "tensor_exceeds_limit": (
+        FILL_TILES,
         *FEWER_AT_ONCE,
         Advice("Make the layer narrower, or its input smaller: this one tensor has to shrink.", lesson="04"),
         Advice("Compute in 16 bits: the tensor takes half the memory.", SIXTEEN_BITS, "08", of_request(0.5)),

@@ -278,12 +278,16 @@ def _embedding(failure):
 
 
 def _attention(failure):
+    listed = failure.shape is None and failure.largest_buffer
+    failure = failure.of_largest_buffer if listed else failure
     sure = tensors.scores(failure)
     if not sure:
         return None
     shape = failure.shape
     said = "These are attention scores"
-    if shape[-1] == shape[-2] >= 128:
+    if listed:
+        said = f"The largest buffer that XLA lists has the shape of attention scores, {list(shape)}"
+    elif shape[-1] == shape[-2] >= 128:
         said = f"Its shape is that of attention scores of {shape[-1]:,} positions against {shape[-1]:,}"
     elif len(shape) == 4:
         said = f"Its shape is that of attention scores of {shape[-2]:,} positions against {shape[-1]:,}"
@@ -298,6 +302,11 @@ def _tensor_exceeds_limit(failure):
         return LIKELY, [
             f"{format_size(requested)} is more than any memory has: a size that was computed wrongly (a "
             "dimension that is negative, unknown or has overflowed), or a fault in the driver."
+        ]
+    if limit and (buffer := failure.largest_buffer) and buffer.bytes > limit:
+        return CERTAIN, [
+            f"XLA lists a buffer of {buffer}: that alone is more than the {format_size(limit)} there are.",
+            *evidence.in_padding(failure),
         ]
     one = failure.kind not in ("xla", "host", "driver") and not failure.is_of_compiled_step
     if one and requested and limit and requested >= limit:

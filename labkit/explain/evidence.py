@@ -228,7 +228,10 @@ def of_buffer(count, size):
 
 def of_step(failure):
     """What a compiled step is refused, as XLA says it."""
-    yield "XLA asks for the memory of a whole compiled step as one block: mostly the batch sets its size."
+    if failure.is_tpu:
+        yield "On a TPU the compiler plans the memory of a whole step: mostly the batch sets its size."
+    else:
+        yield "XLA asks for the memory of a whole compiled step as one block: mostly the batch sets its size."
     requested, limit = failure.requested_bytes, failure.limit_bytes
     if requested and limit and requested > limit:
         yield f"It needs {three_digits(requested / limit)} times what there is."
@@ -303,21 +306,30 @@ def in_division(failure):
     division = failure.division
     if division is None:
         return
-    given, scratch = format_size(division.given), format_size(division.scratch)
+    given, scratch = (format_size(part) if part else None for part in (division.given, division.scratch))
     if division.is_given:
-        yield (
-            f"XLA lists what its step holds: {given} of inputs (weights, optimizer state, the batch), and "
-            f"only {scratch} for what it computes."
-        )
-    else:
+        only = f", and only {scratch} for what it computes" if scratch else ""
+        yield f"XLA lists what its step holds: {given} of inputs (weights, optimizer state, the batch){only}."
+    elif scratch:
+        beside = f", beside {given} of inputs" if given else ""
         yield (
             f"XLA lists what its step holds: {scratch} for what it computes (activations, gradients, "
-            f"workspace), beside {given} of inputs."
+            f"workspace){beside}."
         )
     if division.buffers:
         alike = Counter(map(str, division.buffers))
         named = [f"{count} times {said}" if count > 1 else said for said, count in alike.items()]
         yield f"The largest: {'; '.join(named[:3])}."
+    yield from in_padding(failure)
+
+
+def in_padding(failure):
+    """That a TPU fills tensors up to whole tiles."""
+    if failure.is_padded:
+        yield (
+            f"{format_size(failure.division.padding)} hold no values: a TPU keeps tensors in tiles, one "
+            "dimension padded to a multiple of 8, another to a multiple of 128."
+        )
 
 
 def in_loop(failure):

@@ -109,7 +109,10 @@ def of_request(share):
     """Saves this share of what was asked for, if that counts at all."""
 
     def saves(failure):
-        counts = not (tensors.is_tiny(failure) or failure.is_of_tries or failure.kind == "pinned")
+        of_program = failure.is_tpu and failure.limit_bytes  # all that it needs, weights included
+        counts = not (
+            tensors.is_tiny(failure) or failure.is_of_tries or failure.kind == "pinned" or of_program
+        )
         return int(share * (failure.requested_bytes or 0)) if counts else 0
 
     return saves

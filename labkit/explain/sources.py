@@ -30,11 +30,6 @@ _WEIGHT = {
     **dict.fromkeys(("driver", "pinned", "watched"), 2),
     **{"killed": 1.5, "crashed": 2.5, "died": 3},
 }
-_XLA_TYPES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64", "pred": "bool"} | {
-    f"{letter}{bits}": f"{name}{bits}"
-    for letter, name in (("s", "int"), ("u", "uint"))
-    for bits in (8, 16, 32, 64)
-}
 _SKIMMED = (
     f"Very many lines of this log speak of ops and memory: after {reader.MOST_LINES:,} of them only its end "
     "was read. If the failure is in the middle, give that part alone."
@@ -423,8 +418,7 @@ def _with_argument(failure):
 def _listed(failure):
     """(shape, dtype) of each of the largest buffers that XLA lists."""
     for buffer in failure.division.buffers if failure.division else ():
-        dtype, _, sides = buffer.shape.rstrip("]").partition("[")
-        yield tuple(int(n) for n in sides.split(",") if n), _XLA_TYPES.get(dtype, dtype)
+        yield buffer.tensor
 
 
 def _largest_in(dump):

@@ -44,6 +44,7 @@ _SCORING = (
     "einsum",
     "matmul",
     "batchmatmul",
+    "dot_general",
     "add",
     "mul",
     "div",
@@ -52,7 +53,7 @@ _SCORING = (
     "select",
     "where",
 )
-_STRONG = ("softmax", "einsum", "matmul", "batchmatmul")
+_STRONG = ("softmax", "einsum", "matmul", "batchmatmul", "dot_general")
 _MANY_IN_ONE = re.compile(
     r"time_?distributed|space_?to_?batch|batch_?to_?space|unstack|unpack|replica|tower|reshape|tile|patch|roi|crop|"
     r"dilat|window|repeat|gather|boolean_mask|nms|segment",

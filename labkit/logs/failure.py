@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..sizes import MIB
 from .forms import LOADS, MAKES_WEIGHTS, RUNS
@@ -229,6 +229,32 @@ class Failure:
     def largest_chunk_bytes(self):
         """Size of the largest chunk in use."""
         return max(self.sizes, default=0)
+
+    @property
+    def largest_buffer(self):
+        """The largest that XLA lists, or None."""
+        buffers = self.division.buffers if self.division else ()
+        return max(buffers, key=lambda buffer: buffer.bytes, default=None)
+
+    @property
+    def of_largest_buffer(self):
+        """The same Failure as if what XLA was refused were the largest of the buffers that it lists."""
+        (shape, dtype), op = self.largest_buffer.tensor, self.largest_buffer.op
+        return replace(self, shape=shape, dtype=dtype, op=op)
+
+    @property
+    def is_padded(self):
+        """Whether half of what a TPU's program would hold, or of its largest buffer, is padding."""
+        largest = self.largest_buffer
+        return (
+            bool(self.division)
+            and self.division.is_of_tpu
+            and (
+                2 * self.division.padding > (self.division.scratch or 0)
+                or largest is not None
+                and 2 * largest.padding > largest.bytes
+            )
+        )
 
     @property
     def used_bytes(self):

@@ -314,6 +314,7 @@ class _Reader:
             self.log.warning = max(self.log.warning or new, new, key=lambda f: f.requested_bytes or 0)
         else:
             self._add_context(self._merge(new), text)
+            self._read_division(number, text)
             if "MemAllocAsync" in text:  # its statistics follow, as those of a dump
                 self._begin_dump(None)
 
