@@ -84,7 +84,9 @@ ON_TORCH = {"kind": "torch", "limit_bytes": 20_000 * MIB, "largest_free_bytes": 
         (SMALL_WHILE_BUILDING | {"driver_refused_bytes": 64 * MIB + 1}, NO, ""),
         (SMALL_WHILE_BUILDING | {"driver_refused_bytes": None}, NO, ""),
         (SMALL_WHILE_BUILDING | {"requested_bytes": 100 * MIB}, NO, ""),
-        (SMALL_WHILE_BUILDING | {"marks": set()}, NO, ""),
+        (SMALL_WHILE_BUILDING | {"marks": set()}, GUESS, "64.0 MiB"),
+        (SMALL_WHILE_BUILDING | {"marks": set(), "limit_bytes": 999 * MIB}, NO, ""),
+        (SMALL_WHILE_BUILDING | {"marks": set(), "in_use_bytes": 900 * MIB}, NO, ""),
         # Others hold more than a quarter.
         ({"limit_bytes": 1000, "others_bytes": 251}, CERTAIN, "Other processes hold"),
         ({"limit_bytes": 1000, "others_bytes": 250}, NO, ""),

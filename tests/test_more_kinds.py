@@ -142,7 +142,8 @@ def test_what_fails_as_weights_are_loaded_is_not_the_batch(call, error, then, si
     found = labkit.diagnose(f'model = {call}("x")\n{then}\nRESOURCE_EXHAUSTED: {error.format(size)}\n')
     assert found.requested_bytes == size * MIB
     loading = "weights_or_optimizer", causes.GUESS
-    assert ((found.cause, found.confidence) == loading) == (not then)
+    of_tpu = "Attempting" in error  # which plans what a step computes with its program
+    assert ((found.cause, found.confidence) == loading) == (not then or of_tpu)
     assert then or not [s for s in sentences(found) if "batch smaller" in s]
 
 

@@ -631,6 +631,128 @@ def test_a_shape_in_plain_words():
     assert (found.cause, found.shape) == ("activations", (512, 32, 22, 22, 22))
 
 
+@pytest.mark.parametrize(
+    ("said", "shape", "cause"),
+    [
+        (
+            "The OOM happens when trying to allocate a [16, 20000, 20000] tensor.",
+            (16, 20000, 20000),
+            "attention",
+        ),
+        ("I get an OOM allocating tensor with shape[68423,1024] in the end.", (68423, 1024), "activations"),
+        ("It runs out of memory on a tensor of shape (64, 224, 224, 64).", (64, 224, 224, 64), "activations"),
+        ("I get an OOM error [1, 2] and see [3] in the list (4, 5).", None, "unknown"),
+        ("Out of memory [16, 20000, 20000] maybe.", None, "unknown"),
+    ],
+)
+def test_the_shape_that_somebody_tells_counts_but_never_for_certain(said, shape, cause):
+    found = labkit.diagnose(f"Hello\n{said}\nThanks\n")
+    assert (found.cause, found.shape) == (cause, shape)
+    assert found.confidence != "certain" and all(fix.saves is None for fix in found.fixes)
+
+
+LEAKING = [
+    *("Memory leak on the torch backend", "My layer leaks memory on the M1", "there is a memory leak in fit"),
+    *(
+        "The memory keeps growing with each call",
+        "GPU memory usage constantly increases",
+        "memory was rising",
+    ),
+    *("This logs continuous memory growth:", "RAM is fine, yet memory slowly climbs while it trains"),
+]
+NO_LEAK = [
+    *("UserWarning: KMeans is known to have a memory leak on Windows with MKL", "no memory leak was found"),
+    *("This can be caused by a too short worker timeout or by a memory leak.", "Fixes a memory leak in 2.4"),
+    *("set this to avoid a memory leak", "memory is allocated", "the memory limit was increased to 8 GB"),
+]
+
+
+@pytest.mark.parametrize("said", [*LEAKING, *NO_LEAK])
+def test_memory_that_is_told_to_grow_is_growth_by_guess(said):
+    found = labkit.diagnose(f"Hi,\n{said}\nEpoch 1/2\n")
+    assert (found.cause, found.confidence) == (
+        ("growth", "a guess") if said in LEAKING else ("not_oom", "likely")
+    )
+
+
+def test_a_leak_that_is_told_changes_no_error_that_is_there():
+    error = "OOM when allocating tensor with shape[64,224,224,64] and type float"
+    assert labkit.diagnose(f"Is it a memory leak?\n{error}\n").cause == "activations"
+    assert labkit.diagnose("On torch we OOM in the first epoch. This is a memory leak.\n").cause == "growth"
+
+
+def test_models_trained_in_a_loop_as_it_is_told():
+    error = "ResourceExhaustedError: OOM when allocating tensor with shape[64,9]"
+    for loop in ("several models in a for loop", "a new model in a loop"):
+        found = labkit.diagnose(f"This happens when training {loop}:\n{error}\n")
+        assert (found.cause, found.confidence) == ("growth", "likely")
+    assert labkit.diagnose(f"This happens when training several models:\n{error}\n").cause != "growth"
+
+
+def test_a_refusal_while_xla_says_which_algorithm_it_tries():
+    alarm = f"{LOGGED}Trying algorithm eng0{{}} for conv (f32[512,512,3,3]) is taking a while...\n"
+    refused = f"{LOGGED}Allocator (GPU_0_bfc) ran out of memory trying to allocate 129.12MiB\n"
+    assert labkit.diagnose(alarm + refused).cause == "autotuning"
+    assert labkit.diagnose(alarm + "Epoch 1/2\n" * 30 + refused).cause != "autotuning"
+
+
+def test_a_warning_is_known_without_the_allocator_before_it():
+    said = '"ran out of memory trying to allocate 570.66MiB. The caller indicates that this is not a failure"'
+    assert labkit.diagnose(f"Out of memory?\n{said}\nWhat now?\n").cause == "warning_only"
+
+
+@pytest.mark.parametrize("mark", ["**", "*", "__", "`", ""])
+def test_killed_in_the_marks_of_markdown(mark):
+    assert labkit.diagnose(f"{mark}{TENTH.format(10616832)}\nKilled{mark}\n\nHelp!\n").cause == "host_memory"
+
+
+def test_an_error_before_its_log_has_what_the_log_says():
+    error = "InternalError: Failed copying input tensor from CPU:0 to GPU:0 in order to run _EagerConst: "
+    dump = f"{LOGGED}Stats:\nLimit: {2**33}\nInUse: {2**33 - 4096}\n"
+    found = labkit.diagnose(f"{error}Dst tensor is not initialized.\n\n{dump}")
+    assert (found.cause, found.limit_bytes) == ("array_copied_to_device", 2**33)
+
+
+def test_a_data_set_that_is_loaded_whole_and_crashes():
+    said = "When caching, TensorFlow first loads the entire data set into memory. This crashes the job."
+    assert labkit.diagnose(f"{said}\n").cause == "host_memory"
+    assert labkit.diagnose("It loads the entire data set into memory, which is fast.\n").cause == "not_oom"
+
+
+def test_processes_that_share_a_gpu_by_being_copies():
+    title = "Cuda out of memory while using fit_generator"
+    assert (
+        labkit.diagnose(f"{title}\nmodel.fit(X, use_multiprocessing=True)\n").cause
+        == "memory_taken_before_start"
+    )
+    assert labkit.diagnose(f"{title}\nmodel.fit(X, use_multiprocessing=False)\n").cause == "activations"
+
+
+def test_a_driver_that_refuses_little_had_hardly_any():
+    asked = "failed to allocate {} ({} bytes) from device: CUDA_ERROR_OUT_OF_MEMORY: out of memory"
+    refused = (
+        f"{LOGGED}Allocator (GPU_0_bfc) ran out of memory trying to allocate 4.50MiB (rounded to 4718592)"
+    )
+    for told, size, cause in (
+        ("20.34M", 21331968, "memory_taken_before_start"), ("4.00G", 2**32, "activations"),
+    ):  # fmt: skip
+        text = (
+            f"{LOGGED}{asked.format(told, size)}\n".replace(": W ", ": I ") * 2
+            + f"{refused}requested by op AddV2\n"
+        )
+        assert labkit.diagnose(text).cause == cause
+
+
+def test_a_buffer_of_a_tpu_is_no_activations():
+    said = "Attempting to {} 129.50M{}. That was not possible. There are 78.17M free.; (0x0x0_HBM0)"
+    buffer = f"RESOURCE_EXHAUSTED: Error allocating device buffer: {said.format('allocate', '')}\n"
+    assert labkit.diagnose(buffer).cause == "weights_or_optimizer"
+    program = (
+        f"RESOURCE_EXHAUSTED: Error loading program: {said.format('reserve', ' at the bottom of memory')}\n"
+    )
+    assert labkit.diagnose(program).cause == "activations"
+
+
 def test_repeats_told_beside_an_error_make_growth_possible():
     error = "OOM when allocating tensor with shape[64,100,100,3] and type float"
     found = labkit.diagnose(f"{error}\nThis OOM error comes after several epochs of training.\n")

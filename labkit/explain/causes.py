@@ -118,11 +118,16 @@ def _memory_taken_before_start(failure):
             return None
         refused = f": {format_size(requested)} of the device were not free." if requested else "."
         return LIKELY, [f"The driver itself refused{refused}"]
+    if failure.kind == "full" and not requested and forms.FORKS in failure.marks:
+        return GUESS, [
+            "Each process of use_multiprocessing=True is a copy of this one, and takes memory of the device "
+            "for itself as soon as it runs an op there."
+        ]
     if _was_full_before(failure):
+        when = " while the model was still being built" if failure.limit_bytes else ""
         return GUESS, [
             f"Before that the driver had refused {format_size(failure.driver_refused_bytes)}: hardly any "
-            "of the device was free while the model was still being built. Another program holds it, or "
-            "earlier models of this process do."
+            f"of the device was free{when}. Another program holds it, or earlier models of this process do."
         ]
     if failure.others_bytes and limit and failure.others_bytes > 0.25 * limit:
         return CERTAIN, [f"Other processes hold {format_size(failure.others_bytes)} of the device."]
@@ -169,7 +174,8 @@ def _ran_without_sizes(failure):
 def _was_full_before(failure):
     """Whether the driver had refused little, too, before a model of which nothing large was there yet."""
     refused = failure.driver_refused_bytes
-    building = failure.is_building or tensors.creates(failure)
+    unknown = not failure.limit_bytes and failure.in_use_bytes is None
+    building = failure.is_building or tensors.creates(failure) or unknown
     return bool(refused) and refused <= 64 * MIB and tensors.is_tiny(failure) and building
 
 
@@ -335,6 +341,13 @@ def _growth(failure):
         return GUESS if failure.kind == "worded" else LIKELY, [
             "Others of its kind had run before, it is told: what they took may still be held."
         ]
+    if failure.marks & forms.IN_LOOP:
+        return LIKELY, [
+            "It is told that models are trained one after the other in one process: what earlier ones took "
+            "may still be held."
+        ]
+    if failure.kind == "worded" and "leaks" in failure.marks:
+        return GUESS, ["It is told that memory grows as it runs, not that one step is too large."]
     if (failure.epoch or 0) >= 2:
         return LIKELY if failure.epoch >= 4 else GUESS, [
             f"It had reached epoch {failure.epoch}: the same step had fitted before. Something grows, or a "
@@ -403,6 +416,11 @@ def _weights_or_optimizer(failure):
         return GUESS, [said, _NO_SMALLER_BATCH]
     if failure.kind in ("full", "torch") and failure.is_loading:
         return _of_saved_weights(failure)
+    if failure.is_buffer_of_tpu:
+        return GUESS, [
+            "On a TPU, what a step computes on the way is planned with its program. A buffer of its own is "
+            "what goes into it or comes out: weights, optimizer state, a batch."
+        ]
     if not tensors.is_of_weights(failure):
         return None
     why = list(evidence.of_weights(failure))
@@ -435,6 +453,13 @@ def _activations(failure):
         return sure, [*evidence.of_step(failure), *_tries(failure)]
     if failure.kind == "recurrent":
         return LIKELY if failure.requested_bytes else GUESS, [evidence.of_recurrent(failure)]
+    if failure.kind == "worded" and failure.shape:
+        return GUESS, [
+            evidence.first_dimension(failure),
+            "The error itself is not there: this goes by what is told.",
+        ]
+    if failure.is_buffer_of_tpu:
+        return None
     if failure.kind in ("torch", "full") and not failure.is_overflow or _ran_without_sizes(failure):
         return _on_another_framework(failure)
     if failure.kind == "copy" and forms.BETWEEN_DEVICES in failure.marks:

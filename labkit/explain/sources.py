@@ -306,14 +306,25 @@ def _of_no_failure(log):
         )
     if log.wording:
         line, words = log.wording
-        if log.marks & JOINS or log.node or log.repeats:
+        if log.marks & JOINS or log.node or log.repeats or log.told_shape or log.leak:
             op = log.node and log.node.removeprefix("StatefulPartitionedCall/")
             found = Failure(
-                "worded", line, words, marks=log.marks | _told(log), op=op, layer=layer_by_name(op)
+                "worded",
+                line,
+                words,
+                marks=log.marks | _told(log),
+                shape=log.told_shape,
+                op=op,
+                layer=layer_by_name(op),
             )
             return explain(found, first=[f'Line {line:,}: "{_short(words)}"'])
         said = "It speaks of memory that ran out, but in no form known here: cut off, or another program's."
         return without_cause("unknown", [said, f'Line {line:,}: "{_short(words)}"'])
+    if log.leak:
+        line, words = log.leak
+        return explain(
+            Failure("worded", line, words, marks={"leaks"}), first=[f'Line {line:,}: "{_short(words)}"']
+        )
     if log.skimmed:
         return without_cause("unknown", [_SKIMMED])
     lines = max(log.lines, 1)
@@ -323,7 +334,7 @@ def _of_no_failure(log):
 
 def _told(log):
     """The marks of what the text tells in words."""
-    return {"repeats"} if log.repeats else set()
+    return ({"repeats"} if log.repeats else set()) | ({"leaks"} if log.leak else set())
 
 
 def _subject(log):

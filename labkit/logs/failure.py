@@ -177,6 +177,14 @@ class Failure:
         return any(word in self.quote for word in ("hbm", "HBM", "Hbm", "TPU", "That was not possible"))
 
     @property
+    def is_buffer_of_tpu(self):
+        """Whether a TPU had no room for a single buffer: an input or output of a program, not its own data.
+
+        https://openxla.org/xla/errors/error_0100
+        """
+        return self.kind == "full" and "Attempting to allocate" in self.quote and self.is_tpu
+
+    @property
     def is_one_block(self):
         """Whether XLA was refused one block for a step, and not what a loop keeps; on a TPU all is XLA."""
         return self.kind == "xla" and not self.is_tpu and not self.is_in_loop

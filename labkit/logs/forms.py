@@ -36,6 +36,8 @@ PROSE = (  # that the host's memory ran out, as people tell it
     r"|\b(?:slurm|cgroup)\b.{0,20}\b(?:OOM|out[- ]of[- ]memory)\b"
     r"|\b(?:OOM|out[- ]of[- ]memory)\b(?: (?:error|errors|on|in|of|the|my|system)){0,3}"
     r" \(?(?:CPU|RAM|host)\b(?! ?(?:/|and|or) ?GPU)"
+    r"|\bload\w{0,3}(?: the)? (?:entire|whole|full)(?: \w{1,12}){0,3} (?:in)?to (?:the )?(?:memory|RAM)\b"
+    r".{0,30}\bcrash"
     r"|\b(?:a|the|of|with|get|gets|got|getting) MemoryError (?:on|when|while|in|at|during|after)\b"
     r"|^\W{0,4}MemoryError (?:on|when|while|in|at|during|after)\b)"
 )
@@ -53,7 +55,7 @@ FORMS = (
     (
         "refused",
         "an out of memory trying to allocate",
-        r"(?:Allocator \((?P<allocator>[^)\s]{1,80})\) r|R)an out of memory trying to allocate "
+        r"(?:Allocator \((?P<allocator>[^)\s]{1,80})\) )?(?<![A-Za-z])[Rr]an out of memory trying to allocate "
         rf"(?P<size>{BYTES})(?: \(rounded to (?P<bytes>\d{{1,20}})\))?"
         r"(?:\s*requested by op (?P<op>[^\s<]{1,400}))?",
     ),
@@ -309,7 +311,7 @@ FORMS = (
     (
         "killed",
         f"{_KILLED_IN}|terminated abruptly",
-        rf"(?:^|[\s\d.:\]])(?:{_KILLED_IN}|Terminado \(killed\))(?:\s{{2,20}}\S.*)?\s*$"
+        rf"(?:^|[\s\d.:\]])(?:{_KILLED_IN}|Terminado \(killed\))(?:\s{{2,20}}\S.*|[*_`]{{1,3}})?\s*$"
         rf"|[\"'`“](?:\w{{1,8}}: )?(?:{_KILLED_IN})[\"'`”]"
         r"|^Killed: 9|\b(?:zsh|bash|sh|fish): (?:line \d{1,6}: )?(?:\s{0,9}\d{1,9} )?[Kk]illed\b"
         r"|(?i:\b(?:process|script|program|training|job|python|it)\b[^.]{0,30}"
@@ -421,8 +423,9 @@ NO_MEMORY = tuple((needles.split("|"), pattern, reason) for needles, pattern, re
 
 # The net below all forms: any wording of memory that ran out, in whatever product's words.
 WORDING = (
-    r"out[ -]of[ -](?:\w{1,12} )?memory\b|\bOOM\b|ResourceExhausted|RESOURCE_EXHAUSTED|resource exhausted"
-    r"|OUT_?OF_?MEMORY|MemoryError|memory (?:is )?(?:exhausted|exceeded|full)\b"
+    r"out[ -]of[ -](?:\w{1,12} )?memory\b|\bOOM(?:s|ed|ing|'?d)?\b|ResourceExhausted"
+    r"|RESOURCE_EXHAUSTED|resource exhausted|OUT_?OF_?MEMORY|MemoryError"
+    r"|memory (?:is )?(?:exhausted|exceeded|full)\b"
     r"|exhaust\w{0,5} (?:\w{1,12} ){0,3}memory"
     r"|(?:memory|heap|stack) allocation (?:failed|failure|error)|insufficient (?:\w{1,12} )?memory"
     r"|low on memory"
@@ -447,6 +450,20 @@ REPEATED = (  # that it ran out where others of its kind had run before, as peop
     r"|\b(?:after|(?:for|in) the (?:first|initial))(?: about| around| just)?"
     r" (?:\d+|a few|a couple of|some|several|many)(?:(?: or |-| to )\d+)?"
     r" (?:epochs|rounds|iterations|folds|runs|models|trials|steps)\b)"
+)
+LEAKS = (  # that memory grows, as people tell it, and not what a library warns of
+    r"(?i:\b(?:a|the|this|severe|serious|huge|big|possible|there is|get|have) memory leak(?:s|ing|age)?\b"
+    r"|^\W{0,4}(?!(?:no|not|without)\b)(?:\w{1,12} ){0,2}memory leak(?:s|ing|age)?\b"
+    r"|\bleak(?:s|ed|ing)? (?:\w{1,8} ){0,2}memory\b|\bmemory (?:is )?(?:being )?leak(?:s|ed|ing)\b"
+    r"|\b(?:continuous|constant|steady|gradual|unbounded|endless) memory (?:growth|increase)\b"
+    r"|\bmemory(?: (?:usage|use|consumption|footprint))? (?:keeps|kept|is|was|(?:will )?continues?(?: to)?"
+    r"|continually|continuously|constantly|steadily|slowly|gradually)"
+    r"(?: on| constantly| continuously| steadily| slowly| gradually)?"
+    r" (?:(?:grow|increas|ris|climb)ing|(?<!is )(?<!was )(?:grow|increase|rise|climb)s?)\b)"
+)
+NO_LEAK = r"(?i:warning|known to|may (?:lead|cause|be)|can be caused|or by a|prevent|avoid|fix(?:ed|es)? )"
+TOLD_SHAPE = (  # of a tensor that could not be allocated, as people tell it
+    r"(?i:allocat\w{0,5}|tensor|shape|dimensions?)(?: \w{1,8}){0,4} ?[\[(](\d{1,9}(?:, ?\d{1,9}){1,5})[\])]"
 )
 NO_WORDING = (
     r"illegal memory access|memory leak|out of memory error handling|to avoid OOM"
@@ -478,7 +495,8 @@ FOLDS = _words("KFold|kf.split|kfold|n_splits|cross_val|GridSearch| fold ")
 IN_BATCHES = _words(
     "fit_generator|train_on_batch|predict_generator|evaluate_generator|training_generator|predict_on_batch"
 )
-WORKERS = _words("use_multiprocessing=True|multiprocessing/|multiprocessing\\|num_workers=|DataLoader")
+FORKS = "use_multiprocessing=True"
+WORKERS = {FORKS} | _words("multiprocessing/|multiprocessing\\|num_workers=|DataLoader")
 JOINS = _words("map_structure_up_to(batch_outputs|potentially_ragged_concat")
 LOADS = _words(
     "from_preset(|from_pretrained(|load_and_format_params(|load_weights(|load_model(|in from_preset|"
@@ -488,15 +506,21 @@ RUNS = _words(
     "train_step|.fit(|in fit|.generate(|in generate|backward()|in call|in forward|.forward(|.train("
     "| model(|(**"
 )
+IN_LOOP = _words(  # as people tell it
+    "models in a for loop|models in a loop|model in a for loop|model in a loop|models in a for-loop|"
+    "models in loop|model in loop"
+)
 VOCABULARY = _words("ocab|OCAB|mbedding layer|mbedding table")
 BETWEEN_DEVICES = "copied between devices"  # the output of an op, as its name tells
 OTHER_MARKS = _words(
     "optimizer|from_tensor_slices|convert_to_tensor|mbedding|ttention|random_op.cc|backward()|in call|"
     "model.save|saved_model"
 )
-ANYWHERE = sorted(LOADS | RUNS | VOCABULARY)  # also where no traceback is: in lines of code and in prose
+ANYWHERE = sorted(
+    LOADS | RUNS | VOCABULARY | IN_LOOP | {FORKS}
+)  # also where no traceback is: in lines of code and in prose
 MARKS = sorted(
-    set().union(JOINS, LOADS, RUNS, VOCABULARY)
+    set().union(JOINS, LOADS, RUNS, VOCABULARY, IN_LOOP)
     | set().union(MAKES_WEIGHTS, MAKES_SLOTS, PREDICTS, EVALUATES, SPLITS, ONE_HOT, DENSE, PADDED, FOLDS)
     | set().union(IN_BATCHES, WORKERS, OTHER_MARKS)
 )

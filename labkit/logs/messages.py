@@ -5,7 +5,18 @@ import re
 
 from . import dumptext
 from .failure import Failure
-from .forms import BYTES, CONSTANT, FORMS, NO_MEMORY, NO_WORDING, REPEATED, WORDING
+from .forms import (
+    BYTES,
+    CONSTANT,
+    FORMS,
+    LEAKS,
+    NO_LEAK,
+    NO_MEMORY,
+    NO_WORDING,
+    REPEATED,
+    TOLD_SHAPE,
+    WORDING,
+)
 
 _LONG_NAMES = {"float": "float32", "half": "float16", "double": "float64"}
 _SIZES = {  # what the sizes are that the groups of the patterns name
@@ -142,6 +153,18 @@ def no_memory(text):
 def tells_of_repeats(text):
     """Whether a line says that it ran, or others like it, before memory ran out."""
     return _compiled(REPEATED).search(text) is not None
+
+
+def tells_of_a_leak(text):
+    """Whether somebody says that memory grows as a program runs."""
+    said = _compiled(LEAKS).search(text)
+    return bool(said) and not _compiled(NO_LEAK).search(text) and not _is_after_denial(text, said.start())
+
+
+def told_shape(text):
+    """The shape of the tensor that a line of prose says could not be allocated, or None."""
+    found = _compiled(TOLD_SHAPE).search(text)
+    return found and tuple(map(int, found[1].split(",")))
 
 
 def speaks_of_memory(text):

@@ -20,7 +20,9 @@ from .messages import (
     says_how_much,
     short_name,
     speaks_of_memory,
+    tells_of_a_leak,
     tells_of_repeats,
+    told_shape,
 )
 
 CONTEXT_BYTES = 2**15  # of a skipped block, how much of its end is read after all if the next block matters
@@ -40,6 +42,7 @@ _MERGED = (
     "limit_bytes",
     "in_use_bytes",
 )
+FEW_LINES = 20  # a refusal this close to an algorithm that XLA says it tries out is of it
 NEAR_LINES = 400  # a traceback this close to an error belongs to it
 _NODE = re.compile(
     r"\{\{node ([^\s{}]{1,400})\}\}|\[\[[Nn]ode:? ([^\s\]{]{1,400})"
@@ -84,6 +87,7 @@ _LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:|[IWEF]\d{4} \d\d:|[IWEF] ")
 _NEXT_LOGGED = re.compile(r"(?<=[^\s\d])\s*(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}: [IWEF] )")
 _ERROR = re.compile(r"(?:> |E {3})?(?:\w{1,60}\.){0,6}\w{0,60}(?:Error|Exception|Interrupt)\b(?::|$)")
 _KERNEL = re.compile(r"OP_REQUIRES failed at (\w{1,60})\.\w{1,3}:\d")
+TRYING = "Trying algorithm "
 _JAX = ("jaxlib", "jax.errors", "XlaRuntimeError", "JaxRuntimeError", "jax/_src")
 # Of lines that may speak of memory in words that no form knows.
 _WORDS = (
@@ -97,7 +101,7 @@ _CONTEXT = (
     *("{{node", "[[Node", "[[node", *_TRACEBACK, "[Op:", "__wrapped__", "Epoch ", "/step", "retracing"),
     *("atch_size", "atch size", "atch-size", " MB memory", "otalMemory", "otal memory", *MARKS, *_JAX),
     *("nohup: ignoring", "Using TensorFlow backend", "Created "),
-    *(TRIED, "when calling", "Tensor(shape=", "Free memory/Total memory", "Error", "Exception"),
+    *(TRIED, TRYING, "when calling", "Tensor(shape=", "Free memory/Total memory", "Error", "Exception"),
 )
 
 
@@ -155,6 +159,8 @@ class Log:
     retraced              number of tf.function's warnings about retracing
     marks, node           those of the last traceback, and the op that it names
     wording               (line, words) of the first line that says in any words that memory ran out
+    told_shape            of the tensor that such a line names
+    leak                  (line, words) of the first line that says that memory grows
     repeats               whether a line that speaks of memory says that others of the kind had run before
     no_memory             (line, words, reason) of what calls itself exhausted, and is no memory
     errors                number of lines that end a traceback with an error of another kind
@@ -178,6 +184,8 @@ class Log:
     marks: set = field(default_factory=set)
     node: str | None = None
     wording: tuple | None = None
+    told_shape: tuple | None = None
+    leak: tuple | None = None
     repeats: bool = False
     no_memory: tuple | None = None
     errors: int = 0
@@ -206,6 +214,7 @@ class _Reader:
         self._skipped, self._follow, self._lines_left, self._broken = b"", True, MOST_LINES, 0
         self._warned = -NEAR_LINES, None  # the last line of a refusal that is no failure, and its size
         self._as_warned = []  # failures that a warning of the same size came before
+        self._trying_at = -NEAR_LINES  # the last line that says which algorithm is tried out
         self._read_until = 0  # the last line that was read together with one before it
         self._start_traceback(-NEAR_LINES)
 
@@ -272,7 +281,7 @@ class _Reader:
         last = self.log.failures[-1] if self.log.failures else None
         if (
             last
-            and last.kind in ("oom", "full")
+            and last.kind in ("oom", "full", "copy", "constant")
             and last.dump is None
             and self._dump
             and not self._dump.claimed
@@ -343,6 +352,10 @@ class _Reader:
             log.wording = number, text.strip()
         if mentions_memory and not log.repeats:
             log.repeats = tells_of_repeats(text)
+        if mentions_memory and log.told_shape is None:
+            log.told_shape = told_shape(text)
+        if log.leak is None and mentions_memory and tells_of_a_leak(text):
+            log.leak = number, text.strip()
 
     def _merge(self, new):
         """The earlier failure that `new` reports again, updated; or `new` itself, added to the log."""
@@ -368,6 +381,8 @@ class _Reader:
         is_warned = warned and failure.last_line - warned_at < NEAR_LINES
         if failure.kind == "xla" and is_warned and _is_near(warned, failure.requested_bytes):
             self._as_warned.append(failure)
+        if failure.kind in ("refused", "full") and 0 <= failure.line - self._trying_at < FEW_LINES:
+            failure.tried_out = True
         if failure.last_line - max(self._traceback_at, self._marks_at) < NEAR_LINES:
             failure.marks |= self._marks
             failure.op = failure.op or self._node
@@ -422,6 +437,8 @@ class _Reader:
         log = self.log
         if any(start in text for start in _TRACEBACK):
             self._start_traceback(number)
+        if TRYING in text:
+            self._trying_at = number
         log.framework = "jax" if any(word in text for word in _JAX) else log.framework
         if "when calling" in text and (layer := _LAYER.search(text)):
             self._layer, self._marks_at = next(filter(None, layer.groups())), number
