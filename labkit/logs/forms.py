@@ -55,7 +55,8 @@ FORMS = (
     (
         "refused",
         "an out of memory trying to allocate",
-        r"(?:Allocator \((?P<allocator>[^)\s]{1,80})\) )?(?<![A-Za-z])[Rr]an out of memory trying to allocate "
+        r"(?:Allocator \((?P<allocator>[^)\s]{1,80})\) )?"
+        r"(?<![A-Za-z])[Rr]an out of memory trying to allocate "
         rf"(?P<size>{BYTES})(?: \(rounded to (?P<bytes>\d{{1,20}})\))?"
         r"(?:\s*requested by op (?P<op>[^\s<]{1,400}))?",
     ),
