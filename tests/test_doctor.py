@@ -144,12 +144,18 @@ def test_memory(total, available, limit, statuses, monkeypatch):
     assert [finding.status for finding in found if "Binder" not in finding.message] == statuses
 
 
-def test_other_versions_systems_and_disks():
+def test_other_versions_systems_and_disks(monkeypatch):
     assert doctor.python_finding((3, 9, 1)).status == doctor.python_finding((3, 14, 0)).status == "wrong"
     assert doctor.python_finding((3, 12, 1)).status == "fine"
     systems = [doctor.system_finding(name, "x").status for name in ("Linux", "Darwin", "Windows")]
     assert systems == ["fine", "look", "wrong"]
-    assert doctor.disk_finding(2**20).status == "look"
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=2**20))
+    assert doctor.disk_finding().status == "look"
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=2**40))
+    assert doctor.disk_finding().status == "fine"
+    monkeypatch.setattr(doctor.tempfile, "tempdir", None)
+    monkeypatch.setattr(doctor.tempfile, "_candidate_tempdir_list", lambda: ["/nonexistent"])
+    assert doctor.disk_finding().status == "wrong"
 
 
 def test_every_finding_that_is_not_fine_says_what_to_do_or_what_it_means():

@@ -23,6 +23,7 @@ from labkit.process import ending
 from labkit.sizes import MIB
 
 REPORT = {"type": "ValueError", "message": "x", "frames": [["model.py", 3, "train", "fit()"]]}
+NOT_UTF_8 = {"done": {"status": "oom", "error": {**REPORT, "message": "a \udc80"}}}
 
 
 @pytest.fixture
@@ -54,6 +55,8 @@ def ended(watch, **facts):
         ({"exit": {"code": 70}}, "crashed", "Exit", "", "status 70"),
         ({"exit": {"code": -6}}, "crashed", "SIGABRT", "", "native code"),
         ({"exit": {"code": -11}}, "crashed", "SIGSEGV", "", "native code"),
+        ({"exit": {"code": -40}}, "crashed", "signal 40", "", "native code"),
+        (NOT_UTF_8, "oom", "ValueError", "", "a \\udc80"),
         ({"exit": {"code": -6}, "log": "std::bad_alloc"}, "oom", "MemoryError", "", "bad_alloc"),
         ({"exit": {"code": -6}, "log": f"std::bad_alloc{'x' * 4000}"}, "crashed", "SIGABRT", "", ""),
         ({"exit": {"code": -9}, "log": "std::bad_alloc"}, "killed", "SIGKILL", "other", "Another process"),
@@ -80,6 +83,8 @@ def test_where_labkits_own_code_failed(watch):
     )  # fmt: skip
     assert ending._status(watch)[1].traceback == watch.folder.failure.read_text()
     assert ended(watch, exit={"code": 1})[0] == "crashed"
+    watch.folder.failure.write_text("")  # the disk was full
+    assert ended(watch, exit={"code": 70})[:2] == ("error", "TrialFailed")
 
 
 @pytest.mark.parametrize(

@@ -416,6 +416,69 @@ def test_each_training_of_a_program_is_looked_at_with_its_own_compile(name, chan
     assert code_of([fix], program.trainings).splitlines()[-len(changes) :] == changes
 
 
+WRITTEN = """
+import keras, numpy as np, tensorflow as tf
+
+@tf.function
+def halved(x):
+    if tf.reduce_sum(x) > 0:
+        return x / 2
+    return x
+
+def main():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(halved(np.ones((64, 4), "float32")).numpy(), np.zeros(64), batch_size=batch_size, verbose=0)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+class Trainer:
+    """A callable object that has a file of its own."""
+
+    def __init__(self, path):
+        self._path, self._fixes, self._train = path, "mine", "mine too"
+        self.__name__ = "trainer"
+
+    def __call__(self, batch_size):
+        import keras
+        import numpy as np
+
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        model.fit(np.ones((64, 4)), np.zeros(64), batch_size, initial_epoch=1, epochs=2, verbose=0)
+
+
+def test_only_what_gives_batches_is_called_a_stream():
+    import scipy.sparse
+    import tensorflow as tf
+
+    from labkit.fixes.facts import _data
+
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    for x in (rows, scipy.sparse.csr_matrix(rows), {"a": rows}):
+        assert not _data(x)["stream"]
+    for x in (tf.data.Dataset.range(3), (row for row in rows), iter(rows)):
+        assert _data(x)["stream"]
+
+
+def test_source_text_runs_as_a_script_and_its_own_calls_are_quoted():
+    labkit.run("x = [model for model in [None]]\n# old_model.fit(OLD, batch_size=999)\n" * 12)
+    tried = labkit.try_fixes(WRITTEN, batch_size=16, fixes=["SGD"])
+    assert tried["SGD"].outcome.ok and "OLD" not in tried["SGD"].code
+    assert "model.compile(" in tried["SGD"].code
+
+
+def test_the_attributes_of_a_callable_object_are_its_own(tmp_path):
+    own = tmp_path / "mine.csv"
+    own.write_text("1, 2\n")
+    row = labkit.try_fixes(Trainer(str(own)), batch_size=16, fixes=["mixed_bfloat16"])["mixed_bfloat16"]
+    assert row.outcome.ok and own.read_text() == "1, 2\n"
+    assert row.same_result is not None  # of a first epoch that is not number 0
+
+
 def test_parts_of_a_tuple():
     assert parts("(X[:3], y)") == ["X[:3]", "y"] and parts("held") == ["*held"]
 

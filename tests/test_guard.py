@@ -173,9 +173,13 @@ def test_the_device_without_a_limit_gets_what_the_container_can_spare(container)
 def test_a_site_sets_the_most_for_a_trial(monkeypatch):
     monkeypatch.setenv("LABKIT_TRIAL_MEMORY", "900 MiB")
     assert machine.spare_memory() == 900 * MIB
+    monkeypatch.delenv("LABKIT_TRIAL_MEMORY")
     code = textwrap.dedent(
         """
+        import os
         import labkit
+        assert labkit.run("1").ok
+        os.environ["LABKIT_TRIAL_MEMORY"] = "900 MiB"  # the process that runs trials is there already
         outcome = labkit.run("kept = []\\nwhile True: kept.append(bytearray(10**6))")
         assert (outcome.status, outcome.diagnosis.cause) == ("oom", "host_memory"), outcome
         assert outcome.host_limit_bytes == 900 * 2**20

@@ -4,8 +4,12 @@ Real trials that are cut short, wait for memory or are timed are in test_run.py 
 """
 
 import json
+import os
+import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit.errors import LabkitError
 from labkit.inside import child
-from labkit.inside.folder import TrialFolder
+from labkit.inside.folder import TrialFolder, own_folder, to_json
 
 # Events
 
@@ -173,6 +178,10 @@ def test_without_a_batch_size_or_a_second_step_there_is_no_speed(clock):
 # Loops that are cut short
 
 
+class Remembered:
+    """A function, or an optimizer, that is remembered as long as there is it."""
+
+
 def shortening(steps, **facts):
     from labkit.inside.steps import Shortening
 
@@ -193,11 +202,11 @@ def test_a_loop_makes_two_rounds_of_the_optimizer_or_one_that_is_long(steps, rou
 def test_a_loop_of_ones_own_is_given_the_last_result_again(monkeypatch):
     from labkit.inside import steps
 
-    made, function = shortening(2), SimpleNamespace()
+    made, function = shortening(2), Remembered()
     for result in (10, 20):
         assert not made.repeats(function)
         made.keep(function, result)
-    assert made.repeats(function) and not made.repeats(SimpleNamespace())
+    assert made.repeats(function) and not made.repeats(Remembered())
     monkeypatch.setattr(steps, "MOST_REPEATED", 3)
     assert [made.result_of(function) for _ in range(3)] == [20] * 3 and made.ended == []
     made.result_of(function)
@@ -211,7 +220,7 @@ def test_what_goes_on_long_after_its_last_step_is_ended(monkeypatch):
 
     now = [100.0]
     monkeypatch.setattr(steps, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    made, function = shortening(2), SimpleNamespace()
+    made, function = shortening(2), Remembered()
     now[0] += 10 * steps.IDLE_SECONDS
     assert not made.is_overdue()  # it may load data for as long as it likes
     made.keep(function, 1)
@@ -232,7 +241,7 @@ def test_what_goes_on_long_after_its_last_step_is_ended(monkeypatch):
 
 
 def test_a_loop_that_updates_eagerly_is_ended_after_its_steps():
-    made, one, other = shortening(2), SimpleNamespace(), SimpleNamespace()
+    made, one, other = shortening(2), Remembered(), Remembered()
     for _ in range(2):
         made.eager_update(one)
         made.eager_update(other)
@@ -305,6 +314,9 @@ def test_a_prediction_of_batches_is_as_long_as_they_are():
         ({"x": np.ones((100, 2)), "batch_size": 10, "steps_per_epoch": 3}, None, 3),
         ({"x": np.ones((100, 2)), "batch_size": 10, "steps": 30}, None, 10),
         ({"x": SimpleNamespace(num_batches=6)}, None, 6),
+        ({"x": np.ones((100, 2)), "batch_size": np.int64(8), "steps_per_epoch": np.int64(3)}, None, 3),
+        ({"x": SimpleNamespace(shape=(100, 2)), "batch_size": 8}, 100, 13),  # sparse: it has no len()
+        ({"x": SimpleNamespace(shape=(None, 2))}, None, None),
         ({"x": SimpleNamespace()}, None, None),
         ({"x": None}, None, None),
     ],
@@ -313,6 +325,30 @@ def test_how_much_a_loop_goes_through(given, rows, batches):
     from labkit.inside.steps import _amount
 
     assert _amount(**given) == (rows, batches)
+
+
+@pytest.mark.parametrize(
+    ("x", "given", "batch_size"),
+    [
+        (np.ones((100, 2)), {"batch_size": np.int64(8)}, 8),
+        (np.ones((6, 2)), {"batch_size": np.int64(8)}, 6),
+        (np.ones((100, 2)), {}, 32),
+        (SimpleNamespace(shape=(100, 2)), {"batch_size": 8}, 8),
+        (SimpleNamespace(shape=()), {"batch_size": 8}, None),
+        ("no array", {"batch_size": 8}, None),
+    ],
+)
+def test_the_batch_size_is_a_plain_number_whatever_is_given(clock, x, given, batch_size):
+    model = SimpleNamespace(steps_per_execution=1)
+    clock._around_fit(lambda *args, **kwargs: None, model, x, **given)
+    assert clock.batch_size == batch_size and type(clock.batch_size) in (int, type(None))
+    clock._around_train_on_batch(lambda *args, **kwargs: None, model, x)
+    assert type(clock.batch_size) in (int, type(None))
+
+
+def test_what_json_does_not_know_does_not_end_the_trial():
+    sent = json.loads(to_json({"a": np.int64(3), "b": np.float32(0.5), "c": {1, 2}, "d": [np.bool_(True)]}))
+    assert sent == {"a": 3, "b": 0.5, "c": "{1, 2}", "d": [True]}
 
 
 def test_how_much_a_loop_over_tf_data_goes_through():
@@ -333,7 +369,7 @@ def test_batches_are_kept_for_loops_of_ones_own_only():
 
     made, iterator = shortening(2), iter(tf.data.Dataset.range(3))
     assert made._around_next(lambda _: "batch", iterator) == "batch" and len(made._taken_from) == 1
-    made.keep(SimpleNamespace(), 1)
+    made.keep(Remembered(), 1)
     assert made.batches == [3] and len(made._taken_from) == 0
     made._loops.append(None)  # in fit
     assert made._around_next(lambda _: "batch", iterator) == "batch" and len(made._taken_from) == 0
@@ -375,3 +411,40 @@ def test_a_variable_belongs_to_the_layer_in_its_path(path, layer):
     from labkit.inside.objects import owner
 
     assert owner(path, {"dense", "dense_1"}) == layer
+
+
+# The folder of a trial
+
+
+def test_folders_of_the_readers_own_are_left_alone_and_those_of_the_dead_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("labkit-2026112-notes", "labkit-20261127153000-x", f"labkit-{2**22 - 1}-abcdefgh"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("years")
+    hold = (
+        "from labkit.inside.folder import own_folder\nwith own_folder() as f: print(f, flush=True); input()"
+    )
+    env, PIPE = {**os.environ, "TMPDIR": str(tmp_path)}, subprocess.PIPE
+    others = [
+        subprocess.Popen([sys.executable, "-c", hold], text=True, env=env, stdin=PIPE, stdout=PIPE)
+        for _ in range(2)
+    ]
+    dies, lives = (Path(other.stdout.readline().strip()) for other in others)
+    others[0].kill()
+    others[0].wait()
+    assert dies.exists() and lives.exists()
+    with own_folder() as own:
+        assert not dies.exists() and lives.exists()
+        assert len(list(tmp_path.glob("*/thesis.txt"))) == 3
+        with own_folder() as second:
+            assert own.exists() and second != own
+    others[1].communicate("\n")
+    assert not lives.exists() and not own.exists()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_without_a_temporary_folder_it_says_so(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nonexistent"])
+    with pytest.raises(LabkitError, match="set TMPDIR to another folder"), own_folder():
+        pass

@@ -55,6 +55,9 @@ def test_the_peak_at_other_values():
         found = schedule.replay({"b": b})
         assert (found.fits, found.peak) == (True, peak(b))
         assert schedule.sizes({"b": b}).tolist()[:4] == [40_960, 4096 * b, 8192 * b, 40_960]
+    for b in (2**20, 10**9, 10**12):
+        assert schedule.replay({"b": b})[:2] == (True, peak(b))
+    assert schedule.replay({"b": 10**30}).peak > 10**17
     assert schedule.point == {"b": 8} and schedule.grows_with("b") and schedule.rows == {}
     assert (schedule.unknown_bytes(), schedule.unknown_share()) == (0, 0)
 

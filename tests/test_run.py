@@ -506,3 +506,46 @@ max(map(faults, range(300)))
 
 def test_no_call_of_a_trial_has_memory_for_its_frame_mapped_anew():
     assert labkit.run(CALLS_AT_ANY_DEPTH).result < 250
+
+
+def trains_on_sparse_rows(batch_size):
+    import keras
+    import numpy as np
+    import scipy.sparse
+
+    X = scipy.sparse.csr_matrix(np.eye(32, 8, dtype="float32"))
+    model = keras.Sequential([keras.Input((8,), sparse=True), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(X, np.zeros(32), batch_size=batch_size, epochs=2, verbose=0)
+    return os.environ.get("PYTHONPATH"), len(model.history.history["loss"])
+
+
+def test_numpys_numbers_sparse_rows_and_a_folder_that_looks_like_a_pattern(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    folder = tmp_path / "net [v2]"
+    outcome = labkit.run(trains_on_sparse_rows, batch_size=np.int64(8), profile=str(folder))
+    assert outcome.ok, outcome
+    assert outcome.result == (None, 2)  # the launcher's own PYTHONPATH is not the trial's
+    assert outcome.samples_per_second and "int64" not in outcome.log
+    assert outcome.timeline.steps and list(folder.rglob("*.xplane.pb"))
+
+
+def test_a_real_time_signal_ends_a_trial_as_a_crash():
+    outcome = labkit.run("import os; os.kill(os.getpid(), 40)")
+    assert (outcome.status, outcome.error.type) == ("crashed", "signal 40")
+
+
+def test_descriptors_above_1023_are_waited_for():
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 1200:
+        pytest.skip("no more than 1,200 open files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert labkit.run("6 * 7").ok
+    finally:
+        for fd in kept:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

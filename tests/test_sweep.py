@@ -143,6 +143,7 @@ def test_the_frontier_is_what_fitted_every_time(trials, frontier, summary):
         (["error", "crashed", "ok"], True, [[1, 2, 3]]),
         (["ok", "stopped", "ok", "ok"], True, [[1], [1, 2, 3]]),
         (["stopped", "ok", "last", "oom"], True, [[], [1, 2], [1, 2, 3]]),
+        (["ok", "interrupted", "ok", "ok"], True, [[1], [1, 2, 3]]),
     ],
 )
 def test_a_sweep_goes_on_until_it_is_finished(statuses, stop_at_oom, tried):
@@ -155,6 +156,8 @@ def test_a_sweep_goes_on_until_it_is_finished(statuses, stop_at_oom, tried):
         status = next(statuses)
         if status == "stopped":
             raise Stopped
+        if status == "interrupted":
+            raise KeyboardInterrupt
         if status == "last":
             found.stop()
         return Outcome(status if status != "last" else "ok")

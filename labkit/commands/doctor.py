@@ -45,7 +45,7 @@ def doctor():
     yield system_finding(platform.system(), platform.machine())
     yield from package_findings()
     yield from memory_findings(host_memory(), address_limit())
-    yield disk_finding(shutil.disk_usage(tempfile.gettempdir()).free)
+    yield disk_finding()
     cards = gpus.all_gpus()
     yield from holder_findings(cards, gpus.processes())
     if version("tensorflow") or version("tensorflow-cpu"):
@@ -214,9 +214,16 @@ def _container_advice(host):
     return "Use a larger machine."
 
 
-def disk_finding(free):
-    """free: bytes on the disk of the temporary folder."""
-    text = f"{format_size(free)} free in {tempfile.gettempdir()}"
+def disk_finding():
+    """How much room there is in the folder to which trials write."""
+    try:
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+    except OSError as e:
+        return Finding(
+            "wrong", f"There is no folder for the files of trials ({e.strerror}).", "Set TMPDIR to one."
+        )
+    text = f"{format_size(free)} free in {folder}"
     if free < GIB:
         return Finding(
             "look", f"{text}: recordings of trials are stored there.", "Free some space, or set TMPDIR."

@@ -6,9 +6,9 @@ Nothing here is imported into the kernel but the class: Keras is there in the tr
 import contextlib
 import functools
 import inspect
-import json
 import math
 
+from ..inside.folder import to_json
 from .kinds import rewrite
 
 METHODS = ("compile", "fit", "evaluate", "predict")
@@ -29,7 +29,7 @@ class Applied:
     def __init__(self, train, fixes, path, over=None):
         self._train = Written(train) if isinstance(train, str) else train
         self._fixes, self._path, self._over = fixes, str(path), over
-        functools.update_wrapper(self, self._train)
+        functools.update_wrapper(self, self._train, updated=())  # not the attributes of a callable object
 
     def __call__(self, **params):
         import keras
@@ -45,7 +45,7 @@ class Applied:
 
     def note(self, kind, **facts):
         with contextlib.suppress(FileNotFoundError), open(self._path, "a") as file:  # the folder may be gone
-            file.write(json.dumps({"kind": kind, **facts}) + "\n")
+            file.write(to_json({"kind": kind, **facts}) + "\n")
 
     def _wrap(self, owner, method):
         from .facts import facts_of
@@ -108,13 +108,13 @@ class Observed(Applied):
         note = self.note
 
         class Losses(keras.callbacks.Callback):
-            epoch = 0
+            epochs = 0
 
             def on_epoch_begin(self, epoch, logs=None):
-                self.epoch = epoch
+                self.epochs += 1
 
             def on_train_batch_end(self, batch, logs=None):
-                if self.epoch == 0 and logs and "loss" in logs:
+                if self.epochs == 1 and logs and "loss" in logs:
                     note("loss", batch=batch + 1, loss=float(logs["loss"]))
 
         return Losses()
@@ -129,4 +129,7 @@ class Written:
         self.text = text
 
     def __call__(self, **params):
-        exec(compile(self.text, "<train>", "exec"), dict(params))
+        from ..inside.execute import execute, remember
+
+        remember(self.text, "<train>")
+        return execute(self.text, "<train>", params)

@@ -83,6 +83,7 @@ def _data(x):
     """{"kind": ...} of what is given as data: for arrays with their shapes, dtypes and bytes.
 
     nested   whether they are in a dict, list or tuple
+    stream   whether what is no array gives one batch after another
     """
     import tensorflow as tf
 
@@ -101,7 +102,8 @@ def _data(x):
         }
     if leaves and all(tf.is_tensor(leaf) for leaf in leaves):
         return {"kind": "tensors"}
-    return {"kind": type(x).__name__}
+    holds_rows = hasattr(x, "shape") or isinstance(x, list | tuple | dict)  # a table, a sparse matrix, a list
+    return {"kind": type(x).__name__, "stream": _has_batches(x) or not holds_rows}
 
 
 def _has_batches(x):

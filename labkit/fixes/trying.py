@@ -1,11 +1,10 @@
 """try_fixes(): the code as it is, then with each fix that can be applied from outside, in real trials."""
 
 import math
-import tempfile
 import time
-from pathlib import Path
 
 from ..errors import LabkitError, Stopped
+from ..inside.folder import own_folder
 from ..machine import check_limit, device
 from ..predict.estimation import PATIENCE, Estimating, trial_limit
 from ..predict.prediction import Estimate, unseen
@@ -72,8 +71,7 @@ class TryingFixes:
     def run(self):
         """Run the trials; returns the FixTrials. Raises Stopped if it was stopped before the first ended."""
         start = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="labkit-fixes-") as folder:
-            self._folder = Path(folder)
+        with own_folder() as self._folder:
             try:
                 rows = self._rows()
             finally:
@@ -108,7 +106,7 @@ class TryingFixes:
                 self._compare(rows)
             if self.limit:
                 self._find_largest(rows)
-        except Stopped:
+        except (Stopped, KeyboardInterrupt):  # between two trials, where none takes it
             pass
         return rows
 

@@ -8,7 +8,6 @@ import contextlib
 import faulthandler
 import functools
 import io
-import json
 import os
 import pickle
 import random
@@ -26,7 +25,7 @@ import psutil
 
 from ..sizes import MIB
 from . import execute
-from .folder import TrialFolder
+from .folder import TrialFolder, to_json
 
 SAMPLE_SECONDS = 0.1
 ROOM = 2**16  # pointers in a frame: as much again is left in its chunk, which is of a power of 2
@@ -40,7 +39,7 @@ class Events:
         self._lock = threading.Lock()
 
     def send(self, event, **facts):
-        line = (json.dumps({"event": event, **facts}) + "\n").encode()
+        line = (to_json({"event": event, **facts}) + "\n").encode()
         with self._lock:
             while line:
                 line = line[os.write(self._fd, line) :]
@@ -186,7 +185,7 @@ class Child:
             "samples_per_second": self.clock.samples_per_second(self.request["batch_size"]),
         }
         with contextlib.suppress(OSError):  # the reader's code may have closed the pipe, and any descriptor
-            self.folder.report.write_text(json.dumps(report))
+            self.folder.report.write_text(to_json(report))
             self.events.send("done", **report)
         os._exit(0)
 

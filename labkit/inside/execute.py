@@ -34,14 +34,19 @@ def _call(folder, echo):
     import cloudpickle
 
     code, params = (cloudpickle.loads(path.read_bytes()) for path in (folder.code, folder.params))
-    for name, source in code["sources"].items():  # AutoGraph reads the source of what it traces
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    for name, source in code["sources"].items():
+        remember(source, name)
     if callable(code["train"]):
         return code["train"](**params)
-    return _execute(code["train"], code["filename"], params, echo)
+    return execute(code["train"], code["filename"], params, echo)
 
 
-def _execute(source, filename, variables, echo):
+def remember(source, filename):
+    """Have the lines of source found by its name: AutoGraph reads what it traces, tracebacks show it."""
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+
+
+def execute(source, filename, variables, echo=False):
     """Run source as a notebook runs a cell; returns the value of a final expression."""
     module = types.ModuleType("__main__")
     module.__dict__.update(variables)
@@ -99,7 +104,7 @@ def readers_frames(walked):
     return list(map(tuple, traceback.StackSummary.extract(iter(below))))
 
 
-_CALLS = {_call.__code__, _execute.__code__}  # these call the reader's code
+_CALLS = {_call.__code__, execute.__code__}  # these call the reader's code
 
 
 def _save(result, folder):
@@ -110,7 +115,7 @@ def _save(result, folder):
         with open(folder.result, "wb") as file:
             _result_pickler(file).dump(result)
     except Exception as e:
-        folder.result.unlink()
+        folder.result.unlink(missing_ok=True)
         why = f"`train` returned a {type(result).__name__}, which cannot be sent to the kernel: {e}"
         return {"note": f"{why}. Return numbers or arrays."}
     return {}

@@ -2,15 +2,20 @@
 
 import contextlib
 import errno
+import json
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
 
-import psutil
-
 from ..errors import LabkitError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where no trial can run
+    fcntl = None
+
+OWNER = "owner"  # the file by which a process keeps its folder: locked as long as it lives
 
 
 class TrialFolder:
@@ -34,23 +39,37 @@ class TrialFolder:
         return list(self.path.glob("dump*"))
 
 
+def to_json(facts):
+    """Facts as JSON: NumPy's numbers as Python's, and what JSON does not know as text."""
+    return json.dumps(facts, default=lambda value: value.item() if hasattr(value, "item") else repr(value))
+
+
 @contextlib.contextmanager
 def trial_folder():
-    """A new TrialFolder, removed at the end; so are those of processes that died before they could.
+    """A new TrialFolder, removed at the end. Raises LabkitError if it cannot be written."""
+    with own_folder() as path:
+        yield TrialFolder(path)
+
+
+@contextlib.contextmanager
+def own_folder():
+    """The Path of a new folder, removed at the end; so are those of processes that died before they could.
 
     Raises LabkitError if it cannot be written.
     """
-    _remove_abandoned()
     path = None
     try:
+        _remove_abandoned()
         path = tempfile.mkdtemp(prefix=f"labkit-{os.getpid()}-")
-        yield TrialFolder(path)
+        with _kept(Path(path)):
+            yield Path(path)
     except OSError as e:
         full = e.errno in (errno.ENOSPC, errno.EDQUOT)
         if path and not full and not str(e.filename or "").startswith(path):
             raise
+        where = tempfile.gettempdir() if path else "a temporary folder"
         raise LabkitError(
-            f"The trial's files cannot be written to {tempfile.gettempdir()} ({e.strerror}): free some space "
+            f"The trial's files cannot be written to {where} ({e.strerror}): free some space "
             "there, or set TMPDIR to another folder."
         ) from None
     finally:
@@ -58,10 +77,32 @@ def trial_folder():
             shutil.rmtree(path, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _kept(path):
+    """Keep the folder's OWNER locked. It gets its name when it is locked, so that nobody can be first."""
+    with open(path / f"{OWNER}-to-be", "w") as file:
+        with contextlib.suppress(OSError):  # no locks on this file system: nobody else can have them either
+            lock(file.fileno(), fcntl.LOCK_EX)
+            os.rename(file.name, path / OWNER)
+        yield
+
+
+def lock(fd, kind):
+    """Whether the lock of fcntl.flock could be had at once."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _remove_abandoned():
-    """Remove the folders of this user's processes that no longer exist."""
-    for path in Path(tempfile.gettempdir()).glob("labkit-*-*"):
-        owner = re.match(r"labkit-(\d+)-", path.name)
+    """Remove the folders of this user whose process no longer keeps them, in whatever container it was."""
+    for path in Path(tempfile.gettempdir()).glob(f"labkit-*/{OWNER}"):
         with contextlib.suppress(OSError):
-            if owner and path.stat().st_uid == os.getuid() and not psutil.pid_exists(int(owner[1])):
-                shutil.rmtree(path, ignore_errors=True)
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if os.fstat(fd).st_uid == os.getuid() and lock(fd, fcntl.LOCK_EX):
+                    shutil.rmtree(path.parent, ignore_errors=True)
+            finally:
+                os.close(fd)

@@ -5,11 +5,11 @@ shape. What it lacks is added here: which buffers are variables (by their addres
 and end of the first steps), which layer each scope belongs to, and where steps begin and end.
 """
 
-import glob
 import os
 import shutil
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -119,7 +119,9 @@ class Recorder:
             if self.running:
                 self.snapshot()
                 self._finish()
-            written = glob.glob(f"{self._folder}/**/*.xplane.pb", recursive=True)
+            written = list(Path(self._folder).rglob("*.xplane.pb"))
+            if not written:
+                raise FileNotFoundError("TensorFlow's profiler has written nothing")
             record = read(max(written, key=os.path.getmtime))
         finally:
             if not self._keeps_files:

@@ -9,6 +9,7 @@ import statistics
 import threading
 import time
 import weakref
+from numbers import Integral
 
 import keras
 import tensorflow as tf
@@ -44,10 +45,10 @@ class StepClock:
         self.batch_size = None
         self._last_end = None
         self._intervals = []
-        self._training, self._called = set(), weakref.WeakSet()
+        self._training, self._called = weakref.WeakSet(), weakref.WeakSet()
         self._outermost = None
         self._fitting = None
-        self._eager_optimizers = set()
+        self._eager_optimizers = weakref.WeakSet()
         self._thread = threading.get_ident()
 
     def install(self):
@@ -83,7 +84,7 @@ class StepClock:
                 result = call(function, *args, **kwargs)
         finally:
             self._outermost = None
-        if id(function) in self._training:
+        if function in self._training:
             if self._shortening:
                 self._shortening.keep(function, result)
             self._record(start, self._updates_so_far() - updates if self._fitting else 1)
@@ -104,9 +105,9 @@ class StepClock:
             self._shortening.round = getattr(optimizer, "gradient_accumulation_steps", None) or 1
         if not tf.executing_eagerly():
             if self._outermost is not None and (self._fitting or not _inside_a_graph_loop()):
-                self._training.add(id(self._outermost))
+                self._training.add(self._outermost)
         elif self._outermost is None:
-            self._eager_optimizers.add(id(optimizer))
+            self._eager_optimizers.add(optimizer)
             if len(self._eager_optimizers) > 1:
                 self._last_end = None  # it is unknown whose step this is
             elif self._last_end is None:
@@ -119,10 +120,10 @@ class StepClock:
 
     def _around_fit(self, call, model, x=None, y=None, batch_size=None, *args, **kwargs):
         self._fitting = model if model.steps_per_execution > 1 else None
-        if hasattr(x, "shape") and len(x.shape):
-            self.batch_size = min(batch_size or 32, len(x))
+        if rows := _rows(x):
+            self.batch_size = min(int(batch_size) if isinstance(batch_size, Integral) else 32, rows)
         epochs, *others = args or (kwargs.pop("epochs", 1),)
-        epochs = max(epochs, self._least_epochs) if isinstance(epochs, int) else epochs
+        epochs = max(epochs, self._least_epochs) if isinstance(epochs, Integral) else epochs
         try:
             return self._giving("fit", call, model, x, y, batch_size, epochs, *others, **kwargs)
         finally:
@@ -140,7 +141,7 @@ class StepClock:
             self._recorder.given_to = before
 
     def _around_train_on_batch(self, call, model, x, *args, **kwargs):
-        self.batch_size = len(x) if hasattr(x, "shape") and len(x.shape) else None
+        self.batch_size = _rows(x)
         return self._giving("train_on_batch", call, model, x, *args, **kwargs)
 
     def _record(self, start, steps):
@@ -173,8 +174,8 @@ class Shortening:
         """recorder: a Recorder to tell of phases; finish: ends the trial, with the reason."""
         self._steps, self._recorder, self._finish = steps, recorder, finish
         self.round, self.trainings, self.batches, self.evaluated = 1, 0, [], {}
-        self._loops, self._kept, self._repeated = [], {}, 0
-        self._updates = {}
+        self._loops, self._kept, self._repeated = [], weakref.WeakKeyDictionary(), 0
+        self._updates = weakref.WeakKeyDictionary()
         self._sources, self._taken_from = weakref.WeakKeyDictionary(), weakref.WeakSet()
         self._latest, self._has_stepped, self._is_tracing = time.monotonic(), False, False
 
@@ -215,7 +216,7 @@ class Shortening:
 
     def repeats(self, function):
         """Whether a training function of the reader's own loop has been seen often enough."""
-        count, _ = self._kept.get(id(function), (0, None))
+        count, _ = self._kept.get(function, (0, None))
         return not self._loops and count >= self.wanted
 
     def result_of(self, function):
@@ -226,21 +227,21 @@ class Shortening:
         for iterator in self._taken_from:
             self._sources[iterator].is_idle = True
         self._taken_from.clear()
-        return self._kept[id(function)][1]
+        return self._kept[function][1]
 
     def keep(self, function, result):
         """Keep the result of a training function that the reader's own loop has called."""
         self._latest, self._has_stepped = time.monotonic(), True
         if not self._loops:
-            count, _ = self._kept.get(id(function), (0, None))
-            self._kept[id(function)] = count + 1, result
+            count, _ = self._kept.get(function, (0, None))
+            self._kept[function] = count + 1, result
             sources = [self._sources[iterator] for iterator in self._taken_from]
             self.batches += [source.counted() for source in sources if not source.is_counted]
         self._taken_from.clear()
 
     def eager_update(self, optimizer):
         """An optimizer has updated weights eagerly: a loop that does it itself cannot be shortened."""
-        self._updates[id(optimizer)] = self._updates.get(id(optimizer), 0) + 1
+        self._updates[optimizer] = self._updates.get(optimizer, 0) + 1
         if not self._loops and min(self._updates.values()) > self.wanted:
             self._finish("")
 
@@ -404,11 +405,20 @@ class _Loop:
             return result
 
 
+def _rows(x):
+    """How many rows an array has, NumPy's, TensorFlow's or a sparse one; None of anything else."""
+    shape = getattr(x, "shape", None)
+    try:
+        return int(shape[0])
+    except (TypeError, ValueError, IndexError):  # no array, of an unknown rank or number, a single number
+        return None
+
+
 def _amount(x=None, y=None, batch_size=None, *args, **kwargs):
     """(rows, batches) that a loop goes through, each None if unknown."""
     steps = kwargs.get("steps_per_epoch") or kwargs.get("steps")
     first = next(iter(tf.nest.flatten(x)), None) if not isinstance(x, tf.data.Dataset) else x
-    rows = len(first) if hasattr(first, "shape") and len(first.shape) else None
+    rows = _rows(first)
     if isinstance(x, tf.data.Dataset):
         batches = int(x.cardinality())
     elif rows is not None:
@@ -416,7 +426,7 @@ def _amount(x=None, y=None, batch_size=None, *args, **kwargs):
         batches = -(-rows // (batch_size or 32))
     else:
         batches = getattr(x, "num_batches", None)
-    known = [n for n in (batches, steps) if isinstance(n, int) and n > 0]
+    known = [int(n) for n in (batches, steps) if isinstance(n, Integral) and n > 0]
     return rows if not steps else None, min(known, default=None)
 
 

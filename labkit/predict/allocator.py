@@ -12,7 +12,7 @@ from bisect import bisect_left, insort
 ROUND = 256
 FIRST_REGION = 2 * 2**20
 SPLIT_WASTE = 128 * 2**20
-REGION_SPACE = 2**40  # regions are far apart, each at a lower address than the one before, as with mmap
+REGION_SPACE = 2**81  # regions are far apart, each at a lower address than the one before, as with mmap
 
 
 class OutOfMemory(Exception):

@@ -12,7 +12,8 @@ from . import allocator as bfc
 from .growth import Formulas, Growth, Plan, TriedOut, Workspace, borrow
 from .matching import TRIED, Results, Tokens, match, match_results
 
-UNLIMITED = 2**46  # bytes
+UNLIMITED = 2**80  # bytes
+MOST = 2**58  # bytes of one allocation: more is more than any sum can hold
 LARGER = 16  # times: what is rounded away even then does not grow
 PILE = 4  # allocations of one op that are in use at once: of fewer, the number tells nothing
 MOST_OVERHEAD = 25  # times the elements of its tensors that a 3-D convolution's gradient takes
@@ -278,7 +279,7 @@ class Schedule:
             sizes[places] = handed_out * self._formulas.values(counts, capped) / own
         for name, rows in self.rows.items():
             sizes *= np.minimum(1.0, rows / np.maximum(1.0, self._in_queue * capped[name]))
-        return np.maximum(1, np.rint(sizes)).astype(np.int64)
+        return np.clip(np.rint(sizes), 1, MOST).astype(np.int64)
 
     def _sizes(self, point):
         return np.array([growth.bytes(point) for growth in self._growths], dtype=float)[self._kind_of]

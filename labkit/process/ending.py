@@ -89,7 +89,7 @@ def _status(watch):
     if code >= 0:
         message = f"The process ended with exit status {code} before `train` returned (os._exit?)."
         return "crashed", TrialError("Exit", f"{message}{_last_words(watch.log)}", where)
-    name = signal.Signals(-code).name
+    name = _name_of(-code)
     if -code in KILLERS:
         by, message = _killed(watch)
         return "killed", TrialError(name, message, where, by)
@@ -99,6 +99,14 @@ def _status(watch):
         message = "TensorFlow crashed when it was refused memory for an array."
         return "oom", TrialError(name, message, where)
     return "crashed", TrialError(name, "The process crashed in native code.", where)
+
+
+def _name_of(number):
+    """The name of a signal; real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _starved(message):
@@ -112,7 +120,7 @@ def _starved(message):
 
 def _failed_itself(text):
     """The error of a trial in which labkit's own code failed, from the traceback that it left."""
-    last = text.strip().splitlines()[-1]
+    last = (text.strip().splitlines() or ["it could not say why"])[-1]
     return TrialError("TrialFailed", f"labkit could not run the trial: {last}", text)
 
 
@@ -176,7 +184,8 @@ def _out_of_memory(trial, watch, error, log, facts):
 
 
 def _reported(error):
-    return TrialError(error["type"], error["message"], traceback_frames.format_traceback(error["frames"]))
+    message = error["message"].encode("utf-8", "backslashreplace").decode()  # a name of a file can be no text
+    return TrialError(error["type"], message, traceback_frames.format_traceback(error["frames"]))
 
 
 class _Unpickler(pickle.Unpickler):

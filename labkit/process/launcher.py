@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import os
-import select
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from ..errors import LabkitError
-from .wire import Lines
+from .wire import Lines, readable
 
 # oneDNN's kernels can crash where others raise. The rest makes peaks reproducible: one inter-op thread, a
 # fixed order of ops and of Python's sets, and large NumPy arrays placed where TensorFlow must copy them, as
@@ -47,7 +46,7 @@ class Launcher:
         self.ready = False
         self.environ = {}  # of this process as the launcher's began
         self._process = self._lines = None
-        self._owner = os.getpid()
+        self._owner = None  # a fork of the kernel must not end what the kernel has started
 
     def start(self, fork):
         """Start the process if it is not running. fork: whether trials are forks that have TensorFlow."""
@@ -74,11 +73,11 @@ class Launcher:
                 start_new_session=True,  # an interrupt of the kernel is not meant for it
             )
         self.pid, self._fork, self._lines = self._process.pid, fork, Lines(ours)
+        self._owner = os.getpid()
 
     def _alive(self):
         """False once the other end has hung up, as it does when idle for some minutes."""
-        readable, _, _ = select.select([self._lines.socket], [], [], 0)
-        return not readable or bool(self._lines.socket.recv(1, socket.MSG_PEEK))
+        return not readable([self._lines.socket], 0) or bool(self._lines.socket.recv(1, socket.MSG_PEEK))
 
     def fileno(self):
         return self._lines.socket.fileno()

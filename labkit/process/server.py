@@ -13,7 +13,6 @@ import gc
 import importlib.machinery
 import mmap
 import os
-import select
 import signal
 import socket
 import sys
@@ -25,7 +24,7 @@ import psutil
 
 from .. import gpus, machine
 from ..inside.folder import TrialFolder
-from .wire import Lines
+from .wire import Lines, readable
 
 IDLE_SECONDS = 600
 GROWS_BY = 6e9  # bytes a second, at most: NumPy fills about half of that
@@ -41,7 +40,7 @@ class Server:
     def __init__(self, lines, fork):
         self.lines, self.fork = lines, fork
         self.parent = os.getppid()
-        self.trial = self.spare = self.faults = self.reserve = self.reserved = None
+        self.trial = self.spare = self.faults = self.reserve = self.reserved = self.allowed = None
         self.pause, self.looked_at = LONGEST, 0.0
         self.woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
@@ -57,7 +56,7 @@ class Server:
         idle_since = time.monotonic()
         while True:
             timeout = self.pause if self.trial else 1
-            ready, _, _ = select.select([self.lines.socket, self.woken], [], [], timeout)
+            ready = readable([self.lines.socket, self.woken], timeout)
             self.guard()
             if self.woken in ready:
                 os.read(self.woken, 4096)
@@ -81,6 +80,7 @@ class Server:
         for message in messages or ():
             if message["do"] == "run":
                 self.reserve, self.reserved = message["reserve"], message["reserved"]
+                self.allowed = message["allowed"]
                 self.pause = SHORTEST
                 self.run(message["folder"], fds)
             elif self.trial:
@@ -108,11 +108,11 @@ class Server:
 
     def holds_too_much(self):
         """Whether it holds more than a site allows; looked at four times a second, for it takes longer."""
-        allowed, now = machine.trial_memory(), time.monotonic()
-        if allowed is None or now - self.looked_at < LONGEST:
+        now = time.monotonic()
+        if self.allowed is None or now - self.looked_at < LONGEST:
             return False
         self.looked_at = now
-        return self.held() > allowed
+        return self.held() > self.allowed
 
     def held(self):
         """Bytes that the trial and what it started hold by themselves; pages they share count once."""
@@ -216,11 +216,19 @@ class Server:
         return [child for child in psutil.Process().children(recursive=True) if _living(child, kept)]
 
     def kill_descendants(self):
-        """Kill the trial and every process that it started, in whatever session; the spare stays."""
-        while children := self.descendants():
+        """Kill the trial and every process that it started, in whatever session; the spare stays.
+
+        What may not be killed, as a program of another user, is left.
+        """
+        left = set()
+        while children := [child for child in self.descendants() if child not in left]:
             for child in children:
-                with contextlib.suppress(psutil.Error):
+                try:
                     child.kill()
+                except psutil.AccessDenied:
+                    left.add(child)
+                except psutil.Error:
+                    pass
             time.sleep(0.01)
 
 

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import itertools
 import linecache
+import os
 import re
 import site
 import sys
@@ -74,7 +75,7 @@ def _is_readers(filename):
 def _libraries():
     """Folders whose code is not the reader's: the standard library, installed packages, labkit."""
     paths = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages()]
-    paths += [site.getusersitepackages(), str(Path(__file__).parents[1])]
+    paths += [site.getusersitepackages(), f"{Path(__file__).parents[1]}{os.sep}"]
     for name in ("tensorflow", "keras", "numpy"):
         with contextlib.suppress(ImportError, ValueError, AttributeError, TypeError):
             paths.append(str(Path(importlib.util.find_spec(name).origin).parents[1]))

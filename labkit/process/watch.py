@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import re
-import select
 import time
 
 from .. import machine
 from ..logs import dumpfile
 from ..logs.messages import is_tensorflow_chatter
 from .launcher import LauncherGone
+from .wire import readable
 
 TENSORFLOW_WAITS_SECONDS = 10
 POLL_SECONDS = 0.1
@@ -57,6 +57,7 @@ class Watch:
             "folder": str(self.folder.path),
             "reserve": machine.reserve(machine.host_memory()),
             "reserved": self.trial.reserved,
+            "allowed": machine.trial_memory(),
         }
         pipes = [os.pipe() for _ in range(3)]
         self._ends = [read for read, _ in pipes]
@@ -88,13 +89,12 @@ class Watch:
         """Whatever was raised here, by a `show` or an interrupt: the trial must not go on unwatched."""
         while not self._over:
             self._end("stopped")
-            if select.select([self.launcher], [], [], POLL_SECONDS)[0]:
+            if readable([self.launcher], POLL_SECONDS):
                 self._read_launcher()
             self._insist()
 
     def _poll(self):
-        ready, _, _ = select.select([self.launcher, *self._open], [], [], POLL_SECONDS)
-        for end in ready:
+        for end in readable([self.launcher, *self._open], POLL_SECONDS):
             if end is self.launcher:
                 self._read_launcher()
             else:

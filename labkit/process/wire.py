@@ -1,7 +1,16 @@
 """Messages between kernel and launcher: lines of JSON over a socket, with file descriptors."""
 
 import json
+import selectors
 import socket
+
+
+def readable(files, seconds):
+    """Those of the files that can be read, waited for so many seconds; select() takes none above 1023."""
+    with selectors.DefaultSelector() as selector:
+        for file in files:
+            selector.register(file, selectors.EVENT_READ)
+        return [key.fileobj for key, _ in selector.select(seconds)]
 
 
 class Lines:

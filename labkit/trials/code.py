@@ -9,6 +9,7 @@ import types
 import cloudpickle
 
 from ..errors import LabkitError
+from ..inside.execute import remember
 from ..sizes import MIB, format_size
 
 LARGE = 100 * MIB  # data that a function takes along is worth a word above this
@@ -23,7 +24,7 @@ class PackedCode:
 
     def __init__(self, train, filename="<train>"):
         if isinstance(train, str):
-            linecache.cache[filename] = (len(train), None, train.splitlines(keepends=True), filename)
+            remember(train, filename)
         elif not callable(train):
             raise LabkitError(
                 f"`train` is of type {type(train).__name__}; pass a function without parentheses after its "

@@ -85,7 +85,7 @@ class Sweep(Sequence):
                 self.tried.append((value, outcome))
                 if outcome.status == "oom" and self._stop_at_oom:
                     self._left.clear()
-        except Stopped:
+        except (Stopped, KeyboardInterrupt):  # between two trials, where none takes it
             pass
         finally:
             self._series.show.end()

@@ -3,11 +3,11 @@
 import contextlib
 import os
 import pickle
-import select
 import signal
 import sys
 import threading
 import time
+from numbers import Integral
 
 from .. import machine
 from ..errors import LabkitError, Stopped
@@ -16,6 +16,7 @@ from ..outcome import Outcome
 from ..process import ending
 from ..process.launcher import ENVIRONMENT, Launcher, LauncherGone
 from ..process.watch import POLL_SECONDS, Watch
+from ..process.wire import readable
 from .code import PackedCode, pickled
 from .console import Console
 from .turns import turn
@@ -132,7 +133,7 @@ class Trial:
                 if time.monotonic() - start > 1:
                     show.status("starting TensorFlow: a few seconds, once per kernel")
                 self._check_stopped()
-                if select.select([_launcher], [], [], POLL_SECONDS)[0]:
+                if readable([_launcher], POLL_SECONDS):
                     _launcher.receive()
         except LauncherGone as e:
             raise LabkitError(f"TensorFlow could not be started:\n{e}") from None
@@ -151,12 +152,13 @@ class Trial:
             "patience": self.patience,
             "shorten_to": self.shorten_to,
             "least_epochs": self.least_epochs,
-            "batch_size": batch_size if isinstance(batch_size, int) else None,
+            "batch_size": int(batch_size) if isinstance(batch_size, Integral) else None,
             "spare": self.spare,
             "cwd": _working_directory(),
             "path": sys.path,
             "environ": environ | {"LABKIT_TURNS": "off"},  # a trial within it would wait for its end
-            "unset": [name for name in _launcher.environ if name not in os.environ],
+            # PYTHONPATH is the launcher's own.
+            "unset": [name for name in {*_launcher.environ, "PYTHONPATH"} if name not in os.environ],
         }
         folder.code.write_bytes(self._code.bytes)
         folder.params.write_bytes(self._params)
@@ -173,7 +175,8 @@ def _interrupts(stop):
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        if before is not None:  # not a handler of Python
+            signal.signal(signal.SIGINT, before)
 
 
 def _working_directory():

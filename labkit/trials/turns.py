@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import stat
+import time
 import uuid
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import psutil
 from .. import machine
 from ..errors import Stopped
 from ..gpus import visible_gpus
+from ..inside.folder import lock
 from ..process.watch import POLL_SECONDS
 from ..sizes import MIB, format_size
 
@@ -32,6 +34,7 @@ except ImportError:  # Windows, where no trial can run
 FOLDER = "/tmp/labkit-turns"
 PROCESS = 512 * MIB  # what a trial may take beside its limit: its process, or on a GPU CUDA's context
 LONGEST = 1000  # bytes of a ticket
+MOST = 2**63  # bytes that a ticket may claim
 
 
 @contextlib.contextmanager
@@ -50,7 +53,8 @@ def turn(trial, pid, show):
 
     def wait(text):
         show.status(text)
-        if trial.stop_asked.wait(POLL_SECONDS):
+        time.sleep(POLL_SECONDS)  # a handler of an interrupt may set the event: it must not be waited on here
+        if trial.stop_asked.is_set():
             raise Stopped("Stopped before the trial began.")
 
     with contextlib.ExitStack() as stack:
@@ -113,7 +117,7 @@ def _gate(folder, wait):
     """Nobody else takes a ticket meanwhile."""
     fd = os.open(folder, os.O_RDONLY)
     try:
-        while not _lock(fd, fcntl.LOCK_EX):
+        while not lock(fd, fcntl.LOCK_EX):
             wait("waiting for another trial to take its turn")
         yield
     finally:
@@ -127,7 +131,7 @@ def _taken(folder, said):
     try:
         with contextlib.suppress(OSError):
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            _lock(fd, fcntl.LOCK_EX)
+            lock(fd, fcntl.LOCK_EX)
             os.fchmod(fd, 0o644)  # whatever the umask
             os.write(fd, json.dumps(said).encode())
         yield
@@ -135,15 +139,6 @@ def _taken(folder, said):
         if fd is not None:
             path.unlink(missing_ok=True)
             os.close(fd)
-
-
-def _lock(fd, kind):
-    """Whether the lock could be had at once."""
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _tickets(folder, resource):
@@ -167,7 +162,7 @@ class _Ticket:
         with self._open() as file:
             said = json.loads(file.read(LONGEST))
         self.resource, self.bytes, self.pid = said["of"], said["bytes"], said["pid"]
-        if not (isinstance(self.bytes, int) and self.bytes > 0 and isinstance(self.pid, int)):
+        if not (isinstance(self.bytes, int) and 0 < self.bytes < MOST and isinstance(self.pid, int)):
             raise ValueError(f"{path} is no ticket")
 
     def _open(self):
@@ -182,7 +177,7 @@ class _Ticket:
         """Whether its process still holds it."""
         try:
             with self._open() as file:
-                return not _lock(file.fileno(), fcntl.LOCK_SH)
+                return not lock(file.fileno(), fcntl.LOCK_SH)
         except (OSError, ValueError):
             return False
 

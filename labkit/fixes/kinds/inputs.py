@@ -61,6 +61,8 @@ class Streamed(Fix):
         kind = program.fit["x"]["kind"]
         if kind == "tensors":
             return "fit is given tensors, which are on the device already: give it NumPy arrays."
+        if kind != "arrays" and not program.fit["x"].get("stream", True):
+            return f"fit is given a {kind}: only NumPy arrays can be streamed (np.asarray makes one)."
         return "" if kind == "arrays" else f"fit is given a {kind}, which is a stream already."
 
     def fit(self, model, given):
