@@ -2,6 +2,7 @@
 
 import types
 
+import numpy as np
 import pytest
 from answers import answer
 
@@ -20,6 +21,8 @@ WRONG = [
     (lesson00.q1, 8, "a larger batch fits"),
     (lesson00.q1, 12, "not a power of two"),
     (lesson00.q1, "8", "integer of at least 1"),
+    (lesson00.q1, True, "integer of at least 1"),
+    (lesson00.q1, np.int64(24), "24 is not a power of two"),
     (lesson00.q1, 128, "more than the whole data set"),
     (lesson01.q1, "ABCE", "B: you say that it fits"),
     (lesson01.q1, "AE", "C: you say that it does not fit"),

@@ -1,5 +1,6 @@
 """Lesson 02: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
+import numpy as np
 import pytest
 from answers import answer
 
@@ -28,6 +29,7 @@ def test_the_solution_passes(exercise, name):
         ({**COPIES, "adamw": 3}, "adamw: you say 3. Its slots took less than 3"),
         ({**COPIES, "lion": 0}, "lion: you say 0. Its slots took more than 0"),
         ({**COPIES, "rmsprop": "1"}, "rmsprop: '1' is not a number of copies"),
+        ({**COPIES, "rmsprop": np.int64(1), "adamw": True}, "adamw: True is not a number of copies"),
         ({"adam": 2}, "Keep the dictionary"),
         ([1, 2, 1, 2], "Keep the dictionary"),
     ],

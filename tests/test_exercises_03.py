@@ -1,5 +1,6 @@
 """Lesson 03: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
+import numpy as np
 import pytest
 from answers import answer
 
@@ -27,6 +28,7 @@ def test_the_solution_passes(exercise, name):
     [
         (64, "64 fits, but so does 71"),
         (1000, "far too large"),
+        (np.int64(1000), "1000 is far too large"),
         (0, "0 is not a batch size"),
         ("145", "'145' is not a batch size"),
         (True, "True is not a batch size"),

@@ -1,5 +1,6 @@
 """Lesson 07: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
+import numpy as np
 import pytest
 from answers import answer
 
@@ -35,6 +36,10 @@ def test_the_solution_passes(exercise, name):
             "epoch 3 begins with row: you say 396. In the training just now it was",
         ),
         ({**RIGHT, QUESTIONS[1]: "436"}, "'436' is not an integer"),
+        (
+            {**RIGHT, QUESTIONS[0]: np.int64(448), QUESTIONS[1]: True},
+            "rows in epoch 2: True is not an integer",
+        ),
         ({"rows": 1}, "Keep the dictionary"),
     ],
 )

@@ -20,6 +20,12 @@ def test_the_solution_passes(exercise, name):
     assert verdict.right, verdict
 
 
+@pytest.mark.parametrize("given", ["A, C", "ca"])
+def test_letters_may_be_given_in_other_ways(given):
+    verdict = q1.check(given)
+    assert verdict.right, verdict
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [

@@ -1,5 +1,6 @@
 """Lesson 09: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
+import numpy as np
 import pytest
 from answers import answer
 
@@ -12,6 +13,11 @@ pytestmark = pytest.mark.usefixtures("each_trial_once")
 @pytest.mark.parametrize(("exercise", "name"), [(q1, "order"), (q2, "settings")])
 def test_the_solution_passes(exercise, name):
     verdict = exercise.check(answer(exercise.solution(), name))
+    assert verdict.right, verdict
+
+
+def test_an_order_may_have_commas():
+    verdict = q1.check("d, c, a, b")
     assert verdict.right, verdict
 
 
@@ -42,7 +48,9 @@ def settings(micro_batches, accumulate, recompute):
         (settings(2, 2, False), "more than a quarter"),
         (settings(8, 1, True), "'error'"),
         (settings(3, 3, True), "does not divide 2,048 rows into equal micro-batches"),
+        (settings(True, None, True), "does not divide 2,048 rows into equal micro-batches"),
         (settings(8, 8, "yes"), "neither True nor False"),
+        (settings(np.int64(8), np.int64(8), "yes"), "neither True nor False"),
         ({"micro_batches": 8}, "Keep the dictionary"),
     ],
 )

@@ -1,5 +1,6 @@
 """Lesson 11: the solutions pass; wrong answers are told what is wrong; a blank is not a failure."""
 
+import numpy as np
 import pytest
 from answers import answer
 
@@ -26,7 +27,9 @@ def test_the_solution_passes(exercise, name):
         ((48, 48), "The large job does not train under 48 MiB: 'oom'"),
         ((8, 88), "The small job does not train under 8 MiB: 'oom'"),
         ((32, 80), "Together the jobs may take 112 MiB, and the device has 96."),
+        ((np.int64(32), np.int64(80)), "Together the jobs may take 112 MiB, and the device has 96."),
         ("24, 72", "is not an answer"),
+        ((True, 72), "is not an answer"),
         ((24, 72.0), "is not an answer"),
         ((24,), "is not an answer"),
     ],

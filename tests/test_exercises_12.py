@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from answers import answer
 
@@ -48,6 +49,8 @@ def test_wrong_verdicts(given, complaint):
         (1000, "is not a power of two"),
         ("1024", "is not a power of two"),
         (2**30, "too many to try here"),
+        (np.int64(2**30), "too many to try here"),
+        (True, "is not a power of two"),
     ],
 )
 def test_wrong_sizes(given, complaint):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from answers import answer
 
@@ -116,7 +117,11 @@ def test_the_solution_of_the_scores_passes():
     ("given", "complaint"),
     [
         ({256: 4, 512: 8}, "512 digits: you say 8 MiB."),
-        ({256: 1}, "256 digits: you say 1 MiB."),
+        ({256: np.int64(4), 512: 8}, "512 digits: you say 8 MiB."),
+        ({256: 1, 512: 16}, "256 digits: you say 1 MiB."),
+        ({256: 4}, "Keep the"),
+        ({64: 0.25, 512: 16}, "Keep the"),
+        ({}, "Keep the"),
         (4, "Keep the"),
     ],
 )

@@ -4,6 +4,7 @@ import html
 import re
 import types
 from dataclasses import dataclass
+from numbers import Integral
 
 
 class Blank:
@@ -77,6 +78,11 @@ class Exercise:
 
     def solution(self):
         return Text(self._code)
+
+
+def is_integer(answer):
+    """Whether an answer is an integer, one of NumPy's too; True and False are none."""
+    return isinstance(answer, Integral) and not isinstance(answer, bool)
 
 
 def is_blank(answer):

@@ -2,7 +2,7 @@
 
 from ..sizes import format_size
 from ..trials.trial import run
-from .core import Exercise
+from .core import Exercise, is_integer
 
 LIMIT = "384 MiB"
 IMAGES = 64
@@ -28,8 +28,9 @@ def train(batch_size):
 
 
 def _judge(batch_size):
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+    if not is_integer(batch_size) or batch_size < 1:
         return f"{batch_size!r} is not a batch size: give an integer of at least 1."
+    batch_size = int(batch_size)
     if batch_size & (batch_size - 1):
         return f"{batch_size} is not a power of two (1, 2, 4, 8, ...)."
     if batch_size > IMAGES:

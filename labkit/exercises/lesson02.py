@@ -2,7 +2,7 @@
 
 from ..sizes import format_size
 from ..trials.trial import run
-from .core import Exercise
+from .core import Exercise, is_integer
 
 OPTIMIZERS = ("rmsprop", "adamw", "lion", "adadelta")
 
@@ -24,7 +24,7 @@ def _judge_copies(copies):
     if not isinstance(copies, dict) or set(copies) != set(OPTIMIZERS):
         return f"Keep the dictionary's keys: {', '.join(OPTIMIZERS)}."
     for name, said in copies.items():
-        if isinstance(said, bool) or not isinstance(said, int) or said < 0:
+        if not is_integer(said) or said < 0:
             return f"{name}: {said!r} is not a number of copies. Give an integer of at least 0."
     for name, said in copies.items():
         tried = run(two_steps, profile=True, optimizer=name)

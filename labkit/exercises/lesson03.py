@@ -2,7 +2,7 @@
 
 from ..sizes import format_size
 from ..trials.trial import run
-from .core import Exercise
+from .core import Exercise, is_integer
 
 LENGTH, UNITS, LIMIT = 500, 64, "128 MiB"
 
@@ -20,8 +20,9 @@ def two_steps(batch_size):
 
 
 def _judge_batch(batch_size):
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+    if not is_integer(batch_size) or batch_size < 1:
         return f"{batch_size!r} is not a batch size. Give an integer of at least 1."
+    batch_size = int(batch_size)
     if batch_size > 400:
         return f"{batch_size} is far too large; the check does not even try it."
     tried = run(two_steps, memory_limit=LIMIT, batch_size=batch_size)

@@ -1,11 +1,10 @@
 """Lesson 05: what the stages of a tf.data pipeline hold."""
 
 import tempfile
-from numbers import Integral
 
 from ..sizes import format_size, parse_size
 from ..trials.trial import run
-from .core import Exercise
+from .core import Exercise, is_integer
 
 FILES, ROWS = 16, 512
 BUFFER_LIMIT = "80 MiB"
@@ -65,7 +64,7 @@ def iterate_nothing():
 
 
 def _judge_buffer(buffer):
-    if not isinstance(buffer, Integral) or isinstance(buffer, bool) or buffer < 1:
+    if not is_integer(buffer) or buffer < 1:
         return f"{buffer!r} is not a number of rows: give an integer of at least 1."
     with tempfile.TemporaryDirectory() as folder:
         tried = run(iterate_with, buffer=int(buffer), paths=write_files(folder, 64))

@@ -1,7 +1,7 @@
 """Lesson 07: which rows an epoch sees, and a generator that shuffles."""
 
 from ..trials.trial import run
-from .core import Exercise
+from .core import Exercise, is_integer
 
 ROWS, BATCH, EPOCHS = 500, 64, 3
 
@@ -72,7 +72,7 @@ def _judge_epochs(answer):
     if not isinstance(answer, dict) or set(answer) != set(QUESTIONS):
         return f"Keep the dictionary's keys: {'; '.join(QUESTIONS)}."
     for question, said in answer.items():
-        if isinstance(said, bool) or not isinstance(said, int):
+        if not is_integer(said):
             return f"{question}: {said!r} is not an integer."
     tried = run(watch, generator=endless, rows=ROWS, batch_size=BATCH, steps=ROWS // BATCH)
     _, second, third = tried.result[0]

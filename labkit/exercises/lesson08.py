@@ -37,7 +37,7 @@ def two_steps(letter, policy):
 
 
 def _judge_smaller(letters):
-    if not isinstance(letters, str) or not set(letters.upper()) <= set(NAMES):
+    if not isinstance(letters, str) or not set(letters.upper()) <= set(NAMES + ", "):
         return f"{letters!r}: give the letters of those that shrink that much, such as {NAMES[:2]!r}."
     for letter in NAMES:
         full, mixed = (run(two_steps, letter=letter, policy=p) for p in ("float32", "mixed_float16"))
@@ -54,7 +54,7 @@ q1 = Exercise(
     _judge_smaller,
     "For each one: is most of its memory activations, or weights and optimizer state? A table of 131,072 "
     "rows is weights. A dense layer keeps batch × width numbers; a convolution keeps batch × pixels × "
-    "filters, and has 9 × filters × filters weights, if there are as many before it.",
+    "filters, and has 9 × filters × filters weights, if its input has as many channels.",
     'smaller = "AC"  # both are mostly activations',
     "All four were trained under both policies just now.",
 )

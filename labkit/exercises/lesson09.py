@@ -1,8 +1,10 @@
 """Lesson 09: what smaller steps keep in memory, and the same training in a quarter of it."""
 
+import itertools
+
 from ..sizes import format_size
 from ..trials.trial import run
-from .core import Exercise
+from .core import Exercise, is_integer
 
 WIDTH, HIDDEN, BLOCKS, ROWS, FEW_ROWS = 64, 512, 4, 2048, 16
 STEPS = {
@@ -43,10 +45,11 @@ def train(wrap=None, micro=1, accumulate=None, optimizer="adam", rows=ROWS, **se
 
 
 def _judge_order(order):
-    if not isinstance(order, str) or sorted(order.upper()) != sorted(STEPS):
+    letters = [letter for letter in order.upper() if letter not in ", "] if isinstance(order, str) else []
+    if sorted(letters) != sorted(STEPS):
         return f'{order!r} is not an order of A, B, C and D: give the four letters as a string, as in "ABCD".'
     peaks = {letter: run(train, rows=FEW_ROWS, **options).peak_bytes for letter, options in STEPS.items()}
-    for first, second in zip(order.upper(), order.upper()[1:], strict=False):
+    for first, second in itertools.pairwise(letters):
         if peaks[first] > peaks[second]:
             return (
                 f"You put {first} before {second}. In the trials just now {first} peaked at "
@@ -86,12 +89,12 @@ def _judge_settings(settings):
     if not isinstance(settings, dict) or set(settings) != set(SETTINGS):
         return f"Keep the dictionary's keys: {', '.join(SETTINGS)}."
     micro, accumulate, recompute = (settings[name] for name in SETTINGS)
-    if not isinstance(micro, int) or micro < 1 or ROWS % micro:
+    if not is_integer(micro) or micro < 1 or ROWS % micro:
         return f"micro_batches: {micro!r} does not divide {ROWS:,} rows into equal micro-batches."
     if not isinstance(recompute, bool):
         return f"recompute: {recompute!r} is neither True nor False."
     plain = run(train)
-    yours = run(train, micro=micro, accumulate=accumulate, wrap=recomputed if recompute else None)
+    yours = run(train, micro=int(micro), accumulate=accumulate, wrap=recomputed if recompute else None)
     if not yours.ok:
         return f"Training with them ended with status {yours.status!r}: {yours.error}"
     return _settings_wrong(plain, yours)

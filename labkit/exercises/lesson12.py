@@ -2,7 +2,7 @@
 
 from ..sizes import format_size, parse_size
 from ..trials.trial import run
-from .core import Exercise
+from .core import Exercise, is_integer
 
 VERDICTS = {
     "A2": "false",
@@ -56,8 +56,9 @@ def toy(batch_size):
 
 
 def _judge_batch(batch_size):
-    if type(batch_size) is not int or batch_size < 2 or batch_size.bit_count() != 1:
+    if not is_integer(batch_size) or batch_size < 2 or batch_size & (batch_size - 1):
         return f"{batch_size!r} is not a power of two: 1024, for example, is one."
+    batch_size = int(batch_size)
     if batch_size > 2**20:
         return f"{batch_size:,} rows are far more than it takes, and too many to try here."
     half, whole = (run(toy, batch_size=size).peak_bytes for size in (batch_size // 2, batch_size))

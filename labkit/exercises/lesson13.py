@@ -1,5 +1,7 @@
 """Lesson 13: the size of attention scores, and a Transformer brought into 256 MiB."""
 
+from numbers import Real
+
 from ..outcome import Outcome
 from ..sizes import MIB, counted, format_size
 from ..trials.trial import Trial, run
@@ -8,6 +10,7 @@ from .core import Exercise, Verdict
 LIMIT, LENGTH, UPDATES, BATCH = "256 MiB", 256, 24, 32
 POINT = 0.01  # of accuracy, that a route may lose
 FEW, HEADS, UNITS = 4, 4, 32
+LENGTHS = 256, 512
 
 
 def attend(length):
@@ -26,14 +29,14 @@ def attend(length):
 
 
 def _judge_scores(scores):
-    if not isinstance(scores, dict) or not all(isinstance(n, int) for n in scores):
-        return "Keep the dictionary: for each length, the MiB of one layer's scores."
-    for length, told in scores.items():
-        tried = run(attend, length=length, profile=True)
+    if not isinstance(scores, dict) or set(scores) != set(LENGTHS):
+        return "Keep the dictionary: for each of the lengths 256 and 512, the MiB of one layer's scores."
+    for length in LENGTHS:
+        told, tried = scores[length], run(attend, length=length, profile=True)
         rows = [row for row in tried.timeline.during(2).at_peak() if row.layer == "attention"]
         largest = max(row.requested_bytes for row in rows)
-        if not isinstance(told, int | float) or abs(told * MIB - largest) > 0.05 * largest:
-            than = "more" if isinstance(told, int | float) and told * MIB < largest else "less"
+        if not isinstance(told, Real) or abs(told * MIB - largest) > 0.05 * largest:
+            than = "more" if isinstance(told, Real) and told * MIB < largest else "less"
             return (
                 f"{length} digits: you say {told} MiB. "
                 f"In a trial just now the largest tensor of the layer had {than} than that."
