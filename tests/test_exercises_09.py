@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from answers import answer
 
+import labkit
 from labkit.exercises import ____
 from labkit.exercises.lesson09 import SETTINGS, q1, q2
 
@@ -65,3 +66,29 @@ def test_blanks_are_not_attempted():
     for verdict in (q1.check(____), q2.check(settings(8, ____, True))):
         assert verdict.right is None
         assert "Not attempted yet" in str(verdict)
+
+
+def difference(norm):
+    """The largest difference that a step with blocks recomputed makes to any trained weight."""
+    import keras
+    import numpy as np
+
+    from labkit.exercises.lesson09 import recomputed
+
+    def trained(wrap):
+        keras.utils.set_random_seed(1)
+        layers = [keras.layers.Dense(8), *([keras.layers.BatchNormalization()] * norm)]
+        block = keras.Sequential([*layers, keras.layers.Activation("relu")])
+        model = keras.Sequential([keras.Input((4,)), wrap(block), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        X = np.random.default_rng(0).normal(3, 2, (32, 4))
+        model.fit(X, np.ones(32), batch_size=32, verbose=0)
+        return [np.array(weight) for weight in model.trainable_weights]
+
+    pairs = zip(trained(lambda block: block), trained(recomputed), strict=True)
+    return max(float(abs(one - other).max()) for one, other in pairs)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_what_is_recomputed_has_the_same_gradients(norm):
+    assert labkit.run(difference, norm=norm).result < 1e-6

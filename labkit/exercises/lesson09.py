@@ -79,8 +79,8 @@ def recomputed(block):
             super().__init__()
             self.block = block
 
-        def call(self, x):
-            return keras.remat(self.block)(x)
+        def call(self, x, training=None):
+            return keras.remat(lambda x: self.block(x, training=training))(x)
 
     return Recomputed(block)
 

@@ -135,7 +135,7 @@ HALF_THE_BITS = Advice(
 )
 RECOMPUTE = Advice(
     "Keep fewer activations, and recompute them in the backward pass (gradient checkpointing).",
-    "return keras.remat(self.block)(x)  # in a layer of your own",
+    "return keras.remat(lambda x: self.block(x, training=training))(x)  # in a layer's call",
     "09",
     applies=lambda failure: not failure.marks & (forms.PREDICTS | forms.EVALUATES),
 )
