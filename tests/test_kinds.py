@@ -10,7 +10,7 @@ import labkit
 from labkit.explain import causes
 from labkit.explain.sources import _growth_per_step
 
-QUICK = settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+QUICK = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 GPU = " and type float on /job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc"
 BYTES = {"float": 4, "half": 2, "double": 8, "int64": 8, "uint8": 1}
 MIB, GIB = 2**20, 2**30

@@ -2,8 +2,6 @@
 
 import json
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
@@ -175,10 +173,10 @@ class Record:
                         f"reads versions {READABLE[0]} to {READABLE[-1]}."
                     )
                 return _unpack(plain, arrays, ""), view
-        except (OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, ValueError) as e:
-            raise LabkitError(f"{path} cannot be read as a labkit record: {e}.") from None
-        except (zipfile.BadZipFile, zlib.error, RecursionError, NotImplementedError) as e:
-            raise LabkitError(f"{path} cannot be read as a labkit record: {e}.") from None
+        except LabkitError:
+            raise
+        except Exception as e:  # whatever zipfile, its decompressors and NumPy raise
+            raise LabkitError(f"{path} cannot be read as a labkit record: {e or type(e).__name__}.") from None
 
 
 def _pack(record, arrays, prefix):

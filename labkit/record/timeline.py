@@ -342,7 +342,7 @@ class Timeline:
                 first, last = view["part"]
                 timeline._restrict(int(first), int(last))
             return timeline
-        except (KeyError, IndexError, TypeError, ValueError) as e:
+        except Exception as e:  # numbers that are damaged
             raise LabkitError(f"{path} cannot be read as a labkit record: {e!r}.") from None
 
     @property
