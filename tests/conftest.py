@@ -14,9 +14,9 @@ from labkit import exercises
 
 # Nothing here is about speed: an example may take as long as it does on a busy machine. Examples are the
 # same in each run, which does not fail by chance; HYPOTHESIS_PROFILE=search tries others each time.
-for name, same in (("same", True), ("search", False)):
-    slow = [HealthCheck.too_slow]
-    settings.register_profile(name, deadline=None, suppress_health_check=slow, derandomize=same, database=None)
+EACH = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, **EACH)
+settings.register_profile("search", derandomize=False, **EACH)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
