@@ -169,6 +169,50 @@ def test_what_does_not_train_has_no_estimate_and_is_swept_all_the_same(capsys):
     assert lab.series == [] and "No trial" in repr(lab) and lab._pick.label == "no trial"
 
 
+@pytest.mark.parametrize(
+    ("options", "values"),
+    [
+        ({"smallest": 8, "largest": 16}, [8, 16]),
+        ({"over": ("batch_size", "length"), "smallest": (8, 4), "largest": (16, 8)}, [(8, 4)]),
+    ],
+)
+def test_a_run_is_what_the_controls_said_when_it_began(options, values):
+    """Controls that are moved during the estimate, which takes many seconds, are for the next run."""
+
+    class Estimate:
+        notes, rows = [], None
+
+        def run(self):
+            lab.set(width=512, repeats=2, timelines=True)
+            for control in lab._swept.controls:
+                control.value = (32, 64) if isinstance(control.value, tuple) else "even steps"
+            return self
+
+        def frontier(self, limit, seconds):
+            return dict.fromkeys(seconds)
+
+        def peak_bytes(self, value=None, memory_limit=None, **others):
+            return 2**30
+
+        def largest(self, limit):
+            return None
+
+    lab = BatchSizeLab(lambda batch_size, length=4, width=128: None, memory_limit="64 MiB", **options)
+    lab._swept.estimating = lambda *given, **options: Estimate()
+    sweep, made = lab._swept.sweep, []
+
+    def swept(run, *given, **options):
+        made.append((run, sweep(run, *given, **options), options))
+        made[0][1]._left.clear()
+        return made[0][1]
+
+    lab._swept.sweep = swept
+    lab.run()
+    [(run, sweep, options)] = made
+    assert run.settings["width="] == "width 128" and options["params"]["width"] == 128
+    assert sweep.values == values and set(run.predicted) >= set(values) and not options["profile"]
+
+
 def test_stop_ends_an_estimate_and_nothing_else_is_run():
     lab = BatchSizeLab(train, smallest=8, largest=64, steps=10**9)
     lab.start()
