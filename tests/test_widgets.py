@@ -3,10 +3,12 @@
 import base64
 import json
 import re
+import sys
 import threading
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import psutil
@@ -17,7 +19,7 @@ from test_processes import living
 
 import labkit
 from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView
-from labkit.widgets.memory_gauge import _held
+from labkit.widgets.memory_gauge import _held, _own_tensorflow
 from labkit.widgets.parts import runs
 from labkit.widgets.parts.controls import spaced
 
@@ -563,9 +565,28 @@ def test_gauge_sees_what_the_notebook_takes():
     gauge.close()
 
 
-def test_gauge_refuses_to_look_too_often():
+@pytest.mark.parametrize("seconds", [0, float("nan"), float("inf"), 1e300, "1", None])
+def test_gauge_refuses_to_look_too_often_or_never(seconds):
     with pytest.raises(labkit.LabkitError, match=r"at least 0\.2"):
-        MemoryGauge(0)
+        MemoryGauge(seconds)
+
+
+@pytest.mark.parametrize(
+    ("context", "asked"),
+    [
+        (SimpleNamespace(), []),  # partly imported
+        (SimpleNamespace(_context=None), []),
+        (SimpleNamespace(_context=SimpleNamespace(_initialized=False)), []),
+        (SimpleNamespace(_context=SimpleNamespace(_initialized=True)), ["GPU"]),
+    ],
+)
+def test_gauge_leaves_tensorflow_to_be_configured(monkeypatch, context, asked):
+    """To list its devices would initialize them: then set_memory_growth(), say, is refused."""
+    calls = []
+    config = SimpleNamespace(list_logical_devices=calls.append)
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
+    monkeypatch.setitem(sys.modules, "tensorflow.python.eager.context", context)
+    assert _own_tensorflow() is None and calls == asked
 
 
 LOG = Path(__file__).parent / "corpus" / "real" / "activations_a.txt"
