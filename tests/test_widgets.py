@@ -19,6 +19,7 @@ from test_processes import living
 
 import labkit
 from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView
+from labkit.widgets import log_doctor
 from labkit.widgets.memory_gauge import _held, _own_tensorflow
 from labkit.widgets.parts import runs
 from labkit.widgets.parts.controls import spaced
@@ -621,6 +622,53 @@ def test_doctor_explains_what_is_pasted_uploaded_or_named():
     doctor._path.value = str(LOG)
     wait_for(lambda: doctor.diagnosis is not None)
     assert doctor.diagnosis.cause == "activations"
+
+
+def test_doctor_explains_what_was_given_last():
+    def explained(cause):
+        wait_for(lambda: doctor.diagnosis is not None and doctor.diagnosis.cause == cause)
+        doctor.diagnosis = None
+
+    doctor = LogDoctor()
+    assert press_explain(doctor, "all is well\n") == "not_oom"
+    doctor._path.value = f' "{LOG}" '  # as a file manager copies it
+    doctor._explain.click()  # at once, as by a reader who has just typed the path
+    explained("activations")
+    doctor._text.value = "all is well, still\n"
+    doctor._explain.click()
+    explained("not_oom")
+    doctor._text.value = ""
+    doctor._explain.click()
+    explained("activations")
+    for _ in range(2):
+        doctor.clear()
+        upload(doctor._file, LOG)
+        explained("activations")
+    doctor._explain.click()
+    explained("activations")
+    doctor.explain(LOG)
+    doctor.diagnosis = None
+    doctor._explain.click()
+    explained("activations")
+
+
+def test_doctor_shows_the_latest_answer(monkeypatch):
+    """A long log that is still being read does not replace what was asked for after it."""
+    read, before = threading.Event(), set(threading.enumerate())
+
+    def slowly(source):
+        if source == LOG:
+            read.wait()
+        return labkit.diagnose(source)
+
+    monkeypatch.setattr(log_doctor, "diagnose", slowly)
+    doctor = LogDoctor()
+    doctor._path.value = str(LOG)
+    [reading] = set(threading.enumerate()) - before
+    doctor.explain("all is well")
+    read.set()
+    reading.join()
+    assert doctor.diagnosis.cause == "not_oom"
 
 
 def test_doctor_brings_its_explanation_into_view_and_says_when_its_copy_grows_old():

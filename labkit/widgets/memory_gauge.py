@@ -30,7 +30,7 @@ class MemoryGauge:
     def __init__(self, seconds=1.0):
         if not (isinstance(seconds, numbers.Real) and 0.2 <= seconds <= threading.TIMEOUT_MAX):
             raise LabkitError(
-                f"seconds={seconds!r}: give a number of at least 0.2, five updates a second; 3600 is hourly."
+                f"seconds={seconds!r}: give a finite number of at least 0.2, five updates a second."
             )
         self._shown = widgets.HTML()
         self.widget = Box([widgets.HTML(LIVE), self._shown, Chart(kind="none")])
