@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
 
+import numpy as np
 import psutil
 import pytest
 from hypothesis import given
@@ -18,10 +19,9 @@ from hypothesis import strategies as st
 from test_processes import living
 
 import labkit
-from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView
-from labkit.widgets import log_doctor
+from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView, log_doctor
 from labkit.widgets.memory_gauge import _held, _own_tensorflow
-from labkit.widgets.parts import runs
+from labkit.widgets.parts import runs, saved
 from labkit.widgets.parts.controls import spaced
 
 PLANE = {"over": ("batch_size", "width"), "smallest": (8, 64), "largest": (64, 128)}
@@ -446,6 +446,7 @@ def test_choices_may_be_tuples():
         ({"depth": 3}, "no control 'depth'; the controls are memory_limit, precision"),
         ({"also": 3}, "no control 'also'"),
         ({"activation": "tanh"}, "activation='tanh' is not a valid value; choose from relu, gelu"),
+        ({"activation": ("relu", "gelu")}, "is not a valid value; choose from relu, gelu"),
         ({"width": "wide"}, "width='wide' is not a valid value"),
         ({"repeats": 0}, "repeats=0 is not a valid value"),
         ({"memory_limit": "lots"}, "lots"),
@@ -493,6 +494,52 @@ def test_spacing(smallest, largest, spacing, values):
 def test_what_cannot_be_is_refused_at_once(options, complaint):
     with pytest.raises(labkit.LabkitError, match=complaint):
         BatchSizeLab(train, **options)
+
+
+@pytest.mark.parametrize("over", [5, None, ("batch_size", 3), {"batch_size"}])
+def test_what_names_no_parameter_is_refused(over):
+    with pytest.raises(labkit.LabkitError, match="give the name of a parameter"):
+        BatchSizeLab(train, over=over)
+
+
+def decorated(*args, **kwargs):
+    return train(*args, **kwargs)
+
+
+def annotated(batch_size, x: "no.such.module" = 3, rate: float = 1, rows=5_000_000_000):  # noqa: F821
+    pass
+
+
+annotated.__annotations__["x"] = "int.nothing"  # an AttributeError, as np.typing without its import
+
+
+def outside(batch_size, activation: Literal["relu", "gelu"] = "tanh"):
+    pass
+
+
+def test_a_lab_takes_what_run_takes():
+    assert BatchSizeLab(decorated, width=3)._controls["width"].value == 3
+    lab = BatchSizeLab(annotated, smallest=np.int64(8), largest=np.int64(16))
+    assert lab.set(rate=0.5)._options()["params"] == {"x": 3, "rate": 0.5, "rows": 5_000_000_000}
+    lab = BatchSizeLab(outside)
+    assert lab._options()["params"] == {"activation": "tanh"} and lab.set(activation="gelu")
+
+
+def test_a_cell_that_is_run_again_closes_all_labs_of_its_earlier_run(monkeypatch):
+    run = "1"
+    monkeypatch.setattr(saved, "_running_cell", lambda: ("cell", run))
+    labs = [LogDoctor() for _ in range(3)]
+    closed = []
+    for lab in labs:
+        monkeypatch.setattr(lab.widget, "close", lambda lab=lab: closed.append(lab))
+    for lab in labs[:2]:
+        saved.replace_earlier(lab)
+    assert closed == []
+    run = "2"
+    saved.replace_earlier(labs[1])  # the same one again
+    assert closed == labs[:1]
+    saved.replace_earlier(labs[2])
+    assert closed == labs[:1]
 
 
 def test_a_parameter_without_a_value_is_asked_for():

@@ -99,7 +99,7 @@ def _held():
 def _own_tensorflow():
     """The counts of TensorFlow's allocator in this process; None if it has no device yet or does not count.
 
-    To ask TensorFlow for its devices is to initialize them, and then the notebook can no longer configure them.
+    To ask TensorFlow for its devices initializes them, and then the notebook can no longer configure them.
     """
     context = sys.modules.get("tensorflow.python.eager.context")
     if not getattr(getattr(context, "_context", None), "_initialized", False):

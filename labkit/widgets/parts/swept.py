@@ -5,6 +5,7 @@ import math
 
 from ...errors import LabkitError, Stopped
 from ...predict.estimation import Estimating
+from ...sizes import plain
 from ...trials.sweeps import Sweep
 from . import controls, runs
 from .chart import map_data, trials_data
@@ -17,7 +18,8 @@ def swept(over, smallest, largest):
     """The Line or Plane of values of `over`. Raises LabkitError for what is neither."""
     if isinstance(over, str):
         return Line(over, *_ends(over, smallest, largest))
-    if len(over) != 2 or len(set(over)) != 2:
+    is_pair = isinstance(over, tuple | list) and len(over) == 2
+    if not (is_pair and all(isinstance(name, str) for name in over) and over[0] != over[1]):
         raise LabkitError(f"over={over!r}: give the name of a parameter, or of two different ones.")
     if not all(isinstance(one, tuple | list) and len(one) == 2 for one in (smallest, largest)):
         raise LabkitError(
@@ -29,6 +31,7 @@ def swept(over, smallest, largest):
 
 
 def _ends(name, smallest, largest):
+    smallest, largest = plain(smallest), plain(largest)
     if not (isinstance(smallest, int) and isinstance(largest, int) and 0 < smallest < largest):
         raise LabkitError(
             f"{name}: smallest={smallest!r}, largest={largest!r}: give two positive integers, smallest first."
