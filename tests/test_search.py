@@ -358,6 +358,16 @@ def test_what_can_be_searched(options):
     assert Searching(train, "100 MiB", params={}, **options).history == []
 
 
+@pytest.mark.parametrize("over", [5, None, (), ("a", 5), {"a"}])
+def test_over_is_the_name_of_a_parameter(over):
+    with pytest.raises(labkit.LabkitError, match="give the name"):
+        Estimating("pass", (4, 8), over, params={})
+
+
+def test_a_list_of_one_parameter_is_that_parameter():
+    assert Estimating("pass", (4, 8), ["x"], params={}).over == "x"
+
+
 def test_of_two_parameters_none_is_searched():
     with pytest.raises(labkit.LabkitError, match="one parameter to search, not a, b"):
         Searching("pass", "100 MiB", ("a", "b"), at={"a": (4, 8), "b": (4, 8)}, params={})

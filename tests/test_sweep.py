@@ -139,6 +139,12 @@ def test_the_frontier_is_what_fitted_every_time(trials, frontier, summary):
     assert not trials or str(trials[0][0]) in [t.get_text() for t in found.plot().axes[0].get_xticklabels()]
 
 
+@pytest.mark.parametrize("over", [5, None, ("a", 5)])
+def test_what_is_varied_has_a_name(over):
+    with pytest.raises(labkit.LabkitError, match="give the name"):
+        Sweep("x", over, [1, 2], params={})
+
+
 def test_numbers_of_numpy_are_numbers():
     found = Sweep("x", "x", np.array([64, 32, 16]), np.int64(1), params={})
     assert json.dumps(found.values) == "[64, 32, 16]" and type(found._left[0]) is int

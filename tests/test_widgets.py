@@ -502,6 +502,13 @@ def test_what_names_no_parameter_is_refused(over):
         BatchSizeLab(train, over=over)
 
 
+@pytest.mark.parametrize("result", [None, 5, {}])
+def test_what_is_no_function_is_refused(result):
+    """As of BatchSizeLab(train()), which passes what a training returned."""
+    with pytest.raises(labkit.LabkitError, match="pass a function"):
+        BatchSizeLab(result)
+
+
 def decorated(*args, **kwargs):
     return train(*args, **kwargs)
 

@@ -58,8 +58,8 @@ class Estimating:
     """
 
     def __init__(self, train, at, over, show=None, *, memory_limit=None, **options):
-        self.over, self._limit = over, memory_limit
         self.values = _values(at, over)
+        self.over, self._limit = over if len(self.values) > 1 else next(iter(self.values)), memory_limit
         self._ooms, self._made = 0, 0
         self.series = Series(train, self._series_over(), show or Progress(self._label()), **options)
         self.series.check(self._of_series(self._corners()[0]))
@@ -175,8 +175,9 @@ def trial_limit(memory_limit):
 
 def _values(at, over):
     """{parameter: its values to try}."""
-    names = (over,) if isinstance(over, str) else tuple(over)
-    if not 1 <= len(set(names)) == len(names) <= MOST_PARAMETERS:
+    names = (over,) if isinstance(over, str) else over
+    are_names = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+    if not (are_names and 1 <= len(set(names)) == len(names) <= MOST_PARAMETERS):
         raise LabkitError(f"over={over!r}: give the name of a parameter, or of two or three different ones.")
     taken = TAKEN | (TAKEN_OF_SEVERAL if len(names) > 1 else set())
     for name in names:

@@ -159,6 +159,8 @@ def _declared(train):
     """({name: parameter} in the signature of `train`, whether it takes others too, as source text does)."""
     if isinstance(train, str):
         return {}, True
+    if not callable(train):
+        raise LabkitError(f"`train` is of type {type(train).__name__}: pass a function, BatchSizeLab(train).")
     try:
         signature = inspect.signature(train, eval_str=True)
     except Exception:  # whatever a quoted annotation raises that cannot be evaluated here
