@@ -76,6 +76,7 @@ def test_where_nothing_fits_the_status_is_1(home, capsys):
         (["nothing"], "module:function"),
         (["no_such_module:train"], "no module 'no_such_module'"),
         (["no_such_file.py:train"], "no file"),
+        (["x" * 300 + ".py:train"], "no file"),
         (["random.py:train"], "another module 'random'"),
         (["queue.py:train"], "another module 'queue'"),
         (["shallow_net:train", "width"], "name=value"),
@@ -117,6 +118,12 @@ def test_a_long_text_is_no_path(capsys):
     text = "OOM when allocating tensor with shape[64,224,224,64] and type float" + " x" * 300
     assert main(["diagnose", text]) == 0
     assert capsys.readouterr().out.startswith("activations")
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "~no_such_user/x"])
+def test_what_is_no_file_has_no_timeline(capsys, path):
+    assert main(["timeline", path]) == 2
+    assert "no such file" in capsys.readouterr().err
 
 
 def test_without_standard_input_a_path_is_asked_for(capsys, monkeypatch):

@@ -168,7 +168,7 @@ def _locate(target):
         raise LabkitError(f"{target!r}: give module:function, or path/to/file.py:function.")
     folder, file = os.getcwd(), None
     if name.endswith(".py"):
-        if not Path(name).is_file():
+        if not os.path.isfile(name):
             raise LabkitError(f"There is no file {name!r} here.")
         file = Path(name).resolve()
         folder, name = str(file.parent), file.stem
