@@ -1,12 +1,14 @@
 """Numbers as text: "256 MiB" to bytes and back, and "3 steps"."""
 
 import math
+import numbers
 import operator
 import re
 
 from .errors import LabkitError
 
 MIB = 2**20
+MOST_DIGITS = 30  # of a number of bytes: no machine has as many
 UNITS = {
     "B": 1,
     **{p + "iB": 2 ** (10 * i) for i, p in enumerate("KMGT", 1)},
@@ -31,14 +33,20 @@ def parse_size(size):
     if isinstance(size, str):
         match = _SIZE.fullmatch(size)
         factor = match and _UNIT_BY_LOWER_CASE.get(match[2].lower())
-        number = float(match[1]) * factor if factor else int(size) if size.strip().isdigit() else None
+        digits = size.strip()
+        if factor:
+            number = float(match[1]) * factor
+        elif digits.isascii() and digits.isdecimal() and len(digits) <= MOST_DIGITS:
+            number = int(digits)
     elif not isinstance(size, bool):
         try:
             number = operator.index(size)
         except TypeError:
             number = size if isinstance(size, float) and size.is_integer() else None
-    if number is None or not math.isfinite(number):
+    if number is None:
         raise LabkitError(f"{size!r} is not a size. {_FORMS}")
+    if number >= 10**MOST_DIGITS:  # which repr() may refuse to write
+        raise LabkitError(f"No machine has a size of over {MOST_DIGITS} digits. {_FORMS}")
     if number < 1:
         raise LabkitError(f"{size!r} is not a size: it must be at least one byte. {_FORMS}")
     return int(number)
@@ -63,12 +71,19 @@ def format_size(size):
         return "unknown"
     if abs(size) < 1024:
         return f"{size:.0f} B"
+    if size >= 10**MOST_DIGITS:
+        return "more than any machine has"
     for unit in "KMGT":
         size /= 1024
         if abs(size) < 999.5 or unit == "T":
             break
     digits = max(0, 2 - int(math.log10(max(abs(size), 1))))
     return f"{size:.{digits}f} {unit}iB"
+
+
+def plain(value):
+    """A number of NumPy's as one of Python's own; anything else as it is."""
+    return value.item() if isinstance(value, numbers.Number) and hasattr(value, "item") else value
 
 
 def counted(number, noun):

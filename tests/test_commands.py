@@ -1,11 +1,15 @@
 """python -m labkit estimate and find-batch-size, on a module of the reader's own."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import records
 
-from labkit.__main__ import main
+from labkit.commands.main import main
+from labkit.commands.predict_memory import parameter
 
 MODULE = """
 import keras
@@ -27,6 +31,8 @@ def train(batch_size, width=64):
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     (tmp_path / "shallow_net.py").write_text(MODULE)
+    for name in ("random", "queue"):
+        (tmp_path / f"{name}.py").write_text("def train(batch_size): pass")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", list(__import__("sys").path))
     return tmp_path
@@ -70,6 +76,9 @@ def test_where_nothing_fits_the_status_is_1(home, capsys):
         (["nothing"], "module:function"),
         (["no_such_module:train"], "no module 'no_such_module'"),
         (["no_such_file.py:train"], "no file"),
+        (["x" * 300 + ".py:train"], "no file"),
+        (["random.py:train"], "another module 'random'"),
+        (["queue.py:train"], "another module 'queue'"),
         (["shallow_net:train", "width"], "name=value"),
         (["shallow_net:train", "--memory-limit", "much"], "Forms that work"),
         (["shallow_net:missing"], "cannot import name 'missing'"),
@@ -103,3 +112,38 @@ def test_the_text_of_an_error_may_stand_in_the_place_of_a_path(capsys):
     assert capsys.readouterr().out.startswith("activations")
     assert main(["diagnose", "no such log.txt"]) == 1
     assert "there is no file of this name" in capsys.readouterr().out
+
+
+def test_a_long_text_is_no_path(capsys):
+    text = "OOM when allocating tensor with shape[64,224,224,64] and type float" + " x" * 300
+    assert main(["diagnose", text]) == 0
+    assert capsys.readouterr().out.startswith("activations")
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "~no_such_user/x"])
+def test_what_is_no_file_has_no_timeline(capsys, path):
+    assert main(["timeline", path]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_without_standard_input_a_path_is_asked_for(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["diagnose"]) == 2
+    assert "give the path of a log" in capsys.readouterr().err
+
+
+def test_what_the_terminal_cannot_write_is_replaced(tmp_path, monkeypatch):
+    records.step().save(tmp_path / "step.npz")
+    printed = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    assert main(["timeline", str(tmp_path / "step.npz")]) == 0
+    sys.stdout.flush()
+    assert b"???" in printed.getvalue() and b"memory in use" in printed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("x={[]:1}", "{[]:1}"), ("x={1}", {1}), ("x=adam", "adam"), ("x=" + "(" * 9999, "(" * 9999)],
+)
+def test_a_value_that_is_no_literal_is_a_string(text, value):
+    assert parameter(text) == ("x", value)

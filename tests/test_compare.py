@@ -1,5 +1,7 @@
 """compare(): one table and one picture of what became of several trials."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,27 @@ def test_figure_shows_peaks_and_with_two_speeds_those_too(outcomes):
 def test_what_is_no_outcome_is_refused(given, said):
     with pytest.raises(labkit.LabkitError, match=said):
         labkit.compare(given)
+
+
+LABELS = [8, None, ("a", 1)]
+
+
+def test_labels_need_not_be_strings():
+    made = {label: labkit.Outcome("ok", limit_bytes=n, result=n) for n, label in enumerate(LABELS, 9)}
+    shown = labkit.compare(made)
+    assert [row[""] for row in shown.rows] == list(map(str, LABELS))
+    assert all(str(label) in str(shown) and str(label) in shown._repr_html_() for label in ("8", "None"))
+    assert [text.get_text().split()[0] for text in shown.plot().axes[0].get_yticklabels()][:2] == [
+        "8",
+        "None",
+    ]
+
+
+@pytest.mark.parametrize("result", ["peak", "outcome", "", 3, None])
+def test_the_result_has_a_heading_of_its_own(result):
+    with pytest.raises(labkit.LabkitError, match="heading"):
+        labkit.compare({"a": labkit.Outcome("ok")}, result=result)
+
+
+def test_a_fraction_is_shown_as_a_number():
+    assert labkit.compare({"a": labkit.Outcome("ok", result=Fraction(1, 3))}).rows[0]["result"] == "0.3333"

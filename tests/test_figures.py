@@ -408,3 +408,15 @@ def test_what_should_fit_is_drawn_below_the_limit():
         assert sum(estimate.breakdown(largest, f"{limit} MiB")["category"].values()) == estimate.peak_bytes(
             largest, f"{limit} MiB"
         )
+
+
+@pytest.mark.parametrize("at", [(0.25, 0.5), (0.5, 1.5), (4, 8)])
+def test_an_estimate_is_drawn_at_whole_values_only_of_what_is_whole(at):
+    asked = []
+    estimate = estimated(None)
+    estimate.at, estimate.measured = at, dict.fromkeys(at, MIB)
+    breakdown = estimate.breakdown
+    estimate.breakdown = lambda value, limit: asked.append(value) or breakdown(value, limit)
+    sweeps.prediction(estimate)
+    assert min(asked) == at[0] and max(asked) == 32 * at[1]
+    assert {type(value) for value in asked} == {type(at[0])} and len(asked) == sweeps.POINTS

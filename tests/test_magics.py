@@ -93,6 +93,7 @@ def test_help_and_mistakes_in_the_line(kernel):
     assert "--memory-limit SIZE" in kernel.run("%%trial --help\n1").text
     assert "Forms that work" in kernel.run("%%trial --memory-limit lots\n1").errors
     assert "unrecognized arguments: --limit" in kernel.run("%%trial --limit 3\n1").errors
+    assert "No closing quotation" in kernel.run("%%trial --memory-limit '256 MiB\n1").errors
     assert "not name=value" in kernel.run("%%trial 3=x\n1").errors
 
 

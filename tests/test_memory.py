@@ -261,3 +261,24 @@ def test_the_gpu_that_cuda_visible_devices_names_is_asked_of(tmp_path, monkeypat
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert machine.gpu_in_use() == mib * 2**20
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        "\N{SUPERSCRIPT TWO}",
+        "9" * 5000,
+        "1e999 MiB",
+        10**400,
+        pytest.param(10**5000, id="huge"),
+        float("inf"),
+    ],
+)
+def test_what_is_no_size_is_refused_with_a_sentence(size):
+    with pytest.raises(labkit.LabkitError, match="Forms that work"):
+        labkit.parse_size(size)
+
+
+@pytest.mark.parametrize("size", [pytest.param(10**400, id="400 digits"), float("inf")])
+def test_no_size_is_too_large_to_be_told(size):
+    assert labkit.format_size(size) == "more than any machine has"

@@ -7,8 +7,10 @@ import pytest
 
 import labkit
 from labkit.predict import search
+from labkit.predict.estimation import Estimating
+from labkit.predict.prediction import Estimate
 from labkit.predict.search import BatchSizeSearch, Searching
-from labkit.show import sweeps
+from labkit.show import sweeps, tables
 from labkit.sizes import MIB
 
 
@@ -341,6 +343,7 @@ def test_a_result_as_a_page_and_as_a_figure(monkeypatch):
         ({"margin": 0.9}, "margin"),
         ({"maximum": 1}, "nothing to search"),
         ({"maximum": 7}, r"at=\(3, 7\)"),
+        ({"margin": "5%"}, "margin"),
     ],
 )
 def test_what_cannot_be_searched(options, said):
@@ -353,3 +356,39 @@ def test_what_cannot_be_searched(options, said):
 )
 def test_what_can_be_searched(options):
     assert Searching(train, "100 MiB", params={}, **options).history == []
+
+
+@pytest.mark.parametrize("over", [5, None, (), ("a", 5), {"a"}])
+def test_over_is_the_name_of_a_parameter(over):
+    with pytest.raises(labkit.LabkitError, match="give the name"):
+        Estimating("pass", (4, 8), over, params={})
+
+
+def test_a_list_of_one_parameter_is_that_parameter():
+    assert Estimating("pass", (4, 8), ["x"], params={}).over == "x"
+
+
+def test_of_two_parameters_none_is_searched():
+    with pytest.raises(labkit.LabkitError, match="one parameter to search, not a, b"):
+        Searching("pass", "100 MiB", ("a", "b"), at={"a": (4, 8), "b": (4, 8)}, params={})
+
+
+@pytest.mark.parametrize(
+    ("over", "at"),
+    [("memory_limit", (4, 8)), ("autotuning", (4, 8)), (("b", "value"), {"b": (4, 8), "value": (4, 8)})],
+)
+def test_a_parameter_must_be_told_from_the_options_of_an_estimate(over, at):
+    with pytest.raises(labkit.LabkitError, match="is an option of the Estimate"):
+        Estimating("pass", at, over, params={})
+    assert Estimating("pass", (4, 8), "value", params={}).at == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [("1 MiB", "1.00 MiB would have to go. "), ("2 MiB", "with the gaps"), ("4 MiB", "gaps")],
+)
+def test_what_would_have_to_go(limit, said):
+    table = tables.LayerTable([tables.LayerRow("dense", weights=2 * MIB, bytes=2 * MIB)], "The heading.")
+    estimate = SimpleNamespace(names=("batch_size",), layers=lambda **at: table)
+    told = Estimate.what_is_too_large(estimate, limit)
+    assert said in told and "The heading. Most is taken by dense: 2.00 MiB, above all weights." in told

@@ -5,11 +5,13 @@ import io
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import labkit
 from labkit.errors import Stopped
 from labkit.outcome import Outcome
+from labkit.predict.estimation import Estimating
 from labkit.sizes import MIB
 from labkit.trials.console import Progress
 from labkit.trials.sweeps import Sweep
@@ -127,11 +129,26 @@ def tried(*trials):
         ([("a", "ok", 9, 20), ("b", "oom", 9, 20)], "a", "x a fits"),
         ([(0.5, "ok", 9, 20), (2, "ok", 9, 20), (True, "ok", 9, 20)], 2, "x 2 fits"),
         ([(1, "ok", 9, 20), ("a", "ok", 9, 20)], "a", "x a fits"),
+        ([([64], "ok", 9, 20), ([64, 64], "oom", 9, 20)], [64], "x [64] fits"),
+        ([([1], "ok", 9), ([2], "ok", 11)], [2], "x [1] to [2]: peak up to 11.0 MiB"),
     ],
 )
 def test_the_frontier_is_what_fitted_every_time(trials, frontier, summary):
     found = tried(*trials)
     assert (found.frontier, found.summary) == (frontier, summary)
+    assert not trials or str(trials[0][0]) in [t.get_text() for t in found.plot().axes[0].get_xticklabels()]
+
+
+@pytest.mark.parametrize("over", [5, None, ("a", 5)])
+def test_what_is_varied_has_a_name(over):
+    with pytest.raises(labkit.LabkitError, match="give the name"):
+        Sweep("x", over, [1, 2], params={})
+
+
+def test_numbers_of_numpy_are_numbers():
+    found = Sweep("x", "x", np.array([64, 32, 16]), np.int64(1), params={})
+    assert json.dumps(found.values) == "[64, 32, 16]" and type(found._left[0]) is int
+    assert json.dumps(Estimating("x", np.array([8, 4]), "x", params={}).at) == "[4, 8]"
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 import base64
 import json
 import re
+import sys
 import threading
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
+import numpy as np
 import psutil
 import pytest
 from hypothesis import given
@@ -16,9 +19,9 @@ from hypothesis import strategies as st
 from test_processes import living
 
 import labkit
-from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView
-from labkit.widgets.memory_gauge import _held
-from labkit.widgets.parts import runs
+from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView, log_doctor
+from labkit.widgets.memory_gauge import _held, _own_tensorflow
+from labkit.widgets.parts import runs, saved
 from labkit.widgets.parts.controls import spaced
 
 PLANE = {"over": ("batch_size", "width"), "smallest": (8, 64), "largest": (64, 128)}
@@ -167,6 +170,50 @@ def test_what_does_not_train_has_no_estimate_and_is_swept_all_the_same(capsys):
     assert capsys.readouterr().out == ""
     lab.clear()
     assert lab.series == [] and "No trial" in repr(lab) and lab._pick.label == "no trial"
+
+
+@pytest.mark.parametrize(
+    ("options", "values"),
+    [
+        ({"smallest": 8, "largest": 16}, [8, 16]),
+        ({"over": ("batch_size", "length"), "smallest": (8, 4), "largest": (16, 8)}, [(8, 4)]),
+    ],
+)
+def test_a_run_is_what_the_controls_said_when_it_began(options, values):
+    """Controls that are moved during the estimate, which takes many seconds, are for the next run."""
+
+    class Estimate:
+        notes, rows = [], None
+
+        def run(self):
+            lab.set(width=512, repeats=2, timelines=True)
+            for control in lab._swept.controls:
+                control.value = (32, 64) if isinstance(control.value, tuple) else "even steps"
+            return self
+
+        def frontier(self, limit, seconds):
+            return dict.fromkeys(seconds)
+
+        def peak_bytes(self, value=None, memory_limit=None, **others):
+            return 2**30
+
+        def largest(self, limit):
+            return None
+
+    lab = BatchSizeLab(lambda batch_size, length=4, width=128: None, memory_limit="64 MiB", **options)
+    lab._swept.estimating = lambda *given, **options: Estimate()
+    sweep, made = lab._swept.sweep, []
+
+    def swept(run, *given, **options):
+        made.append((run, sweep(run, *given, **options), options))
+        made[0][1]._left.clear()
+        return made[0][1]
+
+    lab._swept.sweep = swept
+    lab.run()
+    [(run, sweep, options)] = made
+    assert run.settings["width="] == "width 128" and options["params"]["width"] == 128
+    assert sweep.values == values and set(run.predicted) >= set(values) and not options["profile"]
 
 
 def test_stop_ends_an_estimate_and_nothing_else_is_run():
@@ -399,6 +446,7 @@ def test_choices_may_be_tuples():
         ({"depth": 3}, "no control 'depth'; the controls are memory_limit, precision"),
         ({"also": 3}, "no control 'also'"),
         ({"activation": "tanh"}, "activation='tanh' is not a valid value; choose from relu, gelu"),
+        ({"activation": ("relu", "gelu")}, "is not a valid value; choose from relu, gelu"),
         ({"width": "wide"}, "width='wide' is not a valid value"),
         ({"repeats": 0}, "repeats=0 is not a valid value"),
         ({"memory_limit": "lots"}, "lots"),
@@ -446,6 +494,59 @@ def test_spacing(smallest, largest, spacing, values):
 def test_what_cannot_be_is_refused_at_once(options, complaint):
     with pytest.raises(labkit.LabkitError, match=complaint):
         BatchSizeLab(train, **options)
+
+
+@pytest.mark.parametrize("over", [5, None, ("batch_size", 3), {"batch_size"}])
+def test_what_names_no_parameter_is_refused(over):
+    with pytest.raises(labkit.LabkitError, match="give the name of a parameter"):
+        BatchSizeLab(train, over=over)
+
+
+@pytest.mark.parametrize("result", [None, 5, {}])
+def test_what_is_no_function_is_refused(result):
+    """As of BatchSizeLab(train()), which passes what a training returned."""
+    with pytest.raises(labkit.LabkitError, match="pass a function"):
+        BatchSizeLab(result)
+
+
+def decorated(*args, **kwargs):
+    return train(*args, **kwargs)
+
+
+def annotated(batch_size, x: "no.such.module" = 3, rate: float = 1, rows=5_000_000_000):  # noqa: F821
+    pass
+
+
+annotated.__annotations__["x"] = "int.nothing"  # an AttributeError, as np.typing without its import
+
+
+def outside(batch_size, activation: Literal["relu", "gelu"] = "tanh"):
+    pass
+
+
+def test_a_lab_takes_what_run_takes():
+    assert BatchSizeLab(decorated, width=3)._controls["width"].value == 3
+    lab = BatchSizeLab(annotated, smallest=np.int64(8), largest=np.int64(16))
+    assert lab.set(rate=0.5)._options()["params"] == {"x": 3, "rate": 0.5, "rows": 5_000_000_000}
+    lab = BatchSizeLab(outside)
+    assert lab._options()["params"] == {"activation": "tanh"} and lab.set(activation="gelu")
+
+
+def test_a_cell_that_is_run_again_closes_all_labs_of_its_earlier_run(monkeypatch):
+    run = "1"
+    monkeypatch.setattr(saved, "_running_cell", lambda: ("cell", run))
+    labs = [LogDoctor() for _ in range(3)]
+    closed = []
+    for lab in labs:
+        monkeypatch.setattr(lab.widget, "close", lambda lab=lab: closed.append(lab))
+    for lab in labs[:2]:
+        saved.replace_earlier(lab)
+    assert closed == []
+    run = "2"
+    saved.replace_earlier(labs[1])  # the same one again
+    assert closed == labs[:1]
+    saved.replace_earlier(labs[2])
+    assert closed == labs[:1]
 
 
 def test_a_parameter_without_a_value_is_asked_for():
@@ -519,9 +620,28 @@ def test_gauge_sees_what_the_notebook_takes():
     gauge.close()
 
 
-def test_gauge_refuses_to_look_too_often():
+@pytest.mark.parametrize("seconds", [0, float("nan"), float("inf"), 1e300, "1", None])
+def test_gauge_refuses_to_look_too_often_or_never(seconds):
     with pytest.raises(labkit.LabkitError, match=r"at least 0\.2"):
-        MemoryGauge(0)
+        MemoryGauge(seconds)
+
+
+@pytest.mark.parametrize(
+    ("context", "asked"),
+    [
+        (SimpleNamespace(), []),  # partly imported
+        (SimpleNamespace(_context=None), []),
+        (SimpleNamespace(_context=SimpleNamespace(_initialized=False)), []),
+        (SimpleNamespace(_context=SimpleNamespace(_initialized=True)), ["GPU"]),
+    ],
+)
+def test_gauge_leaves_tensorflow_to_be_configured(monkeypatch, context, asked):
+    """To list its devices would initialize them: then set_memory_growth(), say, is refused."""
+    calls = []
+    config = SimpleNamespace(list_logical_devices=calls.append)
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
+    monkeypatch.setitem(sys.modules, "tensorflow.python.eager.context", context)
+    assert _own_tensorflow() is None and calls == asked
 
 
 LOG = Path(__file__).parent / "corpus" / "real" / "activations_a.txt"
@@ -556,6 +676,53 @@ def test_doctor_explains_what_is_pasted_uploaded_or_named():
     doctor._path.value = str(LOG)
     wait_for(lambda: doctor.diagnosis is not None)
     assert doctor.diagnosis.cause == "activations"
+
+
+def test_doctor_explains_what_was_given_last():
+    def explained(cause):
+        wait_for(lambda: doctor.diagnosis is not None and doctor.diagnosis.cause == cause)
+        doctor.diagnosis = None
+
+    doctor = LogDoctor()
+    assert press_explain(doctor, "all is well\n") == "not_oom"
+    doctor._path.value = f' "{LOG}" '  # as a file manager copies it
+    doctor._explain.click()  # at once, as by a reader who has just typed the path
+    explained("activations")
+    doctor._text.value = "all is well, still\n"
+    doctor._explain.click()
+    explained("not_oom")
+    doctor._text.value = ""
+    doctor._explain.click()
+    explained("activations")
+    for _ in range(2):
+        doctor.clear()
+        upload(doctor._file, LOG)
+        explained("activations")
+    doctor._explain.click()
+    explained("activations")
+    doctor.explain(LOG)
+    doctor.diagnosis = None
+    doctor._explain.click()
+    explained("activations")
+
+
+def test_doctor_shows_the_latest_answer(monkeypatch):
+    """A long log that is still being read does not replace what was asked for after it."""
+    read, before = threading.Event(), set(threading.enumerate())
+
+    def slowly(source):
+        if source == LOG:
+            read.wait()
+        return labkit.diagnose(source)
+
+    monkeypatch.setattr(log_doctor, "diagnose", slowly)
+    doctor = LogDoctor()
+    doctor._path.value = str(LOG)
+    [reading] = set(threading.enumerate()) - before
+    doctor.explain("all is well")
+    read.set()
+    reading.join()
+    assert doctor.diagnosis.cause == "not_oom"
 
 
 def test_doctor_brings_its_explanation_into_view_and_says_when_its_copy_grows_old():

@@ -1,9 +1,11 @@
 """The command `diagnose`: why memory ran out, from a log."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
+from ..errors import LabkitError
 from ..explain.sources import diagnose, of_blocks, read_blocks
 
 
@@ -22,9 +24,11 @@ def add(add_command):
 
 def _diagnose(arguments):
     if arguments.log == "-":
+        if sys.stdin is None:  # closed, as a scheduler may start a command
+            raise LabkitError("There is no standard input to read: give the path of a log.")
         diagnosis = of_blocks(read_blocks(sys.stdin.buffer))
     else:
-        path, is_text = Path(arguments.log), len(arguments.log.split()) > 1
-        diagnosis = diagnose(arguments.log if is_text and not path.exists() else path)
+        is_text = len(arguments.log.split()) > 1 and not os.path.exists(arguments.log)
+        diagnosis = diagnose(arguments.log if is_text else Path(arguments.log))
     print(json.dumps(diagnosis.to_dict(), indent=2) if arguments.json else diagnosis)
     return 0 if diagnosis.found else 1

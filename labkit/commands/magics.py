@@ -49,6 +49,8 @@ class TrialMagics(Magics):
         """Run this cell in its own process under a memory limit. `%%trial --help` lists the options."""
         try:
             options = _parser().parse_args(shlex.split(line))
+        except ValueError as e:  # a quotation without end
+            raise UsageError(f"%%trial: {line.strip()}: {e}") from None
         except _HelpShown:
             return None
         outcome = Trial(

@@ -1,6 +1,7 @@
 """The command line, python -m labkit: `diagnose train.log` and other commands, each a function."""
 
 import argparse
+import io
 import sys
 
 from ..errors import LabkitError
@@ -16,6 +17,8 @@ def main(argv=None):
     for command in (diagnose_log, doctor, predict_memory, fix_trials, show_timeline):
         command.add(lambda *options: _add_command(commands, *options))
     arguments = _parse(parser, argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # "?" for ▇ where the terminal has no such character
     try:
         return arguments.run(arguments)
     except LabkitError as e:

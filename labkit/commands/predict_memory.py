@@ -166,11 +166,12 @@ def _locate(target):
     name, _, function = target.rpartition(":")
     if not name or not function.isidentifier():
         raise LabkitError(f"{target!r}: give module:function, or path/to/file.py:function.")
-    folder = os.getcwd()
+    folder, file = os.getcwd(), None
     if name.endswith(".py"):
-        if not Path(name).is_file():
+        if not os.path.isfile(name):
             raise LabkitError(f"There is no file {name!r} here.")
-        folder, name = str(Path(name).resolve().parent), Path(name).stem
+        file = Path(name).resolve()
+        folder, name = str(file.parent), file.stem
         if not name.isidentifier():
             raise LabkitError(
                 f"Python cannot import {name!r}: use a file name without hyphens, dots and spaces."
@@ -182,6 +183,8 @@ def _locate(target):
         spec = None
     if spec is None:
         raise LabkitError(f"There is no module {name!r} in {folder} or among the installed packages.")
+    if file and (name in sys.stdlib_module_names or Path(spec.origin or "").resolve() != file):
+        raise LabkitError(f"Python has another module {name!r}: give {file.name} another name.")
     return name, function
 
 
@@ -192,7 +195,7 @@ def parameter(text):
         raise LabkitError(f"{text!r} is not name=value")
     try:
         return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return name, value
 
 

@@ -1,7 +1,7 @@
 """The command `timeline`: what a profile that TensorFlow wrote shows of the memory of a device."""
 
 import json
-from pathlib import Path
+import os
 
 from ..errors import LabkitError
 from ..sizes import counted, format_size
@@ -50,8 +50,7 @@ def _read(path, device):
     from ..record.profile import read_profile
     from ..record.timeline import Timeline
 
-    path = Path(path)
-    if path.is_file():
+    if os.path.isfile(path):
         with open(path, "rb") as file:
             if file.read(2) == b"PK":  # a zip archive: no profile, and perhaps Timeline.save()
                 timeline = Timeline.load(path)

@@ -14,7 +14,7 @@ import itertools
 
 from ..errors import LabkitError, Stopped, TrialDidNotFit
 from ..machine import check_limit, device, spare_memory
-from ..sizes import MIB, format_size
+from ..sizes import MIB, format_size, plain
 from ..trials.console import Progress
 from ..trials.series import Series
 from .prediction import Estimate
@@ -26,6 +26,8 @@ PATIENCE = 2  # seconds of waiting for memory after which a trial is taken not t
 # later ones.
 STEPS = 3
 MOST_PARAMETERS = 3
+# Options of methods of the Estimate, which take values of the parameters by name as well.
+TAKEN, TAKEN_OF_SEVERAL = {"memory_limit", "autotuning"}, {"value", "values", "sure"}
 
 
 def estimate(train, *, at=(4, 8), over="batch_size", timeout=120, seed=0, **params):
@@ -56,8 +58,8 @@ class Estimating:
     """
 
     def __init__(self, train, at, over, show=None, *, memory_limit=None, **options):
-        self.over, self._limit = over, memory_limit
         self.values = _values(at, over)
+        self.over, self._limit = over if len(self.values) > 1 else next(iter(self.values)), memory_limit
         self._ooms, self._made = 0, 0
         self.series = Series(train, self._series_over(), show or Progress(self._label()), **options)
         self.series.check(self._of_series(self._corners()[0]))
@@ -173,9 +175,14 @@ def trial_limit(memory_limit):
 
 def _values(at, over):
     """{parameter: its values to try}."""
-    names = (over,) if isinstance(over, str) else tuple(over)
-    if not 1 <= len(set(names)) == len(names) <= MOST_PARAMETERS:
+    names = (over,) if isinstance(over, str) else over
+    are_names = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+    if not (are_names and 1 <= len(set(names)) == len(names) <= MOST_PARAMETERS):
         raise LabkitError(f"over={over!r}: give the name of a parameter, or of two or three different ones.")
+    taken = TAKEN | (TAKEN_OF_SEVERAL if len(names) > 1 else set())
+    for name in names:
+        if name in taken:
+            raise LabkitError(f"{name!r} is an option of the Estimate: give the parameter another name.")
     if len(names) > 1 and not (isinstance(at, dict) and set(at) == set(names)):
         wanted = {name: (4, 8) for name in names}
         raise LabkitError(f"at={at!r}: give the values of each parameter, such as at={wanted}.")
@@ -187,7 +194,7 @@ def _values(at, over):
 
 def _small_values(at):
     try:
-        values = tuple(sorted(at))
+        values = tuple(sorted(map(plain, at)))
         if not (2 <= len(set(values)) == len(values) <= 3 and values[0] > 0):
             raise ValueError
     except (TypeError, ValueError):

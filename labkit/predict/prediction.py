@@ -332,8 +332,13 @@ class Estimate:
         largest = max(table.unfolded().rows, key=lambda row: row.bytes)
         column = max(COLUMNS, key=lambda column: getattr(largest, column))
         too_much = table.peak_bytes - parse_size(memory_limit)
+        would = (
+            f"{format_size(too_much)} would have to go."
+            if too_much > 0
+            else "The tensors would fit, but not with the gaps that the allocator leaves between them."
+        )
         return (
-            f"{format_size(too_much)} would have to go. {table.heading} Most is taken by {largest.layer}: "
+            f"{would} {table.heading} Most is taken by {largest.layer}: "
             f"{format_size(largest.bytes)}, above all {column}."
         )
 

@@ -1,13 +1,14 @@
 """find_batch_size(): the largest batch size that fits, first predicted and then verified by real trials."""
 
 import html
+import numbers
 import time
 from dataclasses import dataclass
 
 from ..errors import LabkitError, NothingFits
 from ..machine import check_limit, device
 from ..show import tables
-from ..sizes import MIB, counted, format_size
+from ..sizes import MIB, counted, format_size, plain
 from .estimation import PATIENCE, Estimating
 from .prediction import Estimate
 
@@ -144,6 +145,7 @@ class Searching:
         powers_of_two=False, margin=0.0, **options,
     ):  # fmt: skip
         self.over, self.limit = over, check_limit(memory_limit, device())
+        maximum, multiple_of = plain(maximum), plain(multiple_of)
         self._estimating = Estimating(train, at, over, show, memory_limit=self.limit, **options)
         self._series = self._estimating.series
         _check(self._estimating.at, maximum, multiple_of, powers_of_two, margin)
@@ -292,11 +294,13 @@ def _whole_mib(size):
 def _check(at, maximum, multiple_of, powers_of_two, margin):
     if powers_of_two and multiple_of != 1:
         raise LabkitError("Give multiple_of or powers_of_two, not both.")
+    if isinstance(at, dict):
+        raise LabkitError(f"find_batch_size() takes one parameter to search, not {', '.join(at)}.")
     if not (isinstance(maximum, int) and isinstance(multiple_of, int)):
         raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r}: give integers.")
     if not (multiple_of >= 1 and maximum >= multiple_of):
         raise LabkitError(f"maximum={maximum!r}, multiple_of={multiple_of!r} leave no value to try.")
-    if not 0 <= margin < 0.9:
+    if not (isinstance(margin, numbers.Real) and 0 <= margin < 0.9):
         raise LabkitError(f"margin={margin!r}: give the fraction of the limit to keep free, such as 0.05.")
     if maximum == 1:
         raise LabkitError("maximum=1 leaves nothing to search: labkit.run() shows whether 1 fits.")

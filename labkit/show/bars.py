@@ -55,7 +55,7 @@ def _peak_bars(axes, outcomes):
     """Draw the peaks and the limits, named above if all share one, else beside the rows; returns them."""
     limits = {outcome.limit_bytes for outcome in outcomes.values() if outcome.limit_bytes}
     shared = len(limits) == 1 and all(outcome.limit_bytes for outcome in outcomes.values())
-    names = list(outcomes)
+    names = list(map(str, outcomes))
     for row, outcome in enumerate(outcomes.values()):
         _peak_bar(axes, row, outcome)
         if outcome.limit_bytes:

@@ -27,10 +27,15 @@ def sweeps(sweeps, title="", predicted=None, too_large=None):
     """
     figure = Figure(figsize=(WIDTH, 3.8 + 0.2 * (len(sweeps) - 1)))
     memory, speed = figure.subplots(1, 2, width_ratios=(3, 2))
-    values = list(dict.fromkeys(value for sweep in sweeps.values() for value, _ in sweep.tried))
+    values = [value for sweep in sweeps.values() for value, _ in sweep.tried]
     numeric = all(isinstance(value, int | float) for value in values)
-    positions = {value: value if numeric else index for index, value in enumerate(values)}
-    tried = [[(positions[value], outcome) for value, outcome in sweep.tried] for sweep in sweeps.values()]
+    names = list(dict.fromkeys(map(str, values)))
+    positions = {name: index for index, name in enumerate(names)}
+    if numeric:
+        positions = {str(value): value for value in values}
+    tried = [
+        [(positions[str(value)], outcome) for value, outcome in sweep.tried] for sweep in sweeps.values()
+    ]
     for number, (label, points) in enumerate(zip(sweeps, tried, strict=True)):
         _draw_sweep(memory, speed, label, points, number)
     for axes in (memory, speed):
@@ -81,7 +86,7 @@ def _mark_values(axes, positions):
     axes.set_xlim(*_margins(ticks, logarithmic))
     if logarithmic:
         axes.set_xscale("log", base=2)
-    axes.set_xticks(ticks, [str(value) for value in positions], parse_math=False)
+    axes.set_xticks(ticks, list(positions), parse_math=False)
     axes.minorticks_off()
 
 
@@ -177,8 +182,11 @@ def prediction(estimate, limit=None, title="", tried=()):
     largest = estimate.largest(limit) if limit else None
     end = max(2 * large, 1.3 * (largest or 0)) if limit else 32 * large
     end = min(end, max(large, estimate.rows or end))
-    values = np.unique([*np.linspace(small, end, POINTS).round().astype(int), largest or small])
-    breakdowns = [estimate.breakdown(int(value), limit)["category"] for value in values]
+    values = np.linspace(small, end, POINTS)
+    if all(isinstance(value, int) for value in estimate.at):
+        values = values.round().astype(int)
+    values = np.unique([*values, largest or small])
+    breakdowns = [estimate.breakdown(value.item(), limit)["category"] for value in values]
     figure = Figure(figsize=(WIDTH, 4))
     axes = figure.add_subplot()
     categories = [c for c in CATEGORY_COLOURS if any(sizes[c] for sizes in breakdowns)]

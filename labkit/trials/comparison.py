@@ -8,6 +8,7 @@ from ..show import tables
 from ..sizes import format_size, three_digits
 
 NOTHING = "·"
+COLUMNS = ("outcome", "peak", "vs first", "ms per step", "samples/s", "host peak")
 
 
 def compare(outcomes, result="result"):
@@ -16,7 +17,7 @@ def compare(outcomes, result="result"):
     outcomes   a dict of label -> Outcome; the peaks are given relative to the first
     result     heading of the column for what `train` returned, shown if that is a number or a string
 
-    Raises LabkitError for anything but a dict of Outcomes.
+    Raises LabkitError for anything but a dict of Outcomes, and for the heading of another column.
 
     >>> labkit.compare({"float32": before, "float16": after}, result="accuracy")
              outcome       peak  vs first  ms per step  samples/s  host peak  accuracy
@@ -28,6 +29,10 @@ def compare(outcomes, result="result"):
     for label, outcome in outcomes.items():
         if not isinstance(outcome, Outcome):
             raise LabkitError(f"{label!r} is not the outcome of a trial: {outcome!r}.")
+    if not isinstance(result, str) or result in ("", *COLUMNS):
+        raise LabkitError(
+            f"result={result!r}: give a heading of its own to what `train` returned, such as 'accuracy'."
+        )
     return Comparison(outcomes, result)
 
 
@@ -45,7 +50,8 @@ class Comparison:
     def rows(self):
         first = next(iter(self.outcomes.values()))
         rows = [
-            {"": label, **_cells(outcome, first, self._result)} for label, outcome in self.outcomes.items()
+            {"": str(label), **_cells(outcome, first, self._result)}
+            for label, outcome in self.outcomes.items()
         ]
         headings = [name for name in rows[0] if any(row[name] != NOTHING for row in rows)]
         return [{name: row[name] for name in headings} for row in rows]
@@ -73,15 +79,14 @@ class Comparison:
 
 def _cells(outcome, first, result):
     """The table's cells for one outcome."""
-    cells = {
-        "outcome": outcome.ending,
-        "peak": NOTHING if outcome.peak_bytes is None else format_size(outcome.peak_bytes),
-        "vs first": NOTHING,
-        "ms per step": NOTHING,
-        "samples/s": f"{outcome.samples_per_second:,.0f}" if outcome.samples_per_second else NOTHING,
-        "host peak": format_size(outcome.host_peak_bytes) if outcome.host_peak_bytes else NOTHING,
-        result: NOTHING,
-    }
+    cells = dict.fromkeys([*COLUMNS, result], NOTHING)
+    cells["outcome"] = outcome.ending
+    if outcome.peak_bytes is not None:
+        cells["peak"] = format_size(outcome.peak_bytes)
+    if outcome.samples_per_second:
+        cells["samples/s"] = f"{outcome.samples_per_second:,.0f}"
+    if outcome.host_peak_bytes:
+        cells["host peak"] = format_size(outcome.host_peak_bytes)
     if (
         outcome is not first
         and outcome.ok
@@ -95,5 +100,5 @@ def _cells(outcome, first, result):
     if isinstance(outcome.result, numbers.Integral | str):
         cells[result] = str(outcome.result)
     elif isinstance(outcome.result, numbers.Real):
-        cells[result] = f"{outcome.result:.4g}"
+        cells[result] = f"{float(outcome.result):.4g}"
     return cells

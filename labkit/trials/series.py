@@ -16,6 +16,8 @@ class Series:
 
     def __init__(self, train, over, show, **options):
         self._names = (over,) if isinstance(over, str) else over
+        if not (isinstance(self._names, tuple | list) and all(isinstance(name, str) for name in self._names)):
+            raise LabkitError(f"over={over!r}: give the name of the parameter to vary.")
         for name in self._names:
             if name in options["params"]:
                 raise LabkitError(f"The trials vary {name!r}, so it cannot be given a fixed value as well.")

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 
 from ..errors import LabkitError, Stopped
-from ..sizes import format_size
+from ..sizes import format_size, plain
 from .console import Progress
 from .series import Series
 
@@ -56,11 +56,12 @@ class Sweep(Sequence):
     def __init__(self, train, over, values, repeats=1, stop_at_oom=True, show=None, **options):
         self.over = over
         try:
-            self.values = list(values)
+            self.values = list(map(plain, values))
         except TypeError:
             raise LabkitError(f"values={values!r}: give several, such as values=[16, 32, 64].") from None
         if not self.values:
             raise LabkitError("The grid is empty: give values, such as values=[16, 32, 64].")
+        repeats = plain(repeats)
         if not (isinstance(repeats, int) and repeats >= 1):
             raise LabkitError(f"repeats={repeats!r}: give an integer of at least 1.")
         self._series = Series(train, over, show or Progress(over), **options)
@@ -97,8 +98,8 @@ class Sweep(Sequence):
 
     @property
     def frontier(self):
-        failed = {value for value, outcome in self.tried if not outcome.ok}
-        fits = [value for value, _ in self.tried if value not in failed]
+        failed = {repr(value) for value, outcome in self.tried if not outcome.ok}  # a list has no hash
+        fits = [value for value, _ in self.tried if repr(value) not in failed]
         numeric = all(isinstance(value, int | float) for value in fits)
         return max(fits, default=None) if numeric else fits[-1]
 
@@ -112,7 +113,7 @@ class Sweep(Sequence):
             return f"no value of {self.over} ran to its end"
         (first, _), (last, _) = ended[0], ended[-1]
         peak = max((outcome.peak_bytes or 0 for _, outcome in ended))
-        values = f"{self.over} {first}" + (f" to {last}" if last != first else "")
+        values = f"{self.over} {first}" + (f" to {last}" if str(last) != str(first) else "")
         return f"{values}: peak up to {format_size(peak)}" if peak else f"{values} ran to the end"
 
     def to_dict(self):

@@ -251,8 +251,9 @@ class BatchSizeLab:
     def stop(self):
         """End the running trial and the sweep; finished trials are kept."""
         self._stop_asked.set()
-        if self._doing is not None:  # not `if self._doing`: an empty Sweep is falsy
-            self._doing.stop()
+        doing = self._doing  # once: it may end meanwhile
+        if doing is not None:  # not `if doing`: an empty Sweep is falsy
+            doing.stop()
 
     def clear(self):
         """Remove all runs from the chart."""
@@ -289,17 +290,23 @@ class BatchSizeLab:
             self._save()
 
     def _run(self, folder):
-        """Run what the controls say; under fixes, the trials leave what they saw in the folder."""
+        """Run what the controls say now; under fixes, the trials leave what they saw in the folder.
+
+        The controls are read before the first trial: they may be moved while it runs.
+        """
         run = self._swept.run(self._settings(), self._limit.value or None)
-        fixes, seen = self._to_apply(folder), folder / "run.jsonl"
+        options, repeats, timelines = self._options(), self._repeats.value, self._timelines.value
+        estimated = self._estimated.value or self._swept.is_predicted
+        fixes, seen = self._to_apply(run, options, folder), folder / "run.jsonl"
         train = Applied(self.train, fixes, seen, self._swept.names[0]) if fixes else self.train
         divides = math.prod(fix.divides for fix in fixes)
         self.series.append(run)
-        self._estimate(run, train, divides)
+        if estimated:
+            self._estimate(run, train, divides, options)
         if self._stop_asked.is_set():
             return
         run.sweep = self._doing = self._swept.sweep(
-            run, train, divides, self._repeats.value, profile=self._timelines.value, **self._options()
+            run, train, divides, repeats, profile=timelines, **options
         )
         self._draw()
         run.sweep.resume()
@@ -307,23 +314,22 @@ class BatchSizeLab:
         for failure in filter(None, (fix.failed(program) for fix in fixes)):
             self._detail.value += f'<div role="alert">{html.escape(failure)}</div>'
 
-    def _to_apply(self, folder):
+    def _to_apply(self, run, options, folder):
         """The fixes that are chosen. Raises LabkitError for one that cannot be applied to this training."""
         known = {fix.name: fix for fix in all_fixes()}
         policy = self._precision.value if self._precision else DEFAULT_POLICY
         precision = [known[policy]] if policy != DEFAULT_POLICY else []
         chosen = [known[name] for name in self._chosen_fixes().values()]
-        program = self._look(folder / "as-it-is.jsonl") if chosen else None
+        program = self._look(run, options, folder / "as-it-is.jsonl") if chosen else None
         for fix in chosen:
             if reason := fix.why_not(program):
                 raise LabkitError(f"{fix.name}: {reason}")
         return [*precision, *(fix.of(program) for fix in chosen)]
 
-    def _look(self, path):
+    def _look(self, run, options, path):
         """The Program that a small trial of the code as it is sees."""
-        options = self._options()
-        self._doing = Series(Applied(self.train, [], path), self.over, options.pop("show"), **options)
-        smallest, limit = self._swept.smallest, trial_limit(self._limit.value or None)
+        self._doing = Series(Applied(self.train, [], path), self.over, **options)
+        smallest, limit = self._swept.smallest(run), trial_limit(run.limit)
         doing = "looking at the code as it is"
         self._doing.run(smallest, 0, None, doing, shorten_to=STEPS, memory_limit=limit, patience=PATIENCE)
         return Program(path, self._swept.names[0], DIVISIBLE)
@@ -338,11 +344,9 @@ class BatchSizeLab:
         if self._stop_asked.is_set():
             self._doing.stop()
 
-    def _estimate(self, run, train, divides):
+    def _estimate(self, run, train, divides, options):
         """Draw the estimate of what the sweep will find."""
-        if not (self._estimated.value or self._swept.is_predicted):
-            return
-        self._doing = self._swept.estimating(train, divides, memory_limit=run.limit, **self._options())
+        self._doing = self._swept.estimating(run, train, divides, memory_limit=run.limit, **options)
         try:
             estimate = self._doing.run()
             self._swept.predict(run, estimate, divides, self._say)

@@ -1,6 +1,7 @@
 """LogDoctor: paste an error or choose a log to see why memory ran out and what helps."""
 
 import html
+import os
 import threading
 import time
 from pathlib import Path
@@ -25,7 +26,8 @@ class LogDoctor:
 
     source   a text, a path or an Outcome to start with, as for labkit.diagnose
 
-    `.explain(source)` does what the Explain button does and returns the Diagnosis.
+    Its button explains what was given last of text, file and path.
+    `.explain(source)` does the same with a source, and returns the Diagnosis.
 
     >>> LogDoctor("OOM when allocating tensor with shape[64,224,224,64] and type float").diagnosis.cause
     'activations'
@@ -33,6 +35,7 @@ class LogDoctor:
 
     def __init__(self, source=None):
         self.diagnosis, self._saved, self._asked = None, None, 0
+        self._given = {}  # field: what it holds, in the order in which they were filled
         self._text = widgets.Textarea(
             description="error or log",
             placeholder="W tensorflow/... ran out of memory trying to allocate 560.44MiB ...",
@@ -45,15 +48,16 @@ class LogDoctor:
             "Explain",
             "question",
             "Explain why memory ran out and what helps",
-            lambda: self._start(None),
+            lambda: self._start(SETTLE_SECONDS),
         )
         self._clear = button("Clear", "trash", "Clear the text and the explanation", self.clear)
         self._explanation, self._note = widgets.HTML(), widgets.HTML()
         self._explanation.add_class("labkit-detail")
         self._page = Chart(kind="none")
         self._page.observe(self._opened, "page")
+        self._text.observe(lambda change: self._give("text", change["new"]), "value")
         self._file.observe(self._uploaded, "value")
-        self._path.observe(lambda change: change["new"] and self._start(Path(change["new"])), "value")
+        self._path.observe(self._named, "value")
         buttons = [self._explain, self._clear, self._file, self._path]
         self.widget = Box([
             widgets.HTML(LIVE + STYLE), self._text, widgets.HBox(buttons, layout={"flex_flow": "row wrap"}),
@@ -68,38 +72,52 @@ class LogDoctor:
 
         Raises LabkitError for what labkit.diagnose refuses.
         """
+        self._asked += 1  # what is still being read is not wanted any more
         if isinstance(source, str):
             self._text.value = source
+        self._give("text" if isinstance(source, str) else "code", source)
         self.diagnosis = diagnose(source)
         self._show(self.diagnosis._repr_mimebundle_()["text/html"])
         return self.diagnosis
 
     def clear(self):
-        """Clear the text and the explanation."""
+        """Clear the text, the file, the path and the explanation."""
         self._asked += 1
         self.diagnosis, self._text.value, self._path.value = None, "", ""
+        self._file.set_trait("value", type(self._file.value)())  # the same file can be chosen again
+        self._given.clear()
         self._show(f"<p>{NOTHING}</p>")
 
     def _uploaded(self, change):
         files = change["new"]  # in ipywidgets 7 a dict, by name
         for file in list(files.values() if isinstance(files, dict) else files)[:1]:
-            self._start(bytes(file["content"]))
+            self._give("file", bytes(file["content"]))
+            self._start()
 
-    def _start(self, source):
-        """Explain in the background, because a log may be long; only the latest request is shown.
+    def _named(self, change):
+        path = change["new"].strip().strip("\"'")  # as some file managers copy it
+        self._give("path", path and Path(os.path.expanduser(path)))
+        if path:
+            self._start()
 
-        source   as for explain(), or None for the text field
+    def _give(self, field, source):
+        self._given.pop(field, None)
+        if source:
+            self._given[field] = source
+
+    def _start(self, settle=0.0):
+        """Explain what was given last, in the background, because a log may be long.
+
+        Only the latest request is shown.
         """
         self._asked += 1
         self._show("<p>Reading ...</p>", save=False)
-        threading.Thread(target=self._work, args=(source, self._asked), daemon=True, name="LogDoctor").start()
+        threading.Thread(target=self._work, args=(settle, self._asked), daemon=True, name="LogDoctor").start()
 
-    def _work(self, source, asked):
+    def _work(self, settle, asked):
         try:
-            if source is None:
-                time.sleep(SETTLE_SECONDS)
-                source = self._text.value
-            diagnosis = diagnose(source)
+            time.sleep(settle)
+            diagnosis = diagnose(next(reversed(self._given.values()), ""))
             shown = diagnosis._repr_mimebundle_()["text/html"]
         except LabkitError as e:
             diagnosis, shown = None, f'<div role="alert">✗ {html.escape(str(e))}</div>'

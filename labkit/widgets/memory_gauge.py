@@ -1,6 +1,7 @@
 """MemoryGauge: a live display of the host memory held by this notebook and its trials."""
 
 import contextlib
+import numbers
 import sys
 import threading
 
@@ -23,12 +24,14 @@ class MemoryGauge:
     seconds   between updates, at least 0.2
 
     It is updated until `.close()`, until its cell is run again, or until the kernel ends.
-    Raises LabkitError for a shorter interval.
+    Raises LabkitError for a shorter interval, and for one that never ends.
     """
 
     def __init__(self, seconds=1.0):
-        if not seconds >= 0.2:
-            raise LabkitError(f"seconds={seconds!r}: give at least 0.2, five updates a second.")
+        if not (isinstance(seconds, numbers.Real) and 0.2 <= seconds <= threading.TIMEOUT_MAX):
+            raise LabkitError(
+                f"seconds={seconds!r}: give a finite number of at least 0.2, five updates a second."
+            )
         self._shown = widgets.HTML()
         self.widget = Box([widgets.HTML(LIVE), self._shown, Chart(kind="none")])
         device = machine.device()
@@ -94,11 +97,15 @@ def _held():
 
 
 def _own_tensorflow():
-    """The counts of TensorFlow's allocator in this process; None if it is not loaded or does not count."""
-    tensorflow = sys.modules.get("tensorflow")
-    if tensorflow is None:
+    """The counts of TensorFlow's allocator in this process; None if it has no device yet or does not count.
+
+    To ask TensorFlow for its devices initializes them, and then the notebook can no longer configure them.
+    """
+    context = sys.modules.get("tensorflow.python.eager.context")
+    if not getattr(getattr(context, "_context", None), "_initialized", False):
         return None
-    with contextlib.suppress(Exception):  # partly imported, or a CPU allocator without counts
-        device = "GPU:0" if tensorflow.config.list_logical_devices("GPU") else "CPU:0"
-        return tensorflow.config.experimental.get_memory_info(device)
+    with contextlib.suppress(Exception):  # a CPU allocator without counts
+        config = sys.modules["tensorflow"].config
+        device = "GPU:0" if config.list_logical_devices("GPU") else "CPU:0"
+        return config.experimental.get_memory_info(device)
     return None

@@ -1,6 +1,7 @@
 """Find the profile files in a log folder, and read the bytes of one."""
 
 import gzip
+import os
 import re
 import zlib
 from pathlib import Path
@@ -22,10 +23,10 @@ def files_of_newest(path):
 
     Raises LabkitError where there is none.
     """
-    path = Path(path).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(path))
+    if os.path.isfile(path):  # Path.is_file() raises OSError for a name of over 255 letters
         return [path], 0
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise LabkitError(f"The profile {path} cannot be read: there is no such file or folder.")
     runs = {}
     for file in sorted(path.rglob("*.xplane.pb*")):

@@ -17,6 +17,7 @@ SHAPE = {"width": "auto"}  # as wide as its column of the grid
 GRID = {"grid_template_columns": "repeat(auto-fit, minmax(19em, 1fr))", "grid_gap": "0 1em", "width": "100%"}
 SPACINGS = {"× 2": 2.0, "× 1.4": 2**0.5, "even steps": None}
 EVEN_STEPS = 8
+MOST = 2**31 - 1  # in a field: a larger integer has none, and is passed on as it is
 AS_IT_IS = "as it is"
 FIXES = {"input_pipeline": "input", "accumulation": "batch", "optimizer": "optimizer", "xla": "xla"}
 
@@ -48,7 +49,7 @@ def _sizes(sizes):
 
 def set_value(name, control, value):
     """Set a control to a value. Raises LabkitError if the control cannot take it."""
-    with contextlib.suppress(TraitError):
+    with contextlib.suppress(TraitError, TypeError):  # ipywidgets trips over a tuple that is no choice
         control.value = value
     if control.value != value:
         choices = getattr(control, "_options_labels", None)
@@ -135,34 +136,38 @@ def parameters(train, given, over):
 
     Raises LabkitError for a name that `train` does not take, and for a parameter without a value.
     """
-    declared = _declared(train)
-    if declared is not None:
-        for name in [*over, *given]:
-            if name not in declared and not any(p.kind == p.VAR_KEYWORD for p in declared.values()):
-                raise LabkitError(
-                    f"`train` takes no parameter {name!r}; it takes {', '.join(declared) or 'none'}."
-                )
-    values = {name: p.default for name, p in (declared or {}).items() if p.kind != p.VAR_KEYWORD}
-    values = {name: value for name, value in {**values, **given}.items() if name not in over}
+    declared, takes_any = _declared(train)
+    for name in [*over, *given]:
+        if name not in declared and not takes_any:
+            raise LabkitError(
+                f"`train` takes no parameter {name!r}; it takes {', '.join(declared) or 'none'}."
+            )
+    values = {**{name: parameter.default for name, parameter in declared.items()}, **given}
+    values = {name: value for name, value in values.items() if name not in over}
     missing = [name for name, value in values.items() if value is inspect.Parameter.empty]
     if missing:
         raise LabkitError(f"{missing[0]!r} has no value: pass one, BatchSizeLab(train, {missing[0]}=...).")
     controls, constants = {}, {}
     for name, value in values.items():
-        hint = declared[name].annotation if declared and name in declared else None
+        hint = declared[name].annotation if name in declared else None
         control = _control(name, value, hint)
         (constants if control is None else controls)[name] = value if control is None else control
     return controls, constants
 
 
 def _declared(train):
-    """The parameters in the signature of `train`, by name; None for source text."""
+    """({name: parameter} in the signature of `train`, whether it takes others too, as source text does)."""
     if isinstance(train, str):
-        return None
+        return {}, True
+    if not callable(train):
+        raise LabkitError(f"`train` is of type {type(train).__name__}: pass a function, BatchSizeLab(train).")
     try:
-        return dict(inspect.signature(train, eval_str=True).parameters)
-    except (NameError, SyntaxError):  # a quoted annotation that cannot be resolved here
-        return dict(inspect.signature(train).parameters)
+        signature = inspect.signature(train, eval_str=True)
+    except Exception:  # whatever a quoted annotation raises that cannot be evaluated here
+        signature = inspect.signature(train)
+    parameters = signature.parameters.values()
+    named = {p.name: p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    return named, any(p.kind == p.VAR_KEYWORD for p in parameters)
 
 
 def _control(name, value, hint):
@@ -171,13 +176,15 @@ def _control(name, value, hint):
     if isinstance(value, list) and value:
         return widgets.Dropdown(options=[(str(choice), choice) for choice in value], **options)
     if typing.get_origin(hint) is typing.Literal:
-        return widgets.Dropdown(options=typing.get_args(hint), value=value, **options)
+        choices = list(typing.get_args(hint))
+        choices += [] if value in choices else [value]
+        return widgets.Dropdown(options=choices, value=value, **options)
     if isinstance(value, bool):
         return widgets.Checkbox(value=value, indent=True, **options)
-    if isinstance(value, int):
-        return widgets.BoundedIntText(value=value, min=min(0, value), max=2**31 - 1, **options)
-    if isinstance(value, float):
+    if isinstance(value, float) or isinstance(value, int) and hint in (float, "float"):
         return widgets.FloatText(value=value, **options)
+    if isinstance(value, int) and value <= MOST:
+        return widgets.BoundedIntText(value=value, min=min(0, value), max=MOST, **options)
     if isinstance(value, str):
         return widgets.Text(value=value, continuous_update=False, **options)
     return None

@@ -15,6 +15,7 @@ class Run:
     """One run of a lab: its settings, its finished or running Sweep, and its limit in bytes.
 
     settings    {name: text}, the limit among them, in the order in which they are shown
+    values      the values to run, or for a MapRun `grid`, as the controls stood when the run began
     sweep       None before the trials
     predicted   {value: peak in bytes} estimated before the sweep; empty without an estimate
     largest     the largest value that is predicted to fit the limit, 0 if none; None if not known
@@ -25,6 +26,7 @@ class Run:
     limit: int | None
     predicted: dict = field(default_factory=dict)
     largest: int | None = field(default=None, kw_only=True)
+    values: list = field(default_factory=list, kw_only=True)
 
     def fits(self, value):
         """Whether a value is predicted to fit: a peak below the limit may not, for gaps between tensors."""

@@ -1,7 +1,5 @@
 """What the saved notebook keeps of a lab, and closing a lab whose cell is run again."""
 
-import weakref
-
 from .frame import INTERACTIVE
 
 # An output of a cell: in JupyterLab and Notebook 7, in classic Notebook, on Colab.
@@ -22,26 +20,33 @@ OPENED_AGAIN = (
     '<div role="status">This notebook was opened again while its kernel ran on. The copy of this '
     "lab that is saved in it is as old as that: to renew it, run this cell again.</div>"
 )
-_labs_by_cell = weakref.WeakValueDictionary()
+_labs_by_cell = {}  # cell: (its latest run, the labs that this run has shown)
 
 
 def replace_earlier(lab):
-    """Close the lab that an earlier run of this cell showed, which also stops it."""
-    cell = _cell()
-    earlier = _labs_by_cell.get(cell)
-    if earlier is not None and earlier is not lab:
-        earlier.widget.close()
+    """Close the labs that an earlier run of this cell showed, which also stops them."""
+    cell, run = _running_cell()
+    latest, labs = _labs_by_cell.get(cell, (run, []))
+    if latest != run:
+        for earlier in labs:
+            if earlier is not lab:
+                earlier.widget.close()
+        labs = []
     if cell:
-        _labs_by_cell[cell] = lab
+        _labs_by_cell[cell] = run, [*labs, lab]
 
 
-def _cell():
-    """The id of the running cell; its source where the front end sends no id, as Colab and Notebook 6."""
+def _running_cell():
+    """(cell, run) of what is running: ids of the cell and of this run of it.
+
+    Where the front end sends no id of the cell, as Colab and Notebook 6, its source stands for it.
+    """
     from IPython import get_ipython
 
     kernel = getattr(get_ipython(), "kernel", None)
     parent = kernel.get_parent() if kernel else {}
-    return parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code")
+    cell = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code")
+    return cell, parent.get("header", {}).get("msg_id")
 
 
 class Saved:

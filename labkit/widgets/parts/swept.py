@@ -5,6 +5,7 @@ import math
 
 from ...errors import LabkitError, Stopped
 from ...predict.estimation import Estimating
+from ...sizes import plain
 from ...trials.sweeps import Sweep
 from . import controls, runs
 from .chart import map_data, trials_data
@@ -17,7 +18,8 @@ def swept(over, smallest, largest):
     """The Line or Plane of values of `over`. Raises LabkitError for what is neither."""
     if isinstance(over, str):
         return Line(over, *_ends(over, smallest, largest))
-    if len(over) != 2 or len(set(over)) != 2:
+    is_pair = isinstance(over, tuple | list) and len(over) == 2
+    if not (is_pair and all(isinstance(name, str) for name in over) and over[0] != over[1]):
         raise LabkitError(f"over={over!r}: give the name of a parameter, or of two different ones.")
     if not all(isinstance(one, tuple | list) and len(one) == 2 for one in (smallest, largest)):
         raise LabkitError(
@@ -29,6 +31,7 @@ def swept(over, smallest, largest):
 
 
 def _ends(name, smallest, largest):
+    smallest, largest = plain(smallest), plain(largest)
     if not (isinstance(smallest, int) and isinstance(largest, int) and 0 < smallest < largest):
         raise LabkitError(
             f"{name}: smallest={smallest!r}, largest={largest!r}: give two positive integers, smallest first."
@@ -53,31 +56,31 @@ class Line:
     def values(self):
         return controls.spaced(*self.range.value, self.spacing.value)
 
-    @property
-    def smallest(self):
-        return self.range.value[0]
+    def smallest(self, run):
+        """The smallest value of a run."""
+        return run.values[0]
 
     def run(self, settings, limit):
-        """An empty Run."""
-        return runs.Run(settings, None, limit)
+        """An empty Run of the values that the controls say now."""
+        return runs.Run(settings, None, limit, values=self.values())
 
-    def estimating(self, train, divides, **options):
+    def estimating(self, run, train, divides, **options):
         """The Estimating of a run; its batch sizes can be divided by `divides`."""
-        return Estimating(train, _small(self._divisible(divides)[0], divides), self.over, **options)
+        return Estimating(train, _small(self._divisible(run, divides)[0], divides), self.over, **options)
 
     def predict(self, run, estimate, divides, say):
         """Predict the peaks of a run."""
-        run.predicted = {v: estimate.peak_bytes(v, run.limit) for v in self._divisible(divides)}
+        run.predicted = {v: estimate.peak_bytes(v, run.limit) for v in self._divisible(run, divides)}
         with contextlib.suppress(LabkitError):  # memory is not known to grow with this parameter
             run.largest = estimate.largest(run.limit) or 0 if run.limit else None
 
     def sweep(self, run, train, divides, repeats, **options):
         """The Sweep of a run."""
-        values = self._divisible(divides)
+        values = self._divisible(run, divides)
         return Sweep(train, self.over, values, repeats, memory_limit=run.limit, **options)
 
-    def _divisible(self, divides):
-        values = [value for value in self.values() if value % divides == 0]
+    def _divisible(self, run, divides):
+        values = [value for value in run.values if value % divides == 0]
         if not values:
             raise LabkitError(f"No value of {self.over} can be divided by {divides}.")
         return values
@@ -122,19 +125,20 @@ class Plane:
         """The grid: the values of each parameter."""
         return [controls.spaced(*each.value, "× 2") for each in self.controls]
 
-    @property
-    def smallest(self):
-        return tuple(each.value[0] for each in self.controls)
+    def smallest(self, run):
+        """The smallest values of a run."""
+        firsts, seconds = run.grid
+        return firsts[0], seconds[0]
 
     def run(self, settings, limit):
-        """An empty MapRun. Raises LabkitError without a limit."""
+        """An empty MapRun of the grid that the controls say now. Raises LabkitError without a limit."""
         if not limit:
             raise LabkitError("Choose a memory limit: the map shows what fits it.")
-        return runs.MapRun(settings, None, limit)
+        return runs.MapRun(settings, None, limit, grid=self.values())
 
-    def estimating(self, train, divides, **options):
+    def estimating(self, run, train, divides, **options):
         """The Estimating of a run; its batch sizes can be divided by `divides`."""
-        first, second = self.smallest
+        first, second = self.smallest(run)
         at = {self.names[0]: _small(first, divides), self.names[1]: (second, 2 * second)}
         return Estimating(train, at, self.over, **options)
 
@@ -145,7 +149,7 @@ class Plane:
 
         Raises Stopped.
         """
-        firsts, seconds = self.values()
+        firsts, seconds = run.grid
         frontier, predicted = {}, {}
         for number, second in enumerate(seconds, 1):
             if say(f"predicting what fits at {self.names[1]} {second}, {number} of {len(seconds)}"):
@@ -153,7 +157,7 @@ class Plane:
             frontier |= estimate.frontier(run.limit, [second])
             for first in firsts:
                 predicted[first, second] = _peak(estimate, run, self.over, (first, second))
-        run.frontier, run.grid = frontier, [firsts, seconds]
+        run.frontier = frontier
         run.points = self._points(estimate, run, divides)
         run.predicted = predicted | {at: _peak(estimate, run, self.over, at) for at in run.points}
 
@@ -173,7 +177,7 @@ class Plane:
             by_peak = estimate.largest_by_peak(run.limit, largest, **{self.names[1]: second})
             above = math.ceil(max(by_peak + 1, ABOVE * largest) / divides) * divides
             points += [(first, second) for first in (largest, above) if 0 < first <= (estimate.rows or first)]
-        return points or [(firsts[-1], seconds[-1]) if frontier[seconds[-1]] else self.smallest]
+        return points or [(firsts[-1], seconds[-1]) if frontier[seconds[-1]] else self.smallest(run)]
 
     def data(self, series, limit):
         """What the chart draws."""
