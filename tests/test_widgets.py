@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -354,6 +355,16 @@ def test_a_map_without_a_limit_is_refused():
 def test_a_map_of_code_that_fails_says_why_it_fails():
     lab = BatchSizeLab("no_such_name", memory_limit="24 MiB", **PLANE).run()
     assert "no_such_name" in lab._detail.value and lab.series == []
+
+
+def test_a_lab_without_a_folder_or_with_a_fault_of_its_own_says_so(monkeypatch):
+    lab = BatchSizeLab(train, memory_limit="24 MiB", smallest=8, largest=16)
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", None)
+        patch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nonexistent"])
+        assert "set TMPDIR to another folder" in lab.run()._detail.value
+    monkeypatch.setattr(lab, "_run", lambda folder: 1 / 0)
+    assert "ZeroDivisionError" in lab.run()._detail.value and not lab.running
 
 
 def test_above_the_frontier_no_order_of_ops_fits(plane):

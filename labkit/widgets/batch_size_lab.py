@@ -2,10 +2,8 @@
 
 import html
 import math
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import ipywidgets as widgets
 
@@ -14,6 +12,7 @@ from ..errors import LabkitError, Stopped
 from ..fixes.applied import Applied
 from ..fixes.kinds import all_fixes
 from ..fixes.program import Program
+from ..inside.folder import own_folder
 from ..predict.estimation import PATIENCE, STEPS, trial_limit
 from ..sizes import format_size
 from ..trials.series import Series
@@ -276,12 +275,15 @@ class BatchSizeLab:
             self._stop_asked.wait(settle)
             self._live = TrialProgress(self._draw, self._begun, self._gpu)
             self._draw_detail()
-            with tempfile.TemporaryDirectory(prefix="labkit-lab-") as folder:
-                self._run(Path(folder))
+            with own_folder() as folder:
+                self._run(folder)
         except Stopped:
             pass
         except LabkitError as e:
             self._detail.value = f'<div role="alert">✗ {html.escape(str(e))}</div>'
+        except Exception as e:  # in this thread nobody else would see it
+            said = html.escape(f"labkit itself failed: {type(e).__name__}: {e}")
+            self._detail.value = f'<div role="alert">✗ {said}</div>'
         finally:
             self._doing = self._worker = None
             if self.series and self.series[-1].is_empty:
