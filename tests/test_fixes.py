@@ -474,7 +474,9 @@ def test_source_text_runs_as_a_script_and_its_own_calls_are_quoted():
 def test_the_attributes_of_a_callable_object_are_its_own(tmp_path):
     own = tmp_path / "mine.csv"
     own.write_text("1, 2\n")
-    row = labkit.try_fixes(Trainer(str(own)), batch_size=16, fixes=["mixed_bfloat16"])["mixed_bfloat16"]
+    row = labkit.try_fixes(Trainer(str(own)), batch_size=np.int64(16), fixes=["mixed_bfloat16"])[
+        "mixed_bfloat16"
+    ]
     assert row.outcome.ok and own.read_text() == "1, 2\n"
     assert row.same_result is not None  # of a first epoch that is not number 0
 

@@ -523,7 +523,8 @@ def trains_on_sparse_rows(batch_size):
 def test_numpys_numbers_sparse_rows_and_a_folder_that_looks_like_a_pattern(tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
     folder = tmp_path / "net [v2]"
-    outcome = labkit.run(trains_on_sparse_rows, batch_size=np.int64(8), profile=str(folder))
+    numbers = {"batch_size": np.int64(8), "timeout": np.int64(120), "seed": np.uint32(7)}
+    outcome = labkit.run(trains_on_sparse_rows, profile=str(folder), **numbers)
     assert outcome.ok, outcome
     assert outcome.result == (None, 2)  # the launcher's own PYTHONPATH is not the trial's
     assert outcome.samples_per_second and "int64" not in outcome.log

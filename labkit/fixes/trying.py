@@ -8,7 +8,7 @@ from ..inside.folder import own_folder
 from ..machine import check_limit, device
 from ..predict.estimation import PATIENCE, Estimating, trial_limit
 from ..predict.prediction import Estimate, unseen
-from ..sizes import format_size
+from ..sizes import format_size, plain
 from ..trials.console import Progress
 from ..trials.series import Series
 from .applied import Observed
@@ -57,7 +57,7 @@ class TryingFixes:
         if not (callable(train) or isinstance(train, str)):
             raise LabkitError("try_fixes() takes a function that builds, compiles and trains a model.")
         params = dict(params or {})
-        self.value = params.pop(over, None)
+        self.value = plain(params.pop(over, None))
         if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < 1:
             raise LabkitError(f"Say at which batch size to try: labkit.try_fixes(train, ..., {over}=64).")
         self.limit = None if memory_limit is None else check_limit(memory_limit, device())

@@ -17,6 +17,7 @@ from ..process import ending
 from ..process.launcher import ENVIRONMENT, Launcher, LauncherGone
 from ..process.watch import POLL_SECONDS, Watch
 from ..process.wire import readable
+from ..sizes import plain
 from .code import PackedCode, pickled
 from .console import Console
 from .turns import turn
@@ -67,6 +68,7 @@ class Trial:
         self.device = machine.device()
         self.limit = None if memory_limit is None else machine.check_limit(memory_limit, self.device)
         self.params = dict(params or {})
+        timeout, profile, seed = map(plain, (timeout, profile, seed))
         if timeout is not None and not (_is_number(timeout) and timeout > 0):
             raise LabkitError(f"timeout={timeout!r}: give seconds above 0, or None for no timeout.")
         if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
