@@ -22,6 +22,8 @@ from labkit.__main__ import main
 from labkit.predict import allocator as bfc
 from labkit.predict.replay import retrace
 from labkit.record import profile as profiles
+from labkit.record.profiles import events as ordering
+from labkit.record.profiles.xspace import Event
 from labkit.record.record import Program
 from labkit.record.timeline import HELD, Timeline
 
@@ -548,3 +550,21 @@ def test_a_replay_gives_the_sizes_and_addresses_of_the_model_and_sees_where_they
     record = labkit.read_profile(path).record
     moved = {**record.allocations, "requested": record.allocations["requested"] + 2 * MIB}
     assert not all(a == b for a, b in retrace(replace(record, allocations=moved)))
+
+
+@pytest.mark.parametrize(("alike", "count"), [(True, 400), (False, 4000)])
+def test_one_event_less_is_not_looked_for_in_every_order(alike, count, monkeypatch):
+    use, whole = 10**6, []
+    for i in range(count):
+        size, place = (256, 0) if alike else (256 * (i // 2 % 977 + 1), i // 2)
+        use += size if i % 2 == 0 else -size
+        stats = {"addr": 4096 + 2**20 * place, "allocation_bytes": size, "bytes_allocated": use}
+        whole.append(
+            Event(1000 * i, 0, ordering.ALLOCATION if i % 2 == 0 else ordering.DEALLOCATION, "t", stats)
+        )
+    assert ordering.in_order(whole[::-1]) == whole
+    looks, is_allocation = [], ordering.is_allocation
+    monkeypatch.setattr(ordering, "is_allocation", lambda event: looks.append(1) or is_allocation(event))
+    cut = [*whole[: count // 4], *whole[count // 4 + 1 :]]
+    assert sorted(ordering.in_order(cut), key=lambda event: event.at) == cut
+    assert len(looks) < 20 * count + 3 * ordering._MOST_LOOKS

@@ -1,11 +1,13 @@
 """The events of each allocator in a profile, in the order in which the allocator wrote them."""
 
 import collections
+import itertools
 
 from .xspace import number, text
 
 ALLOCATION, DEALLOCATION = "MemoryAllocation", "MemoryDeallocation"
 _AHEAD, _DEPTH = 6, 9  # events between which the order may be mixed up; that must follow one another
+_LOOKS, _MOST_LOOKS = 2_000, 200_000  # at what may follow: for one event, and for all of an allocator
 
 
 class Events:
@@ -64,16 +66,16 @@ def in_order(events):
     events = sorted(events, key=lambda event: event.at)
     if not any(map(in_use, events)) or not breaks(events):
         return events
-    live = _live_at_first(events)
+    live, search = _live_at_first(events), Search()
     head = events[: _AHEAD + _DEPTH]
 
     def chain(first):
         event = head[first]
         changed = {address(event): is_allocation(event)}
-        return [first, *_longest(in_use(event), _without(head, first), live, changed)]
+        return [first, *search.longest(in_use(event), _without(head, first), live, changed)]
 
     first = max(range(min(_AHEAD, len(head))), key=lambda first: _worth(chain(first)))
-    return _chained(events[first], _without(events, first), live)
+    return _chained(events[first], _without(events, first), live, search)
 
 
 def breaks(events):
@@ -95,32 +97,65 @@ def _live_at_first(events):
     return {place: count < 0 for place, count in balance.items() if count}
 
 
-def _chained(first, waiting, live):
+def _chained(first, waiting, live, search):
     """The first event and those waiting, each followed by one that continues it, if there is one."""
-    ordered = [first]
-    for place in range(len(waiting)):
+    ordered, waiting = [first], collections.deque(waiting)
+    while waiting:
         live[address(ordered[-1])] = is_allocation(ordered[-1])
-        chain = _longest(in_use(ordered[-1]), waiting[place : place + _AHEAD + _DEPTH], live)
-        waiting.insert(place, waiting.pop(place + (chain[0] if chain else 0)))
+        ahead = list(itertools.islice(waiting, _AHEAD + _DEPTH))
+        chain = search.longest(in_use(ordered[-1]), ahead, live)
+        place = chain[0] if chain else 0
         ordered.append(waiting[place])
+        del waiting[place]
     return ordered
 
 
-def _longest(count, waiting, live, changed=None, depth=_DEPTH):
-    """Which of the events waiting can follow one another, up to `depth`: their places among those left.
+class Search:
+    """Looks for events that can follow one another.
 
-    count: bytes in use; live, changed: {address: whether it is in use}, and what has changed of it since
+    Where an event is missing, and others are alike, there are very many ways: not all of them are tried.
     """
-    best, changed = [], changed or {}
-    for place, event in enumerate(waiting[:_AHEAD] if depth else ()):
-        at, allocates = address(event), is_allocation(event)
-        if count + grown(event) == in_use(event) and changed.get(at, live.get(at)) != allocates:
-            left = _without(waiting, place)
-            rest = _longest(in_use(event), left, live, {**changed, at: allocates}, depth - 1)
-            best = max(best, [place, *rest], key=_worth)
-            if _worth(best) == (min(depth, len(waiting)), 0):
+
+    def __init__(self):
+        self._left, self._left_for_all = 0, _MOST_LOOKS
+
+    def longest(self, count, waiting, live, changed=None):
+        """Which of the events waiting can follow one another: their places among those left.
+
+        count: bytes in use; live, changed: {address: whether it is in use}, and what has changed of it since
+        """
+        if _follow(count, waiting[:_DEPTH], live, changed or {}):
+            return [0] * len(waiting[:_DEPTH])
+        self._left = before = min(_LOOKS, self._left_for_all)
+        found = self._longest(count, waiting, live, changed or {}, _DEPTH)
+        self._left_for_all -= before - self._left
+        return found
+
+    def _longest(self, count, waiting, live, changed, depth):
+        best = []
+        for place, event in enumerate(waiting[:_AHEAD] if depth else ()):
+            if not self._left:
                 break
-    return best
+            self._left -= 1
+            at, allocates = address(event), is_allocation(event)
+            if count + grown(event) == in_use(event) and changed.get(at, live.get(at)) != allocates:
+                left, after = _without(waiting, place), {**changed, at: allocates}
+                rest = self._longest(in_use(event), left, live, after, depth - 1)
+                best = max(best, [place, *rest], key=_worth)
+                if _worth(best) == (min(depth, len(waiting)), 0):
+                    break
+        return best
+
+
+def _follow(count, events, live, changed):
+    """Whether the events follow one another as they are."""
+    changed = dict(changed)
+    for event in events:
+        at, allocates = address(event), is_allocation(event)
+        if count + grown(event) != in_use(event) or changed.get(at, live.get(at)) == allocates:
+            return False
+        count, changed[at] = in_use(event), allocates
+    return True
 
 
 def _worth(chain):
