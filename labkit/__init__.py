@@ -25,7 +25,6 @@ __all__ = [
     "Estimate",
     "FixTrials",
     "LabkitError",
-    "MemoryMeter",
     "Outcome",
     "Sweep",
     "Timeline",
@@ -45,7 +44,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-# Imported on first use: they import Keras and NumPy.
+# Imported on first use: they import Keras and NumPy. MemoryMeter is not in __all__, for `import *` would
+# import Keras, which is not there where only logs are diagnosed.
 _LAZY = {"MemoryMeter": "meter", "Timeline": "record.timeline", "read_profile": "record.profile"}
 
 
@@ -53,6 +53,10 @@ def __getattr__(name):
     if name not in _LAZY:
         raise AttributeError(f"module 'labkit' has no attribute {name!r}")
     return getattr(importlib.import_module(f"labkit.{_LAZY[name]}"), name)
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY})
 
 
 def load_ipython_extension(shell):

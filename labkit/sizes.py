@@ -9,6 +9,7 @@ from .errors import LabkitError
 
 MIB = 2**20
 MOST_DIGITS = 30  # of a number of bytes: no machine has as many
+LONGEST = 100  # characters of a size as text
 UNITS = {
     "B": 1,
     **{p + "iB": 2 ** (10 * i) for i, p in enumerate("KMGT", 1)},
@@ -31,7 +32,7 @@ def parse_size(size):
     """
     number = None
     if isinstance(size, str):
-        match = _SIZE.fullmatch(size)
+        match = _SIZE.fullmatch(size) if len(size) <= LONGEST else None
         factor = match and _UNIT_BY_LOWER_CASE.get(match[2].lower())
         digits = size.strip()
         if factor:
@@ -44,8 +45,8 @@ def parse_size(size):
         except TypeError:
             number = size if isinstance(size, float) and size.is_integer() else None
     if number is None:
-        raise LabkitError(f"{size!r} is not a size. {_FORMS}")
-    if number >= 10**MOST_DIGITS:  # which repr() may refuse to write
+        raise LabkitError(f"{str(size)[:LONGEST]!r} is not a size. {_FORMS}")
+    if abs(number) >= 10**MOST_DIGITS:  # which repr() may refuse to write
         raise LabkitError(f"No machine has a size of over {MOST_DIGITS} digits. {_FORMS}")
     if number < 1:
         raise LabkitError(f"{size!r} is not a size: it must be at least one byte. {_FORMS}")
@@ -67,12 +68,12 @@ def format_size(size):
     >>> format_size(157286400)
     '150 MiB'
     """
-    if size is None:
+    if size is None or isinstance(size, float) and math.isnan(size):
         return "unknown"
     if abs(size) < 1024:
         return f"{size:.0f} B"
-    if size >= 10**MOST_DIGITS:
-        return "more than any machine has"
+    if abs(size) >= 10**MOST_DIGITS:
+        return "more than any machine has" if size > 0 else "less than any machine has"
     for unit in "KMGT":
         size /= 1024
         if abs(size) < 999.5 or unit == "T":

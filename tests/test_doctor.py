@@ -27,7 +27,8 @@ def installed(**versions):
     [
         ({"tensorflow-cpu": "2.21.0", "keras": "3.15"}, ["fine", "fine"], "tensorflow-cpu 2.21.0"),
         ({"keras": "3.15"}, ["wrong", "fine"], "not installed"),
-        ({"tensorflow": "2.21.0", "tensorflow-cpu": "2.21.0", "keras": "3.1"}, ["wrong", "fine"], "Both"),
+        ({"tensorflow": "2.21.0", "tensorflow-cpu": "2.21.0", "keras": "3.15"}, ["wrong", "fine"], "Both"),
+        ({"tensorflow": "2.18", "keras": "3.8.0"}, ["fine", "look"], "no keras.remat"),
         ({"tensorflow": "2.15.0", "keras": "2.15.0"}, ["look", "wrong"], "2.18 to 2.21"),
         ({"tensorflow": "2.22.0rc1", "keras": "3.15"}, ["look", "fine"], "2.22.0rc1"),
         ({"tensorflow": "2.20", "keras": "3.9", "jupyterlab": None}, ["fine", "fine", "look"], "jupyterlab"),

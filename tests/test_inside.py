@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import LabkitError
 from labkit.inside import child
-from labkit.inside.folder import TrialFolder, own_folder, to_json
+from labkit.inside.folder import OWNER, TrialFolder, own_folder, to_json
 
 # Events
 
@@ -347,8 +347,9 @@ def test_the_batch_size_is_a_plain_number_whatever_is_given(clock, x, given, bat
 
 
 def test_what_json_does_not_know_does_not_end_the_trial():
-    sent = json.loads(to_json({"a": np.int64(3), "b": np.float32(0.5), "c": {1, 2}, "d": [np.bool_(True)]}))
-    assert sent == {"a": 3, "b": 0.5, "c": "{1, 2}", "d": [True]}
+    facts = {"a": np.int64(3), "b": np.float32(0.5), "c": {1, 2}, "d": [np.bool_(True)], "e": np.ones(2)}
+    sent = json.loads(to_json(facts))
+    assert sent == {"a": 3, "b": 0.5, "c": "{1, 2}", "d": [True], "e": [1, 1]}
 
 
 def test_how_much_a_loop_over_tf_data_goes_through():
@@ -421,6 +422,7 @@ def test_folders_of_the_readers_own_are_left_alone_and_those_of_the_dead_are_not
     for name in ("labkit-2026112-notes", "labkit-20261127153000-x", f"labkit-{2**22 - 1}-abcdefgh"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "thesis.txt").write_text("years")
+    (tmp_path / "labkit-2026112-notes" / OWNER).touch()
     hold = (
         "from labkit.inside.folder import own_folder\nwith own_folder() as f: print(f, flush=True); input()"
     )

@@ -271,6 +271,8 @@ def test_the_gpu_that_cuda_visible_devices_names_is_asked_of(tmp_path, monkeypat
         "1e999 MiB",
         10**400,
         pytest.param(10**5000, id="huge"),
+        pytest.param(-(10**5000), id="hugely negative"),
+        pytest.param("1" * 6000 + "!", id="long"),
         float("inf"),
     ],
 )
@@ -282,3 +284,5 @@ def test_what_is_no_size_is_refused_with_a_sentence(size):
 @pytest.mark.parametrize("size", [pytest.param(10**400, id="400 digits"), float("inf")])
 def test_no_size_is_too_large_to_be_told(size):
     assert labkit.format_size(size) == "more than any machine has"
+    assert labkit.format_size(-size) == "less than any machine has"
+    assert labkit.format_size(float("nan")) == "unknown"

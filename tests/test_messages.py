@@ -382,6 +382,17 @@ def test_plan_of_a_block():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("size", ["1.91Gi", "1.9.1GiB", "1.91GiBs", "1.91"])
+@pytest.mark.parametrize(
+    "line", ["\t\tSize: {}", "Unpadded size: {}", "program   {}", "Unpadded ({}) Padded (5.0G)"]
+)
+def test_what_is_no_size_is_not_read_as_one(line, size):
+    plan = [*PLAN[:6], line.format(size), *PLAN[6:]]
+    found, _ = division(*plan)
+    assert all(isinstance(buffer.bytes, int) for buffer in found.buffers) and str(found.buffers[0])
+    assert None not in found.totals.values() and found.padded == (0, 0)
+
+
 def test_a_plan_that_is_printed_again_or_cut_off():
     once, of_plan = division(*PLAN)
     twice, of_both = division(*PLAN, *PLAN)

@@ -297,3 +297,16 @@ def test_no_tracked_file_names_a_registry():
 def test_lock_names_no_place_of_its_own(lock):
     text = (ROOT / lock).read_text()
     assert not re.search(r"^\s*-|://| @ ", text, re.MULTILINE)
+
+
+def test_without_keras_there_is_everything_that_needs_none():
+    code = """
+        import sys
+        sys.modules["keras"] = sys.modules["tensorflow"] = None
+        from labkit import *
+        import labkit
+        assert {*labkit.__all__, "MemoryMeter", "Timeline"} <= set(dir(labkit))
+        assert diagnose("OOM when allocating tensor with shape[64,9]").found and Timeline
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

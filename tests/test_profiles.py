@@ -510,6 +510,31 @@ def test_a_saved_timeline_whose_parts_say_something_else_is_refused_in_a_sentenc
         Timeline.load(saved)
 
 
+@pytest.mark.parametrize(
+    "view", [{"part": [0, 10**9]}, {"part": [3, 1]}, {"part": [-1, 2]}, {"limit": "x"}, {"limit": 2**63}]
+)
+def test_a_saved_timeline_whose_view_is_damaged_is_refused_in_a_sentence(tmp_path, view):
+    path, saved = written(tmp_path / "x.xplane.pb", host(trained(steps=1))), tmp_path / "saved"
+    timeline = labkit.read_profile(path)
+    timeline.record.save(saved, {"limit": None, "refused": None, "part": None, **view})
+    with pytest.raises(labkit.LabkitError, match="cannot be read as a labkit record"):
+        Timeline.load(saved)
+    assert timeline.during(np.int64(1)).peak_bytes == timeline.during(1).peak_bytes
+
+
+@pytest.mark.parametrize("path", [None, 5, b"logs", ""])
+def test_what_is_no_path_is_refused_in_a_sentence(path, tmp_path):
+    with pytest.raises(labkit.LabkitError, match="is not the path of a profile"):
+        labkit.read_profile(path)
+    timeline = labkit.read_profile(written(tmp_path / "x.xplane.pb", host(trained(steps=1))))
+    if path is None:
+        with pytest.raises(labkit.LabkitError, match="is not the path of a file"):
+            timeline.save(path)
+    with pytest.raises(labkit.LabkitError, match="cannot be written"):
+        timeline.save(tmp_path)
+    assert not (tmp_path.parent / f"{tmp_path.name}.part").exists()
+
+
 def test_the_command_shows_a_profile_and_a_saved_timeline(tmp_path, capsys):
     path = written(tmp_path / RUN / "x.xplane.pb", host(trained(), trained("GPU_1_bfc", steps=1)))
     assert main(["timeline", str(tmp_path)]) == 0

@@ -663,6 +663,12 @@ LEAKING = [
 NO_LEAK = [
     *("UserWarning: KMeans is known to have a memory leak on Windows with MKL", "no memory leak was found"),
     *("This can be caused by a too short worker timeout or by a memory leak.", "Fixes a memory leak in 2.4"),
+    *("Starting valgrind, a memory leak detector", "This version removes a memory leak in tf.data."),
+    *(
+        "note: possible memory leak of 3 objects",
+        "Run the memory leak checker",
+        "this is a memory leak sanitizer",
+    ),
     *("set this to avoid a memory leak", "memory is allocated", "the memory limit was increased to 8 GB"),
 ]
 
@@ -676,6 +682,8 @@ def test_memory_that_is_told_to_grow_is_growth_by_guess(said):
 
 
 def test_a_leak_that_is_told_changes_no_error_that_is_there():
+    other = 'Traceback (most recent call last):\n  File "a.py", line 3, in f\nValueError: bad shape\n'
+    assert labkit.diagnose(f"There is a memory leak\n{other}").cause == "not_oom"
     error = "OOM when allocating tensor with shape[64,224,224,64] and type float"
     assert labkit.diagnose(f"Is it a memory leak?\n{error}\n").cause == "activations"
     assert labkit.diagnose("On torch we OOM in the first epoch. This is a memory leak.\n").cause == "growth"

@@ -100,8 +100,11 @@ def package_findings(version=version):
     else:
         yield Finding("look", f"{builds[0]} {version(builds[0])}: the course supports 2.18 to 2.21.", INSTALL)
     keras = version("keras")
-    if keras and _major_minor(keras) >= (3, 0):
+    if keras and _major_minor(keras) >= (3, 9):
         yield Finding("fine", f"keras {keras}")
+    elif keras and _major_minor(keras) >= (3, 0):
+        said = f"keras {keras}: it has no keras.remat, with which lessons 09 and 13 recompute activations."
+        yield Finding("look", said, "pip install 'keras>=3.9'")
     else:
         yield Finding(
             "wrong", f"Keras {keras or 'is not installed'}: the labs need Keras 3.", "pip install 'keras>=3'"

@@ -134,7 +134,8 @@ HALF_THE_BITS = Advice(
     half_of_activations,
 )
 RECOMPUTE = Advice(
-    "Keep fewer activations, and recompute them in the backward pass (gradient checkpointing).",
+    "Keep fewer activations, and recompute them in the backward pass (gradient checkpointing). What is "
+    "recomputed must have no dropout and no BatchNormalization.",
     "return keras.remat(lambda x: self.block(x, training=training))(x)  # in a layer's call",
     "09",
     applies=lambda failure: not failure.marks & (forms.PREDICTS | forms.EVALUATES),
@@ -236,7 +237,15 @@ WIDE_TYPE = Advice(
 )
 ON_THE_HOST = (READ_AS_NEEDED, WIDE_TYPE, SMALLER_BUFFERS, SMALLER_TYPE, MORE_ROOM)
 LESS_AT_ONCE = Advice(
-    "Measure what an iteration adds.", "model.fit(X, y, callbacks=[labkit.MemoryMeter()])", "10"
+    "Measure what an iteration adds.",
+    "model.fit(X, y, callbacks=[labkit.MemoryMeter()])",
+    "10",
+    applies=on_tensorflow,
+)
+LESS_OF_THE_HOST = Advice(
+    "Measure what an iteration adds to the memory of the process.",
+    "print(psutil.Process().memory_info().rss)  # in a callback, after each epoch",
+    "10",
 )
 
 ADVICE = {
@@ -567,7 +576,7 @@ ADVICE = {
             "losses.append(float(loss))",
             "10",
         ),
-        LESS_AT_ONCE,
+        LESS_OF_THE_HOST,
         SMALLER_BUFFERS,
         FEWER_WORKERS,
         MORE_ROOM,

@@ -320,7 +320,7 @@ def _of_no_failure(log):
             return explain(found, first=[f'Line {line:,}: "{_short(words)}"'])
         said = "It speaks of memory that ran out, but in no form known here: cut off, or another program's."
         return without_cause("unknown", [said, f'Line {line:,}: "{_short(words)}"'])
-    if log.leak:
+    if log.leak and not log.errors and not log.no_memory:
         line, words = log.leak
         return explain(
             Failure("worded", line, words, marks={"leaks"}), first=[f'Line {line:,}: "{_short(words)}"']

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,7 +16,8 @@ try:
 except ImportError:  # Windows, where no trial can run
     fcntl = None
 
-OWNER = "owner"  # the file by which a process keeps its folder: locked as long as it lives
+OWNER = ".labkit-owner"  # the file by which a process keeps its folder: locked as long as it lives
+_OWN = re.compile(r"labkit-\d+-[a-z0-9_]{8}")  # the names that mkdtemp gives
 
 
 class TrialFolder:
@@ -40,8 +42,10 @@ class TrialFolder:
 
 
 def to_json(facts):
-    """Facts as JSON: NumPy's numbers as Python's, and what JSON does not know as text."""
-    return json.dumps(facts, default=lambda value: value.item() if hasattr(value, "item") else repr(value))
+    """Facts as JSON: NumPy's numbers and arrays as Python's, and what JSON does not know as text."""
+    return json.dumps(
+        facts, default=lambda value: value.tolist() if hasattr(value, "tolist") else repr(value)
+    )
 
 
 @contextlib.contextmanager
@@ -99,6 +103,8 @@ def lock(fd, kind):
 def _remove_abandoned():
     """Remove the folders of this user whose process no longer keeps them, in whatever container it was."""
     for path in Path(tempfile.gettempdir()).glob(f"labkit-*/{OWNER}"):
+        if not _OWN.fullmatch(path.parent.name):
+            continue
         with contextlib.suppress(OSError):
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:

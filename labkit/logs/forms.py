@@ -462,7 +462,10 @@ LEAKS = (  # that memory grows, as people tell it, and not what a library warns 
     r"(?: on| constantly| continuously| steadily| slowly| gradually)?"
     r" (?:(?:grow|increas|ris|climb)ing|(?<!is )(?<!was )(?:grow|increase|rise|climb)s?)\b)"
 )
-NO_LEAK = r"(?i:warning|known to|may (?:lead|cause|be)|can be caused|or by a|prevent|avoid|fix(?:ed|es)? )"
+NO_LEAK = (
+    r"(?i:warning|note:|known to|remov\w{1,3}|detect\w{1,3}|check\w{1,3}|saniti|may (?:lead|cause|be)"
+    r"|can be caused|or by a|prevent|avoid|fix(?:ed|es)? )"
+)
 TOLD_SHAPE = (  # of a tensor that could not be allocated, as people tell it
     r"(?i:allocat\w{0,5}|tensor|shape|dimensions?)(?: \w{1,8}){0,4} ?[\[(](\d{1,9}(?:, ?\d{1,9}){1,5})[\])]"
 )

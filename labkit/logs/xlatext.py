@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ..sizes import format_size
 from .dumptext import size
 
-_BYTES = r"(\d{1,9}(?:\.\d{1,4})?(?:[KMGT]i?B?|B))"
+_BYTES = r"(\d{1,9}(?:\.\d{1,4})?(?:[KMGT](?:i?B)?|B))"  # each of them is a size()
 _TOTAL = re.compile(
     rf"(parameter|maybe_live_out|preallocated temp) allocation: +{_BYTES}"
     rf"|(?:^|\s)(arguments|program|HLO temp) +{_BYTES}(?![\w.])"

@@ -30,6 +30,7 @@ _DTYPES = (
     *("float8_e4m3b11fnuz", "float8_e5m2fnuz", "int4", "uint4", "int2", "uint2", "float4_e2m1fn"),
 )
 _OLD_NAMES = {"float": "float32", "double": "float64", "half": "float16"}
+LONGEST = 1000  # characters of an op's name that are looked at
 MARK = "labkit:"  # begins the names of the events with which a trial marks its steps and snapshots
 _NO_EVENTS = (
     "The profile {} {}has no allocator events. A GPU's allocator writes them, unless "
@@ -105,7 +106,7 @@ def _kind(allocator):
     name = allocator.lower()
     if "host" in name:
         return "host"
-    return "GPU" if re.match(r"(gpu|device|tpu|xla_gpu|cuda)\D*\d", name) else "CPU"
+    return "GPU" if re.match(r"(gpu|device|tpu|xla_gpu|cuda)\D*[0-9]", name) else "CPU"
 
 
 def _device(allocator):
@@ -250,7 +251,7 @@ def _row(place, address, event, tables):
     stats = event.stats
     requested = number(stats, "requested_bytes")
     indices = [
-        tables["ops"].index(text(stats, "tf_op")),
+        tables["ops"].index(text(stats, "tf_op")[:LONGEST]),
         tables["threads"].index(event.line),
         tables["shapes"].index(text(stats, "shape", "tensor_shapes")),
         tables["dtypes"].index(_dtype(stats)),

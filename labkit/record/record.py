@@ -1,5 +1,6 @@
 """Record: everything known about the allocations of one trial, or of one recorded profile."""
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass, field, fields, replace
@@ -147,12 +148,17 @@ class Record:
         plain = _pack(self, arrays, "")
         header = {"version": VERSION, "view": view, **plain}
         arrays["header"] = np.frombuffer(json.dumps(header, default=int).encode(), np.uint8)
-        part = f"{path}.part"
+        try:
+            part = f"{os.fspath(path)}.part"
+        except TypeError:
+            raise LabkitError(f"{path!r} is not the path of a file.") from None
         try:
             with open(part, "wb") as file:
                 (np.savez if view is None else np.savez_compressed)(file, **arrays)
             os.replace(part, path)
         except OSError as e:
+            with contextlib.suppress(OSError):
+                os.remove(part)
             raise LabkitError(f"{path} cannot be written: {e.strerror}.") from None
 
     @classmethod

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..categories import BEFORE, CATEGORIES, OTHERS, UNUSED
 from ..errors import LabkitError
-from ..sizes import counted, format_size
+from ..sizes import counted, format_size, plain
 from .labels import Labels, made_by, replicas
 from .opnames import sums_gradients
 from .profiles.autotuning import tried_out
@@ -192,10 +192,11 @@ class Timeline:
         does not exist.
         """
         spans = self._spans()
-        number = 0 if phase == "building" else phase
+        number = 0 if phase == "building" else plain(phase)
         if isinstance(number, bool) or not isinstance(number, int) or number not in spans:
             whole = ["'building'"] if 0 in spans else []
-            known = " or ".join([*whole, f"one of the steps 1 to {max(spans)}"])
+            steps = [f"one of the steps 1 to {max(spans)}"] if max(spans) else []
+            known = " or ".join([*whole, *steps])
             raise ValueError(f"phase {phase!r}: give {known}")
         return self._part(*spans[number])
 
@@ -337,10 +338,15 @@ class Timeline:
         record, view = Record.load_with_view(path)
         try:
             view = view or {"limit": None, "refused": None, "part": None}
+            sizes = [size for size in (view["limit"], view["refused"]) if size is not None]
+            first, last = map(int, view["part"] or (0, record.events))
+            if not all(isinstance(size, int) and 0 <= size < 2**62 for size in sizes):
+                raise ValueError(f"its limit is {view['limit']!r}")
+            if not 0 <= first <= last <= record.events:
+                raise ValueError("it is a part of what is not there")
             timeline = cls(record, view["limit"], view["refused"])
             if view["part"]:
-                first, last = view["part"]
-                timeline._restrict(int(first), int(last))
+                timeline._restrict(first, last)
             return timeline
         except Exception as e:  # numbers that are damaged
             raise LabkitError(f"{path} cannot be read as a labkit record: {e!r}.") from None

@@ -23,6 +23,8 @@ def files_of_newest(path):
 
     Raises LabkitError where there is none.
     """
+    if not (isinstance(path, str | os.PathLike) and os.fspath(path)):
+        raise LabkitError(f"{path!r} is not the path of a profile, or of a folder of logs.")
     path = Path(os.path.expanduser(path))
     if os.path.isfile(path):  # Path.is_file() raises OSError for a name of over 255 letters
         return [path], 0
