@@ -592,4 +592,17 @@ def test_one_event_less_is_not_looked_for_in_every_order(alike, count, monkeypat
     monkeypatch.setattr(ordering, "is_allocation", lambda event: looks.append(1) or is_allocation(event))
     cut = [*whole[: count // 4], *whole[count // 4 + 1 :]]
     assert sorted(ordering.in_order(cut), key=lambda event: event.at) == cut
-    assert len(looks) < 20 * count + 3 * ordering._MOST_LOOKS
+    assert len(looks) < 20 * count + 3 * ordering._LOOKS * count
+
+
+def test_a_long_profile_of_threads_that_are_mixed_up_is_put_in_order(count=6000):
+    draw, use, whole, live = random.Random(0), 10**6, [], []
+    for i in range(count):
+        frees = bool(live) and draw.random() < 0.5
+        place, size = live.pop(draw.randrange(len(live))) if frees else (i, 256 * draw.randint(1, 4000))
+        use += -size if frees else size
+        live += [] if frees else [(place, size)]
+        stats = {"addr": 2**20 * place, "allocation_bytes": size, "bytes_allocated": use}
+        name = ordering.DEALLOCATION if frees else ordering.ALLOCATION
+        whole.append(Event(1000 * i + draw.randint(0, 2500), 0, name, "t", stats))
+    assert ordering.breaks(ordering.in_order(whole)) == 0

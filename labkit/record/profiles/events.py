@@ -7,7 +7,8 @@ from .xspace import number, text
 
 ALLOCATION, DEALLOCATION = "MemoryAllocation", "MemoryDeallocation"
 _AHEAD, _DEPTH = 6, 9  # events between which the order may be mixed up; that must follow one another
-_LOOKS, _MOST_LOOKS = 2_000, 200_000  # at what may follow: for one event, and for all of an allocator
+_LOOKS, _FEW_LOOKS = 300, 60  # at what may follow an event; after many searches that found no whole chain
+_MOST_FRUITLESS = 2_000  # such searches
 
 
 class Events:
@@ -117,7 +118,7 @@ class Search:
     """
 
     def __init__(self):
-        self._left, self._left_for_all = 0, _MOST_LOOKS
+        self._left = self._fruitless = 0
 
     def longest(self, count, waiting, live, changed=None):
         """Which of the events waiting can follow one another: their places among those left.
@@ -126,9 +127,9 @@ class Search:
         """
         if _follow(count, waiting[:_DEPTH], live, changed or {}):
             return [0] * len(waiting[:_DEPTH])
-        self._left = before = min(_LOOKS, self._left_for_all)
+        self._left = _LOOKS if self._fruitless < _MOST_FRUITLESS else _FEW_LOOKS
         found = self._longest(count, waiting, live, changed or {}, _DEPTH)
-        self._left_for_all -= before - self._left
+        self._fruitless += not self._left
         return found
 
     def _longest(self, count, waiting, live, changed, depth):
