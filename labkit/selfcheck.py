@@ -63,7 +63,10 @@ def device():
 
 
 def _issues_page():
-    urls = importlib.metadata.metadata("keras-memory-labkit").get_all("Project-URL", [])
+    try:
+        urls = importlib.metadata.metadata("keras-memory-labkit").get_all("Project-URL", [])
+    except importlib.metadata.PackageNotFoundError:  # on the path, but not installed
+        return "the issues of the project"
     return f"{urls[0].partition(', ')[2]}/issues/new"
 
 

@@ -23,6 +23,7 @@ from labkit.predict import allocator as bfc
 from labkit.predict.replay import retrace
 from labkit.record import profile as profiles
 from labkit.record.profiles import events as ordering
+from labkit.record.profiles import folders
 from labkit.record.profiles.xspace import Event
 from labkit.record.record import Program
 from labkit.record.timeline import HELD, Timeline
@@ -520,6 +521,15 @@ def test_a_saved_timeline_whose_view_is_damaged_is_refused_in_a_sentence(tmp_pat
     with pytest.raises(labkit.LabkitError, match="cannot be read as a labkit record"):
         Timeline.load(saved)
     assert timeline.during(np.int64(1)).peak_bytes == timeline.during(1).peak_bytes
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_more_is_read_of_a_profile_than_can_be_one(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "_MOST", 1000)
+    with (gzip.open if packed else open)(tmp_path / "x.xplane.pb", "wb") as file:
+        file.write(bytes(1001))
+    with pytest.raises(labkit.LabkitError, match="larger than 2 GiB"):
+        labkit.read_profile(tmp_path / "x.xplane.pb")
 
 
 @pytest.mark.parametrize("path", [None, 5, b"logs", ""])

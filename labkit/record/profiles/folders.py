@@ -53,10 +53,9 @@ def _age(folder, files):
 def contents(path):
     """The bytes of a file, unpacked if it is compressed. Raises LabkitError if that fails."""
     try:
-        data = Path(path).read_bytes()
-        if data[:2] != b"\x1f\x8b":
-            return data
-        with gzip.open(path) as file:
+        with open(path, "rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if is_packed else open(path, "rb") as file:
             data = file.read(_MOST + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise LabkitError(f"The profile {path} is cut off, or damaged otherwise: copy it again.") from None
