@@ -14,14 +14,14 @@ from .sizes import MIB
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. Memory in bytes; `used_bytes` counts all processes."""
+    """One GPU. Memory in bytes, None where the driver does not tell; `used_bytes` counts all processes."""
 
     index: str
     uuid: str
     name: str
     driver: str
-    total_bytes: int
-    used_bytes: int
+    total_bytes: int | None
+    used_bytes: int | None
 
 
 def all_gpus():
@@ -63,24 +63,23 @@ def _query_nvml(query):
     """The list that `query` yields from NVML; None if NVML is missing or fails."""
     try:
         import pynvml
-    except ImportError:
-        return None
-    try:
+
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
+        try:
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+            return list(query(pynvml, handles))
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # no such package, no driver, or a version of the package that lacks what is asked for
         return None
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return list(query(pynvml, handles))
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def _nvml_gpus(nvml, handles):
     for index, handle in enumerate(handles):
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
+        total = used = None
+        with contextlib.suppress(nvml.NVMLError):  # a GPU that shares the host's memory does not tell
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
+            total, used = memory.total, memory.used
         uuid, name, driver = map(
             _text,
             (
@@ -89,48 +88,51 @@ def _nvml_gpus(nvml, handles):
                 nvml.nvmlSystemGetDriverVersion(),
             ),
         )
-        yield Gpu(str(index), uuid, name, driver, memory.total, memory.used)
+        yield Gpu(str(index), uuid, name, driver, total, used)
 
 
 def _nvml_processes(nvml, handles):
     for handle in handles:
         for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
             name = ""
-            with contextlib.suppress(nvml.NVMLError):
+            with contextlib.suppress(nvml.NVMLError, UnicodeDecodeError):
                 name = _text(nvml.nvmlSystemGetProcessName(process.pid))
             yield process.pid, name, process.usedGpuMemory
 
 
 def _text(value):
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _smi_gpus():
     rows = _nvidia_smi("--query-gpu=index,uuid,name,driver_version,memory.total,memory.used", 6)
     return [
-        Gpu(*texts, int(total) * MIB, int(used) * MIB)
-        for *texts, total, used in rows
-        if total.isdigit() and used.isdigit()
+        Gpu(index, uuid, ", ".join(name), driver, _bytes(total), _bytes(used))
+        for index, uuid, *name, driver, total, used in rows
+        if index.isdecimal()
     ]
 
 
 def _smi_processes():
     rows = _nvidia_smi("--query-compute-apps=pid,process_name,used_memory", 3)
-    return [
-        (int(pid), name, int(used) * MIB if used.isdigit() else None)
-        for pid, name, used in rows
-        if pid.isdigit()
-    ]
+    return [(int(pid), ", ".join(name), _bytes(used)) for pid, *name, used in rows if pid.isdecimal()]
+
+
+def _bytes(mib):
+    """Bytes of a size in MiB; None for what nvidia-smi writes instead of one, such as [N/A]."""
+    return int(mib) * MIB if mib.isdecimal() else None
 
 
 def _nvidia_smi(query, columns):
-    """Rows of `columns` strings each, sizes in MiB; [] if nvidia-smi is missing or fails."""
+    """Rows of strings, more than `columns` where a name has commas; [] if nvidia-smi is missing or fails."""
     if not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
     try:
-        output = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=20, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = ([part.strip() for part in line.split(",")] for line in output.splitlines())
-    return [row for row in rows if len(row) == columns]
+    rows = ([part.strip() for part in line.split(", ")] for line in done.stdout.split("\n"))
+    return [row for row in rows if len(row) >= columns]

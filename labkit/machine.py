@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -148,12 +148,16 @@ def kernel_oom_kills(vmstat=Path("/proc/vmstat")):
 
 @dataclass(frozen=True)
 class Device:
-    """Where trials run. `kind` is "gpu" or "cpu"; `memory_bytes` is its total memory."""
+    """Where trials run. `kind` is "gpu" or "cpu"; `memory_bytes` is its total memory.
+
+    `uuid` is what the driver calls a GPU.
+    """
 
     kind: str
     name: str
     allocator: str
     memory_bytes: int
+    uuid: str = field(default="", repr=False)
 
     def describe(self):
         """What trials run on here, and how far their numbers carry over, in a few sentences."""
@@ -181,30 +185,43 @@ def ask_tensorflow(timeout=180):
     """TensorFlow's build and the number of GPUs it can use, a dict; {"error": ...} if it cannot be imported.
 
     A driver alone does not make a GPU usable, so TensorFlow is asked: in a process of its own, once for each
-    value of CUDA_VISIBLE_DEVICES. timeout: in seconds.
+    value of CUDA_VISIBLE_DEVICES, and again after an error. timeout: in seconds.
     """
-    return _ask_tensorflow(os.environ.get("CUDA_VISIBLE_DEVICES"), timeout)
+    try:
+        return _ask_tensorflow(os.environ.get("CUDA_VISIBLE_DEVICES"), timeout)
+    except _NoAnswerError as e:
+        return {"error": str(e)}
+
+
+class _NoAnswerError(Exception):
+    """Why TensorFlow did not answer; unlike an answer, it is not cached: the next time it may."""
 
 
 @functools.cache
 def _ask_tensorflow(visible_devices, timeout):
+    command = [sys.executable, "-c", _PROBE]
     try:
-        done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout)
     except subprocess.TimeoutExpired:
-        return {"error": f"no answer after {timeout} s"}
+        raise _NoAnswerError(f"no answer after {timeout} s") from None
     answers = [line for line in done.stdout.splitlines() if line.startswith("answer ")]
     if answers:
         return json.loads(answers[-1].removeprefix("answer "))
     errors = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-    return {"error": errors[-1]}
+    raise _NoAnswerError(errors[-1])
 
 
 def device():
     """The device that trials run on: the first GPU that TensorFlow can use, else the CPU stand-in."""
     gpus = visible_gpus()
     if gpus and ask_tensorflow().get("gpus"):
-        return Device("gpu", gpus[0].name, "GPU_0_bfc", gpus[0].total_bytes)
+        return _gpu_device(gpus[0])
     return Device("cpu", "CPU stand-in", "bfc_cpu_allocator_for_gpu", host_memory().total)
+
+
+def _gpu_device(gpu):
+    memory = gpu.total_bytes or host_memory().total  # one that does not tell shares the host's
+    return Device("gpu", gpu.name, "GPU_0_bfc", memory, gpu.uuid)
 
 
 def check_limit(size, on):

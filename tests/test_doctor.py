@@ -73,11 +73,20 @@ def test_who_holds_the_gpu():
     assert found.status == "fine"
 
 
+def test_a_gpu_whose_memory_the_driver_does_not_tell():
+    for unknown in ({"total_bytes": None}, {"used_bytes": None}):
+        (found,) = doctor.holder_findings([replace(CARD, **unknown)], [])
+        assert found.status == "look" and "does not tell its memory" in found.message
+
+
 SMI = """#!/bin/sh
 case "$1" in
 --query-gpu=*) echo '0, GPU-aa11, Tesla T4, 535.104, 15360, 1024'
-    echo '1, GPU-bb22, A100, 535.104, [N/A], 3' ;;
-*) echo '7, python, 12' ;;
+    echo '1, GPU-bb22, NVIDIA GB10, 535.104, [N/A], [N/A]'
+    echo 'Unable to determine the device handle for GPU0000:3B:00.0: Unknown Error' ;;
+*) echo '7, python, 12'
+    printf '8, /home/\\351t\\351/python, 12\\n'
+    echo '9, /home/a, b/python, [N/A]' ;;
 esac
 """
 
@@ -87,8 +96,12 @@ def test_the_answers_of_nvidia_smi_are_read(tmp_path, monkeypatch):
     assert gpus.all_gpus() == gpus.processes() == []
     (tmp_path / "nvidia-smi").write_text(SMI)
     (tmp_path / "nvidia-smi").chmod(0o755)
-    assert gpus.all_gpus() == [CARD]
-    assert gpus.processes() == [(7, "python", 12 * 2**20)]
+    assert gpus.all_gpus() == [CARD, Gpu("1", "GPU-bb22", "NVIDIA GB10", "535.104", None, None)]
+    assert gpus.processes() == [
+        (7, "python", 12 * 2**20),
+        (8, "/home/\N{REPLACEMENT CHARACTER}t\N{REPLACEMENT CHARACTER}/python", 12 * 2**20),
+        (9, "/home/a, b/python", None),
+    ]
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
     assert gpus.all_gpus() == gpus.processes() == []
 
@@ -126,8 +139,23 @@ def test_nvml_is_asked_where_it_is_there_and_nvidia_smi_where_it_fails(tmp_path,
     monkeypatch.setitem(sys.modules, "pynvml", nvml(broken=False))
     assert gpus.all_gpus() == [CARD]
     assert gpus.processes() == [(7, "python", None)]
-    monkeypatch.setitem(sys.modules, "pynvml", nvml(broken=True))
-    assert [gpu.name for gpu in gpus.all_gpus()] == ["by nvidia-smi"]
+    older = nvml(broken=False)
+    older.nvmlDeviceGetMemoryInfo = lambda handle: None
+    oldest = nvml(broken=False)
+    del oldest.nvmlMemory_v2
+    for module in (nvml(broken=True), older, oldest, types.ModuleType("pynvml")):
+        monkeypatch.setitem(sys.modules, "pynvml", module)
+        assert gpus.all_gpus()[0].name == "by nvidia-smi"
+
+
+def test_a_gpu_whose_memory_nvml_does_not_tell_is_listed(monkeypatch):
+    def not_supported(handle, version):
+        raise module.NVMLError("Not Supported")
+
+    module = nvml(broken=False)
+    module.nvmlDeviceGetMemoryInfo = not_supported
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    assert gpus.all_gpus() == [replace(CARD, total_bytes=None, used_bytes=None)]
 
 
 @pytest.mark.parametrize(

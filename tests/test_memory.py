@@ -244,8 +244,19 @@ def test_trials_run_on_a_gpu_that_the_driver_lists_and_tensorflow_can_use(tmp_pa
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", usable)
         monkeypatch.setattr(machine, "visible_gpus", lambda cards=cards: cards)
         assert machine.device().kind == kind
-    assert machine.device() == machine.Device("gpu", "T4", "GPU_0_bfc", 16 * MIB)
+    assert machine.device() == machine.Device("gpu", "T4", "GPU_0_bfc", 16 * MIB, "GPU-0")
     assert (tmp_path / "python.asked").read_text() == "\n" * 2  # once for each choice of GPUs
+    shared = Gpu("0", "GPU-0", "GB10", "580", None, None)
+    monkeypatch.setattr(machine, "visible_gpus", lambda: [shared])
+    assert machine.device().kind == "gpu"
+    assert machine.device().memory_bytes == machine.host_memory().total
+
+
+def test_after_an_error_tensorflow_is_asked_again(tmp_path, python):
+    answers = """[ -e "$0.asked" ] && echo 'answer {"gpus": 1}' && exit"""
+    python(answers + """\ntouch "$0.asked"; printf 'no m\\366dule' >&2; exit 1""")
+    assert machine.ask_tensorflow() == {"error": "no m\N{REPLACEMENT CHARACTER}dule"}
+    assert machine.ask_tensorflow() == {"gpus": 1}
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,14 @@ def test_a_trial_without_a_limit_takes_all_that_a_site_leaves_it(monkeypatch):
     alone.end()
 
 
+def test_on_a_gpu_the_turn_is_for_that_gpu_even_if_its_driver_no_longer_answers(folder, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    gpu = machine.Device("gpu", "T4", "GPU_0_bfc", 2**30, "GPU-aa11")
+    with turn(SimpleNamespace(limit=MIB, device=gpu), os.getpid(), None):
+        (ticket,) = folder.iterdir()
+        assert json.loads(ticket.read_text())["of"] == "GPU-aa11"
+
+
 def test_stopping_one_that_waits_stops_it_alone(folder):
     first = Waiting(1024 * MIB)
     assert began(first)

@@ -159,6 +159,14 @@ def holder_findings(cards, processes):
     processes   (pid, name, bytes) of each process on them
     """
     for gpu in cards:
+        if gpu.total_bytes is None or gpu.used_bytes is None:
+            yield Finding(
+                "look",
+                f"GPU {gpu.index}, {gpu.name}: the driver does not tell its memory, or how much is in use.",
+                "So it is where the GPU shares the host's memory, or is divided (MIG). Give trials a "
+                "memory_limit that is surely free.",
+            )
+            continue
         used = f"{format_size(gpu.used_bytes)} of {format_size(gpu.total_bytes)}"
         usage = f"GPU {gpu.index}, {gpu.name}: {used} in use"
         if gpu.used_bytes <= 0.2 * gpu.total_bytes:

@@ -21,7 +21,6 @@ import psutil
 
 from .. import machine
 from ..errors import Stopped
-from ..gpus import visible_gpus
 from ..inside.folder import lock
 from ..process.watch import POLL_SECONDS
 from ..sizes import MIB, format_size
@@ -79,7 +78,7 @@ def _waiting_text(others, reserved, budget, need):
 
 
 def _resource(device):
-    return "host" if device.kind == "cpu" else visible_gpus()[0].uuid
+    return "host" if device.kind == "cpu" else device.uuid
 
 
 def _need(trial, before):
