@@ -1,12 +1,14 @@
 """Every solution passes its own check; wrong answers are told what is wrong; a blank is not a failure."""
 
+import importlib
 import types
 
 import numpy as np
 import pytest
 from answers import answer
 
-from labkit.exercises import Exercise, ____, lesson00, lesson01
+from labkit.exercises import Exercise, ____, lesson00, lesson01, lesson03, lesson07, lesson09, lesson13
+from labkit.outcome import Outcome, TrialError
 
 pytestmark = pytest.mark.usefixtures("each_trial_once")
 
@@ -29,6 +31,7 @@ WRONG = [
     (lesson01.q1, 5, "letters of those that fit"),
     (lesson01.q2, pieces("model.predict(X)"), "the result has the shape"),
     (lesson01.q2, pieces("X[start : start + rows]"), "off by up to"),
+    (lesson01.q2, pieces("np.nan * X[start : start + rows]"), "off by up to nan"),
     (lesson01.q2, pieces("model(X[start : start + rows])"), "stay on the device"),
     (lesson01.q2, pieces("model.predict(X)[start : start + rows]"), "in one allocation"),
     (lesson01.q2, pieces("model.predict_on_batch(X[start])"), "'error'"),
@@ -67,6 +70,53 @@ def test_a_blank_is_not_attempted(untouched):
     verdict = exercise.check(untouched)
     assert verdict.right is None
     assert "Not attempted yet" in str(verdict)
+
+
+BY_OWN_TRIALS = [
+    ("00", "q1", 16),
+    ("01", "q1", "ACE"),
+    ("02", "q1", {"rmsprop": 1, "adamw": 2, "lion": 1, "adadelta": 2}),
+    ("02", "q2", lambda: None),
+    ("03", "q1", 145),
+    ("04", "q1", "AD"),
+    ("04", "q2", lambda: None),
+    ("05", "q1", 3400),
+    ("07", "q1", dict.fromkeys(lesson07.QUESTIONS, 1)),
+    ("08", "q1", "AC"),
+    ("09", "q1", "DCAB"),
+    ("09", "q2", dict(zip(lesson09.SETTINGS, (8, 8, True), strict=True))),
+    ("10", "q1", "BD"),
+    ("10", "q2", lambda build, rates, X, y: []),
+    ("11", "q1", (24, 72)),
+    ("12", "q2", 131072),
+    ("13", "q1", {256: 4, 512: 16}),
+]
+
+
+@pytest.mark.parametrize(("lesson", "name", "given"), BY_OWN_TRIALS)
+@pytest.mark.parametrize("peak", [None, 1])
+def test_an_answer_is_not_judged_by_a_trial_of_the_check_that_failed(lesson, name, given, peak, monkeypatch):
+    module = importlib.import_module(f"labkit.exercises.lesson{lesson}")
+    failed = Outcome("killed", peak_bytes=peak, error=TrialError("Killed", "by the kernel"))
+    monkeypatch.setattr(module, "run", lambda *args, **options: failed)
+    verdict = getattr(module, name).check(given)
+    assert verdict.right is None
+    assert "ended with status 'killed'" in str(verdict) and "by the kernel" in str(verdict)
+
+
+@pytest.mark.parametrize("status", ["killed", "timeout"])
+def test_that_a_larger_batch_does_not_fit_is_no_guess(status, monkeypatch):
+    for module, given in ((lesson00, 16), (lesson03, 145)):
+        outcomes = iter([Outcome("ok", limit_bytes=2**30), Outcome(status)])
+        monkeypatch.setattr(module, "run", lambda *args, outcomes=outcomes, **options: next(outcomes))
+        assert module.q1.check(given).right is None
+
+
+def test_a_check_without_an_answer_asks_for_one():
+    for exercise in (lesson00.q1, lesson01.q2):
+        verdict = exercise.check()
+        assert verdict.right is None and "Pass your answer" in str(verdict)
+    assert "Pass base as well" in str(lesson13.q2.check(lambda: None))
 
 
 def test_a_finished_function_is_not_a_blank():

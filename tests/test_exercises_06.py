@@ -60,6 +60,10 @@ def test_wrong_classes(given, complaint):
             "1,024 numbers returned",
         ),
         (order("np.nothing(rows)"), "'error'"),
+        (order("np.append(np.array([]), np.arange(rows))"), "array or list of integers"),
+        (order("np.arange(rows)[None]"), "array or list of integers"),
+        (order("(row for row in range(rows))"), "array or list of integers"),
+        (order("None"), "array or list of integers"),
         ([0, 1, 2], "Pass the function itself"),
     ],
 )

@@ -47,6 +47,8 @@ def test_wrong_letters(given, complaint):
     [
         (model(', dtype="float32"'), "The output is float16"),
         (model('"mixed_float16"', '"float32"'), "computes in float32"),
+        (model('8, 3, activation="relu"', '8, 3, name="first", dtype="float32"'), "first computes"),
+        (model('"softmax", dtype="float32"', 'lambda y: np.nan * y, dtype="float32"'), "is not a softmax"),
         (model('"mixed_float16"', '"float16"'), "keeps its weights in float16"),
         (model('activation="softmax", '), "that is not a softmax"),
         (model('entropy")', 'entropy", auto_scale_loss=False)'), "a plain Adam"),

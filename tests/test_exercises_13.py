@@ -119,6 +119,8 @@ def test_the_solution_of_the_scores_passes():
         ({256: 4, 512: 8}, "512 digits: you say 8 MiB."),
         ({256: np.int64(4), 512: 8}, "512 digits: you say 8 MiB."),
         ({256: 1, 512: 16}, "256 digits: you say 1 MiB."),
+        ({256: float("nan"), 512: 16}, "nan is not a number of MiB"),
+        ({256: "4 MiB", 512: 16}, "'4 MiB' is not a number of MiB"),
         ({256: 4}, "Keep the"),
         ({64: 0.25, 512: 16}, "Keep the"),
         ({}, "Keep the"),

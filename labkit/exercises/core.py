@@ -45,6 +45,24 @@ class Text(str):
         return str(self)
 
 
+class NotMeasured(Exception):
+    """A trial that a check compares the answer with has failed: nothing can be said of the answer."""
+
+
+def measured(outcome, *others):
+    """The Outcome of a trial that is the check's own; raises NotMeasured if it failed.
+
+    others   what its status may be beside "ok", where that tells something of the answer
+    """
+    if outcome.ok or outcome.status in others:
+        return outcome
+    raise NotMeasured(
+        f"Your answer was not judged: a trial of the check itself ended with status {outcome.status!r}. "
+        "Shut down what else runs on this machine, such as other notebooks, then run the cell again."
+        + (f"\n{outcome.error}" if outcome.error else "")
+    )
+
+
 class Exercise:
     """One exercise.
 
@@ -63,12 +81,17 @@ class Exercise:
 
     def check(self, *answers):
         """The Verdict on the reader's answers."""
+        if not answers:
+            return Verdict(None, "Pass your answer to check().")
         if any(map(is_blank, answers)):
             return Verdict(None, "Not attempted yet: replace ____ with your answer and run the cell again.")
         asked = re.match(r"def (\w+)\(", self._code)
         if asked and not callable(answers[0]):
             return Verdict(False, f"Pass the function itself, {asked[1]}, not {answers[0]!r}.")
-        wrong = self._judge(*answers)
+        try:
+            wrong = self._judge(*answers)
+        except NotMeasured as e:
+            return Verdict(None, str(e))
         if isinstance(wrong, Verdict):
             return wrong
         return Verdict(False, wrong) if wrong else Verdict(True, self.praise)

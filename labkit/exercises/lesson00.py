@@ -2,7 +2,7 @@
 
 from ..sizes import format_size
 from ..trials.trial import run
-from .core import Exercise, is_integer
+from .core import Exercise, is_integer, measured
 
 LIMIT = "384 MiB"
 IMAGES = 64
@@ -35,12 +35,10 @@ def _judge(batch_size):
         return f"{batch_size} is not a power of two (1, 2, 4, 8, ...)."
     if batch_size > IMAGES:
         return f"There are only {IMAGES} images: a batch of {batch_size} is more than the whole data set."
-    tried = run(train, memory_limit=LIMIT, batch_size=batch_size)
+    tried = measured(run(train, memory_limit=LIMIT, batch_size=batch_size), "oom")
     if tried.status == "oom":
         return f"{batch_size} does not fit in {LIMIT}. {' '.join(tried.diagnosis.evidence[:2])}"
-    if not tried.ok:
-        return f"The trial with {batch_size} ended with status {tried.status!r}: {tried.error}"
-    if batch_size < IMAGES and run(train, memory_limit=LIMIT, batch_size=2 * batch_size).ok:
+    if batch_size < IMAGES and measured(run(train, memory_limit=LIMIT, batch_size=2 * batch_size), "oom").ok:
         peak = format_size(tried.peak_bytes)
         return f"{batch_size} fits, with a peak of {peak}, but a larger batch fits in {LIMIT} too."
     return None

@@ -2,7 +2,7 @@
 
 from ..sizes import format_size
 from ..trials.trial import run
-from .core import Exercise, is_integer
+from .core import Exercise, is_integer, measured
 
 OPTIMIZERS = ("rmsprop", "adamw", "lion", "adadelta")
 
@@ -27,9 +27,7 @@ def _judge_copies(copies):
         if not is_integer(said) or said < 0:
             return f"{name}: {said!r} is not a number of copies. Give an integer of at least 0."
     for name, said in copies.items():
-        tried = run(two_steps, profile=True, optimizer=name)
-        if not tried.ok:
-            return f"{name}: the trial ended with status {tried.status!r}: {tried.error}"
+        tried = measured(run(two_steps, profile=True, optimizer=name))
         weights, slots = _held_after(tried.timeline)
         if slots // weights != said:  # the remainder is the step counter, 8 bytes
             comparison = "more" if slots > said * weights else "less"
@@ -89,7 +87,8 @@ def train_on_images(build, batch_size=BATCH):
 
 
 def _judge_lighter(build):
-    before, after = (run(train_on_images, profile=True, build=b) for b in (original, build))
+    before = measured(run(train_on_images, profile=True, build=original))
+    after = run(train_on_images, profile=True, build=build)
     if not after.ok:
         return f"Training it ended with status {after.status!r}: {after.error}"
     wanted, found = before.result, after.result

@@ -2,7 +2,7 @@
 
 from ..sizes import format_size
 from ..trials.trial import run
-from .core import Exercise, is_integer
+from .core import Exercise, is_integer, measured
 
 LENGTH, UNITS, LIMIT = 500, 64, "128 MiB"
 
@@ -25,11 +25,11 @@ def _judge_batch(batch_size):
     batch_size = int(batch_size)
     if batch_size > 400:
         return f"{batch_size} is far too large; the check does not even try it."
-    tried = run(two_steps, memory_limit=LIMIT, batch_size=batch_size)
+    tried = measured(run(two_steps, memory_limit=LIMIT, batch_size=batch_size), "oom")
     if not tried.ok:
         return f"A batch of {batch_size} ended with status {tried.status!r} under {LIMIT}."
     more = -(-11 * batch_size // 10)
-    larger = run(two_steps, batch_size=more)
+    larger = measured(run(two_steps, batch_size=more), "oom")
     if larger.ok and larger.peak_bytes <= tried.limit_bytes:
         return f"{batch_size} fits, but so does {more}, which peaked at {format_size(larger.peak_bytes)}."
     return None

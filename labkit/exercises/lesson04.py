@@ -2,7 +2,7 @@
 
 from ..sizes import format_size
 from ..trials.trial import run
-from .core import Exercise
+from .core import Exercise, measured
 
 RESOLUTION, BATCH, CLASSES = 128, 32, 10
 CHANGES = {
@@ -47,9 +47,9 @@ def train_on_images(build, **changes):
 def _judge_changes(letters):
     if not isinstance(letters, str) or not set(letters.upper()) <= set("ABCDE, "):
         return f'{letters!r} is not an answer: give the letters of those that help as a string, such as "BE".'
-    before = run(train_on_images, build=network).peak_bytes
+    before = measured(run(train_on_images, build=network)).peak_bytes
     for letter, change in CHANGES.items():
-        share = run(train_on_images, build=network, **change).peak_bytes / before
+        share = measured(run(train_on_images, build=network, **change)).peak_bytes / before
         helps, said = share <= 2 / 3, letter in letters.upper()
         if said != helps:
             yours = "helps that much" if said else "does not help that much"
@@ -71,7 +71,8 @@ q1 = Exercise(
 
 
 def _judge_deeper(build):
-    before, after = (run(train_on_images, profile=True, build=b) for b in (network, build))
+    before = measured(run(train_on_images, profile=True, build=network))
+    after = run(train_on_images, profile=True, build=build)
     if not after.ok:
         return f"Training it ended with status {after.status!r}: {after.error}"
     taken, given, filters = after.result

@@ -4,7 +4,7 @@ import tempfile
 
 from ..sizes import format_size, parse_size
 from ..trials.trial import run
-from .core import Exercise, is_integer
+from .core import Exercise, is_integer, measured
 
 FILES, ROWS = 16, 512
 BUFFER_LIMIT = "80 MiB"
@@ -53,7 +53,7 @@ def _held(outcome):
     """Bytes held where a pipeline lives: on the host, which on the CPU stand-in is also the device."""
     if outcome.device == "cpu":
         return outcome.peak_bytes
-    return outcome.host_peak_bytes - run(iterate_nothing).host_peak_bytes
+    return outcome.host_peak_bytes - measured(run(iterate_nothing)).host_peak_bytes
 
 
 def iterate_nothing():
@@ -68,6 +68,7 @@ def _judge_buffer(buffer):
         return f"{buffer!r} is not a number of rows: give an integer of at least 1."
     with tempfile.TemporaryDirectory() as folder:
         tried = run(iterate_with, buffer=int(buffer), paths=write_files(folder, 64))
+    measured(tried, "oom", "error")
     if not tried.ok:
         return f"With {buffer:,} rows it ended with status {tried.status!r}: {tried.error}"
     limit, held = parse_size(BUFFER_LIMIT), _held(tried)

@@ -54,7 +54,7 @@ def _epochs_wrong(yielded):
         sizes = [len(X) for X, _ in batches]
         if 0 in sizes:
             return f"{here}, one of the batches of an epoch is empty (there are {len(sizes)})."
-        given = [int(row) for X, _ in batches for row in X]
+        given = [row for X, _ in batches for row in X]
         if len(given) != rows // 2:
             return f"{here}, an epoch yields {counted(len(given), 'row')}."
         if len(set(given)) != len(given):
@@ -100,10 +100,14 @@ ORDERS = ((1000, 64), (96, 32), (10, 4), (3, 8))
 
 
 def orders(answer):
-    """Three row orders for each size, as lists."""
+    """Three row orders for each size, as lists; None for what is no row of integers."""
     import numpy as np
 
-    return [[np.asarray(answer(*size)).tolist() for _ in range(3)] for size in ORDERS]
+    def listed(order):
+        order = np.asarray(order)
+        return order.tolist() if order.ndim == 1 and order.dtype.kind in "iu" else None
+
+    return [[listed(answer(*size)) for _ in range(3)] for size in ORDERS]
 
 
 def _judge_orders(answer):
@@ -120,6 +124,8 @@ def _judge_orders(answer):
 
 
 def _order_wrong(order, rows, block):
+    if order is None:
+        return "return a one-dimensional array or list of integers, the numbers of the rows."
     if sorted(order) != list(range(rows)):
         found = len(set(order) & set(range(rows)))
         return f"{counted(len(order), 'number')} returned, with {found} of the {rows} rows."

@@ -1,7 +1,7 @@
 """Lesson 07: which rows an epoch sees, and a generator that shuffles."""
 
 from ..trials.trial import run
-from .core import Exercise, is_integer
+from .core import Exercise, is_integer, measured
 
 ROWS, BATCH, EPOCHS = 500, 64, 3
 
@@ -74,7 +74,7 @@ def _judge_epochs(answer):
     for question, said in answer.items():
         if not is_integer(said):
             return f"{question}: {said!r} is not an integer."
-    tried = run(watch, generator=endless, rows=ROWS, batch_size=BATCH, steps=ROWS // BATCH)
+    tried = measured(run(watch, generator=endless, rows=ROWS, batch_size=BATCH, steps=ROWS // BATCH))
     _, second, third = tried.result[0]
     for question, found in zip(QUESTIONS, (second[0], len(second), third[0]), strict=True):
         if answer[question] != found:

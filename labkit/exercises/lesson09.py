@@ -4,7 +4,7 @@ import itertools
 
 from ..sizes import format_size
 from ..trials.trial import run
-from .core import Exercise, is_integer
+from .core import Exercise, is_integer, measured
 
 WIDTH, HIDDEN, BLOCKS, ROWS, FEW_ROWS = 64, 512, 4, 2048, 16
 STEPS = {
@@ -48,7 +48,9 @@ def _judge_order(order):
     letters = [letter for letter in order.upper() if letter not in ", "] if isinstance(order, str) else []
     if sorted(letters) != sorted(STEPS):
         return f'{order!r} is not an order of A, B, C and D: give the four letters as a string, as in "ABCD".'
-    peaks = {letter: run(train, rows=FEW_ROWS, **options).peak_bytes for letter, options in STEPS.items()}
+    peaks = {
+        letter: measured(run(train, rows=FEW_ROWS, **options)).peak_bytes for letter, options in STEPS.items()
+    }
     for first, second in itertools.pairwise(letters):
         if peaks[first] > peaks[second]:
             return (
@@ -93,7 +95,7 @@ def _judge_settings(settings):
         return f"micro_batches: {micro!r} does not divide {ROWS:,} rows into equal micro-batches."
     if not isinstance(recompute, bool):
         return f"recompute: {recompute!r} is neither True nor False."
-    plain = run(train)
+    plain = measured(run(train))
     yours = run(train, micro=int(micro), accumulate=accumulate, wrap=recomputed if recompute else None)
     if not yours.ok:
         return f"Training with them ended with status {yours.status!r}: {yours.error}"
@@ -101,9 +103,11 @@ def _judge_settings(settings):
 
 
 def _settings_wrong(plain, yours):
-    error = max(float(abs(a - b).max()) for a, b in zip(yours.result, plain.result, strict=True))
-    if error > 1e-4:
-        return f"The weights are off by up to {error:.2g}: the same rows have not led to the same updates."
+    errors = [float(abs(a - b).max()) for a, b in zip(yours.result, plain.result, strict=True)]
+    if not all(error <= 1e-4 for error in errors):  # nor NaN
+        return (
+            f"The weights are off by up to {max(errors):.2g}: the same rows have not led to the same updates."
+        )
     if yours.peak_bytes > plain.peak_bytes / 4:
         return (
             f"The weights are the same, but it peaks at {format_size(yours.peak_bytes)}, and the original at "

@@ -2,7 +2,7 @@
 
 from ..sizes import MIB, format_size
 from ..trials.trial import run
-from .core import Exercise
+from .core import Exercise, measured
 
 FEW, MANY = 4, 12
 FEATURES, UNITS = 64, 1024
@@ -44,7 +44,7 @@ def _judge_loops(letters):
     if not isinstance(letters, str) or not set(letters.upper()) <= set("ABCDE, "):
         return f'{letters!r} is not an answer: give the letters of those that grow as a string, such as "AE".'
     for letter in "ABCDE":
-        few, many = (run(loop, letter=letter, iterations=n) for n in (FEW, MANY))
+        few, many = (measured(run(loop, letter=letter, iterations=n)) for n in (FEW, MANY))
         growth = (many.peak_bytes - few.peak_bytes) / (MANY - FEW)
         grows, said = growth > few.result / 2, letter in letters.upper()
         if said != grows:
@@ -98,7 +98,7 @@ def as_it_was(build_sgd, rates, X, y):
 
 
 def _judge_rates(answer):
-    wanted = run(compare, answer=as_it_was, count=FEW).result
+    wanted = measured(run(compare, answer=as_it_was, count=FEW)).result
     few = run(compare, answer=answer, count=FEW)
     wrong = _failed(few) or _losses_wrong(few.result, wanted)
     if wrong:

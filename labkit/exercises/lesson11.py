@@ -2,7 +2,7 @@
 
 from ..sizes import MIB, format_size
 from ..trials.trial import run
-from .core import Exercise, is_integer
+from .core import Exercise, is_integer, measured
 
 DEVICE_MIB = 96
 JOBS = {"small": 1024, "large": 2048}
@@ -28,7 +28,7 @@ def _judge_limits(limits):
     if sum(limits) > DEVICE_MIB:
         return f"Together the jobs may take {sum(limits)} MiB, and the device has {DEVICE_MIB}."
     for (job, width), limit in zip(JOBS.items(), limits, strict=True):
-        tried = run(train, memory_limit=int(limit) * MIB, width=width)
+        tried = measured(run(train, memory_limit=int(limit) * MIB, width=width), "oom", "error", "crashed")
         if not tried.ok:
             peak = format_size(tried.peak_bytes)
             return (

@@ -2,7 +2,7 @@
 
 from ..sizes import format_size, parse_size
 from ..trials.trial import run
-from .core import Exercise, is_integer
+from .core import Exercise, is_integer, measured
 
 VERDICTS = {
     "A2": "false",
@@ -61,14 +61,15 @@ def _judge_batch(batch_size):
     batch_size = int(batch_size)
     if batch_size > 2**20:
         return f"{batch_size:,} rows are far more than it takes, and too many to try here."
-    half, whole = (run(toy, batch_size=size).peak_bytes for size in (batch_size // 2, batch_size))
-    if whole <= parse_size(LIMIT):
-        return f"With batch size {batch_size:,} it just peaked at {format_size(whole)}, within {LIMIT}."
+    half = measured(run(toy, batch_size=batch_size // 2)).peak_bytes
     if half > parse_size(LIMIT):
         return (
             f"It exceeds {LIMIT}, but so does half of it: with batch size {batch_size // 2:,} "
             f"it just peaked at {format_size(half)}."
         )
+    whole = measured(run(toy, batch_size=batch_size)).peak_bytes
+    if whole <= parse_size(LIMIT):
+        return f"With batch size {batch_size:,} it just peaked at {format_size(whole)}, within {LIMIT}."
     return None
 
 

@@ -5,7 +5,7 @@ from numbers import Real
 from ..outcome import Outcome
 from ..sizes import MIB, counted, format_size
 from ..trials.trial import Trial, run
-from .core import Exercise, Verdict
+from .core import Exercise, Verdict, measured
 
 LIMIT, LENGTH, UPDATES, BATCH = "256 MiB", 256, 24, 32
 POINT = 0.01  # of accuracy, that a route may lose
@@ -32,11 +32,14 @@ def _judge_scores(scores):
     if not isinstance(scores, dict) or set(scores) != set(LENGTHS):
         return "Keep the dictionary: for each of the lengths 256 and 512, the MiB of one layer's scores."
     for length in LENGTHS:
-        told, tried = scores[length], run(attend, length=length, profile=True)
+        told = scores[length]
+        if not isinstance(told, Real) or told != told:
+            return f"{length} digits: {told!r} is not a number of MiB."
+        tried = measured(run(attend, length=length, profile=True))
         rows = [row for row in tried.timeline.during(2).at_peak() if row.layer == "attention"]
         largest = max(row.requested_bytes for row in rows)
-        if not isinstance(told, Real) or abs(told * MIB - largest) > 0.05 * largest:
-            than = "more" if isinstance(told, Real) and told * MIB < largest else "less"
+        if abs(told * MIB - largest) > 0.05 * largest:
+            than = "more" if told * MIB < largest else "less"
             return (
                 f"{length} digits: you say {told} MiB. "
                 f"In a trial just now the largest tensor of the layer had {than} than that."
@@ -80,7 +83,7 @@ def score(route):
     }
 
 
-def _judge_route(fixed, base):
+def _judge_route(fixed, base=None):
     if not isinstance(base, Outcome) or not base.ok or not isinstance(base.result, dict):
         return "Pass base as well, the outcome of labkit.run(score, route=train)."
     tried = run(score, route=fixed, memory_limit=LIMIT, timeout=600)
