@@ -42,15 +42,29 @@ def _read_int(path):
         return None
 
 
+def _read_counts(path):
+    """{name: number} of the lines that are a name and a number, as Linux writes them; {} without the file.
+
+    Stand-ins for Linux, such as gVisor, write other lines as well.
+    """
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+    except (OSError, ValueError):
+        return {}
+    return {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdecimal()}
+
+
 def _cgroup_folders(root, membership):
     """(folder, what is read there) of each memory cgroup around this process, innermost first."""
     for line in membership.splitlines():
+        if line.count(":") < 2:
+            continue
         hierarchy, controllers, path = line.split(":", 2)
-        if hierarchy == "0":
-            base, names = root, ("memory.max", "memory.current", "")
+        if hierarchy == "0":  # above memory.high, Linux slows a process down until it seems to hang
+            base, names = root, (("memory.max", "memory.high"), "memory.current", "")
         elif "memory" in controllers.split(","):
             base = root / "memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+            names = (("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_")
         else:
             continue
         folder = base / path.lstrip("/")
@@ -76,20 +90,18 @@ def cgroup_memory(root=Path("/sys/fs/cgroup"), membership=None):
     """
     if membership is None:
         try:
-            membership = Path("/proc/self/cgroup").read_text()
+            membership = Path("/proc/self/cgroup").read_text(errors="surrogateescape")
         except OSError:
             return None
     limits = []
-    for folder, (limit_name, usage_name, prefix) in _cgroup_folders(Path(root), membership):
-        limit = _read_int(folder / limit_name)
+    for folder, (limit_names, usage_name, prefix) in _cgroup_folders(Path(root), membership):
+        found = [_read_int(folder / name) for name in limit_names]
+        limit = min((limit for limit in found if limit is not None), default=None)
         if limit is None or limit >= _physical_memory():
             continue
         usage = _read_int(folder / usage_name)
-        try:
-            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        except (OSError, ValueError):
-            stat = {}
-        cache = sum(int(stat.get(f"{prefix}{age}_file", 0)) for age in ("active", "inactive"))
+        stat = _read_counts(folder / "memory.stat")
+        cache = sum(stat.get(f"{prefix}{age}_file", 0) for age in ("active", "inactive"))
         limits.append((limit, max(0, limit - (usage or 0) + cache)))
     if not limits:
         return None
@@ -139,11 +151,7 @@ def reserve(host):
 
 def kernel_oom_kills(vmstat=Path("/proc/vmstat")):
     """Number of processes that Linux has killed for lack of memory since boot; 0 on other systems."""
-    try:
-        counts = dict(line.split() for line in vmstat.read_text().splitlines())
-    except OSError:
-        return 0
-    return int(counts.get("oom_kill", 0))
+    return _read_counts(vmstat).get("oom_kill", 0)
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,19 @@ def test_of_containers_in_containers_the_least_counts(tmp_path):
     assert machine.cgroup_memory(tmp_path, "0::/a/b\n") == (7 * MIB, 0)
 
 
+def test_odd_lines_of_statistics_are_passed_over(tmp_path):
+    stat = f"anon x\n\ninactive_file many\nactive_file {MIB}\nof several words\n"
+    cgroup(tmp_path / "a", 8 * MIB, 7 * MIB, stat)
+    assert machine.cgroup_memory(tmp_path, "0::/a\n") == (8 * MIB, 2 * MIB)
+
+
+@pytest.mark.parametrize(("most", "high", "limit"), [("max", 3 * MIB, 3), (2 * MIB, 3 * MIB, 2)])
+def test_what_linux_throttles_above_is_a_limit(tmp_path, most, high, limit):
+    cgroup(tmp_path / "a", most, 0)
+    (tmp_path / "a" / "memory.high").write_text(f"{high}\n")
+    assert machine.cgroup_memory(tmp_path, "0::/a\n") == (limit * MIB, limit * MIB)
+
+
 def test_without_a_limit_there_is_no_container(tmp_path):
     physical = machine.psutil.virtual_memory().total
     cgroup(tmp_path / "a", "max")
@@ -125,6 +138,7 @@ def test_without_a_limit_there_is_no_container(tmp_path):
         ("4:memory:/old\n0::/a:b\n", 2),
         ("4:memory:/old\n0::/tight\n", 1),
         ("", None),
+        ("\nmemory of this container\n5:memory\n0::/a:b\n\n", 4),
     ],
 )
 def test_only_memory_cgroups_below_the_root_count(tmp_path, membership, limit):
@@ -197,7 +211,14 @@ def test_the_device_is_described():
 
 
 @pytest.mark.parametrize(
-    ("vmstat", "kills"), [("nr_free_pages 7\noom_kill 3\n", 3), ("nr_free_pages 7\n", 0), (None, 0)]
+    ("vmstat", "kills"),
+    [
+        ("nr_free_pages 7\noom_kill 3\n", 3),
+        ("nr_free_pages 7\n", 0),
+        ("oom_kill 3\n\nin other words\n", 3),
+        ("oom_kill none\n", 0),
+        (None, 0),
+    ],
 )
 def test_what_linux_has_killed(tmp_path, vmstat, kills):
     if vmstat:
