@@ -12,10 +12,11 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
+TIMEOUT = 600  # seconds for a cell
 
 
 def without_widgets(notebook):
@@ -39,7 +40,7 @@ def save(path: Path) -> float:
     start = time.monotonic()
     NotebookClient(
         notebook,
-        timeout=600,
+        timeout=TIMEOUT,
         kernel_name="python3",
         record_timing=False,
         store_widget_state=False,
@@ -57,7 +58,7 @@ def main(paths: list[str]) -> int:
     for path in map(Path, paths):
         try:
             print(f"{path.name}: {save(path):.0f} s", flush=True)
-        except CellExecutionError as error:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             failed += 1
             print(f"{path.name} failed, and is as it was:\n{error}", file=sys.stderr)
     return int(failed > 0)

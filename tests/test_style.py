@@ -374,3 +374,19 @@ def test_a_lesson_is_saved_without_the_folder_of_the_checkout():
     nbformat.validate(lesson)
     assert lesson.cells[1].outputs[0].text == ".venv/lib/a.py:1: UserWarning\n"
     assert lesson.cells[1].outputs[1].data["text/html"] == "<pre>labkit/b.py</pre>"
+
+
+@pytest.mark.parametrize(
+    "cell", ["1 / 0", "import os; os._exit(1)", "import time\nwhile True: time.sleep(1)"]
+)
+def test_a_lesson_that_fails_is_left_as_it_was_and_the_next_is_run(cell, tmp_path, monkeypatch, capsys):
+    """It raises, its kernel dies, or a cell does not end."""
+    failing, good = tmp_path / "failing.ipynb", tmp_path / "good.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(cell)]), failing)
+    nbformat.write(new_notebook(cells=[]), good)
+    before = failing.read_bytes()
+    monkeypatch.setattr(save_lessons, "TIMEOUT", 1)
+    assert save_lessons.main([str(failing), str(good)]) == 1
+    told = capsys.readouterr()
+    assert "failing.ipynb failed, and is as it was" in told.err and "good.ipynb: " in told.out
+    assert failing.read_bytes() == before
