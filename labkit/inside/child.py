@@ -323,7 +323,7 @@ def _limit_host_memory(more):
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
         limit = int(status["VmData"].split()[0]) * 1024 + more
-    except (ImportError, OSError, KeyError):  # not Linux
+    except (ImportError, OSError, KeyError, ValueError):  # not Linux, or what stands in for it
         return
     resource.setrlimit(resource.RLIMIT_DATA, (limit if most < 0 else min(limit, most), most))
 
