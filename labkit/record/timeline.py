@@ -339,13 +339,13 @@ class Timeline:
         try:
             view = view or {"limit": None, "refused": None, "part": None}
             sizes = [size for size in (view["limit"], view["refused"]) if size is not None]
-            first, last = map(int, view["part"] or (0, record.events))
             if not all(isinstance(size, int) and 0 <= size < 2**62 for size in sizes):
                 raise ValueError(f"its limit is {view['limit']!r}")
-            if not 0 <= first <= last <= record.events:
-                raise ValueError("it is a part of what is not there")
             timeline = cls(record, view["limit"], view["refused"])
             if view["part"]:
+                first, last = map(int, view["part"])
+                if not 0 <= first <= last <= max(1, timeline._shown.events):
+                    raise ValueError("it is a part of what is not there")
                 timeline._restrict(first, last)
             return timeline
         except Exception as e:  # numbers that are damaged
