@@ -8,6 +8,7 @@ import functools
 import inspect
 import math
 
+from ..inside.execute import execute, remember
 from ..inside.folder import to_json
 from .kinds import rewrite
 
@@ -129,7 +130,5 @@ class Written:
         self.text = text
 
     def __call__(self, **params):
-        from ..inside.execute import execute, remember
-
         remember(self.text, "<train>")
         return execute(self.text, "<train>", params)

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-from numbers import Integral
 
 from .. import machine
 from ..errors import LabkitError, Stopped
@@ -143,7 +142,7 @@ class Trial:
 
     def _write(self, folder):
         self.spare = machine.spare_memory()
-        batch_size = self.params.get("batch_size")
+        batch_size = plain(self.params.get("batch_size"))
         environ = {k: v for k, v in os.environ.items() if k not in ENVIRONMENT}
         request = {
             "limit": self.limit,
@@ -154,7 +153,7 @@ class Trial:
             "patience": self.patience,
             "shorten_to": self.shorten_to,
             "least_epochs": self.least_epochs,
-            "batch_size": int(batch_size) if isinstance(batch_size, Integral) else None,
+            "batch_size": batch_size if isinstance(batch_size, int) else None,
             "spare": self.spare,
             "cwd": _working_directory(),
             "path": sys.path,
