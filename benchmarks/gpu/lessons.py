@@ -55,10 +55,14 @@ def run(path, folder, deadline):
     return f"{path.stem}: all {done} cells in {time.monotonic() - start:.0f} s"
 
 
-def run_all(folder, seconds):
+def run_all(folder, seconds, numbers):
     os.environ |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "LABKIT_TURNS": "off"}
     folder.mkdir(parents=True, exist_ok=True)
-    lessons = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    lessons = [
+        path
+        for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+        if not numbers or path.name[:2] in numbers
+    ]
     deadline = time.monotonic() + seconds
     with ThreadPoolExecutor(len(lessons)) as pool:
         for text in pool.map(lambda lesson: run(lesson, folder, deadline), lessons):
@@ -103,12 +107,13 @@ def main():
     one = commands.add_parser("run")
     one.add_argument("folder", type=Path)
     one.add_argument("--seconds", type=float, default=300, help="for all of them; default 300")
+    one.add_argument("--lessons", nargs="+", help="their numbers, 00 and others; default all")
     one = commands.add_parser("compare")
     one.add_argument("folder", type=Path)
     one.add_argument("--save", help="save the report under this name in benchmarks/results/gpu")
     options = parser.parse_args()
     if options.command == "run":
-        return run_all(options.folder, options.seconds)
+        return run_all(options.folder, options.seconds, options.lessons)
     lines = []
     for path in sorted(options.folder.glob("*.ipynb")):
         compare(path, lines.append)
