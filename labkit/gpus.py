@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from .sizes import MIB
+from .sizes import MIB, format_size
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,25 @@ def processes():
     """(pid, name, bytes or None) of each process computing on a GPU; a container sees only its own."""
     running = _query_nvml(_nvml_processes)
     return _smi_processes() if running is None else running
+
+
+def is_full(gpu):
+    """Whether a Gpu has less than a GiB free, or less than a tenth: too little for CUDA and a training."""
+    known = gpu.total_bytes and gpu.used_bytes is not None
+    return bool(known) and gpu.total_bytes - gpu.used_bytes < min(1024 * MIB, gpu.total_bytes // 10)
+
+
+def holders():
+    """Who holds memory of the GPU, the most first, in sentences; [] if there are several, or none tells."""
+    if len(all_gpus()) != 1:
+        return []
+    known = [(pid, name, size) for pid, name, size in processes() if size]
+    return [_holder(*one) for one in sorted(known, key=lambda one: -one[2])[:3]]
+
+
+def _holder(pid, name, size):
+    own = ": this kernel itself. Restart it, and leave the GPU to the trials" if pid == os.getpid() else ""
+    return f"Process {pid} ({os.path.basename(name) or 'unnamed'}) holds {format_size(size)}{own}."
 
 
 def is_open():

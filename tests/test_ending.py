@@ -259,6 +259,42 @@ def test_a_layer_is_that_of_the_scope_or_that_which_was_running(watch):
     assert ending.outcome(trial(), watch).diagnosis.layer == "conv"
 
 
+FULL = "cudaSetDevice() on GPU:0 failed. Status: out of memory"  # seen on an H200 that others had filled
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "message", "cause", "words"),
+    [
+        (100 * MIB, 950 * MIB, FULL, "memory_taken_before_start", "Other processes hold 950 MiB"),
+        (
+            100 * MIB,
+            900 * MIB,
+            FULL,
+            "memory_taken_before_start",
+            "The driver itself refused",
+        ),  # there was room
+        (100 * MIB, None, FULL, "memory_taken_before_start", "The driver itself refused"),  # nobody tells
+        (100 * MIB, 950 * MIB, OOM["message"], "memory_taken_before_start", "of the device's 0.98 GiB"),
+        (100 * MIB, 900 * MIB, OOM["message"], "activations", ""),
+        (None, 251 * MIB, OOM["message"], "memory_taken_before_start", "Other processes hold 251 MiB"),
+        (None, 250 * MIB, OOM["message"], "activations", ""),
+    ],
+)
+def test_what_others_hold_of_a_gpu_is_told_where_it_leaves_too_little(
+    watch, monkeypatch, limit, used, message, cause, words
+):
+    monkeypatch.setattr(ending.machine, "gpu_in_use", lambda: used)
+    monkeypatch.setattr(ending.gpus, "holders", lambda: ["Process 7 (python) holds 900 MiB."])
+    watch.done = {"status": "oom", "error": {**OOM, "message": message}}
+    on = SimpleNamespace(kind="gpu", memory_bytes=1000 * MIB)
+    found = ending.outcome(trial(device=on, limit=limit), watch).diagnosis
+    assert found.cause == cause
+    assert words in str(found)
+    taken = "Other processes" in words or "of the device's" in words
+    assert ("Process 7" in str(found)) == taken == (found.confidence == "certain")
+    assert ("nvidia-smi" in str(found)) == (cause == "memory_taken_before_start")
+
+
 def test_where_the_hosts_memory_ran_out_it_is_said_how_much_there_was(watch):
     vars(watch).update(exit={"code": -6}, log="std::bad_alloc")
     assert any(

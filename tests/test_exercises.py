@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from answers import answer
 
-from labkit.exercises import Exercise, ____, lesson00, lesson01, lesson03, lesson07, lesson09, lesson13
+from labkit.exercises import Exercise, ____, core, lesson00, lesson01, lesson03, lesson07, lesson09, lesson13
+from labkit.explain.diagnosis import explain
+from labkit.logs.failure import Failure
 from labkit.outcome import Outcome, TrialError
+from labkit.sizes import MIB
 
 pytestmark = pytest.mark.usefixtures("each_trial_once")
 
@@ -133,3 +136,26 @@ def test_hint_and_solution_show_as_they_are():
     exercise = Exercise(lambda _: None, "a clue\nin two lines", "x = 1")
     assert repr(exercise.hint()) == "a clue\nin two lines"
     assert repr(exercise.solution()) == "x = 1"
+
+
+def test_an_answer_is_not_judged_where_others_hold_the_gpu(monkeypatch):
+    """A reader's answer cannot be wrong for what another notebook's kernel holds."""
+    failure = Failure(limit_bytes=MIB, device_bytes=4 * MIB, others_bytes=3 * MIB, holders=["Process 7."])
+    full = Outcome("oom", {}, "gpu", diagnosis=explain(failure))
+    monkeypatch.setattr(core.trial, "run", lambda train, **options: full)
+    for exercise, given in [
+        (lesson00.q1, 16),
+        (lesson01.q2, answer(pieces("model(X)"), "predict_in_pieces")),
+    ]:
+        verdict = exercise.check(given)
+        assert verdict.right is None
+        assert "not judged" in verdict.said and verdict.said.endswith("\nProcess 7.")
+
+
+@pytest.mark.parametrize(("kind", "told"), [("gpu", True), ("cpu", False)])
+def test_a_solution_of_the_stand_in_says_so_on_a_gpu(monkeypatch, kind, told):
+    monkeypatch.setattr(core.machine, "device", lambda: types.SimpleNamespace(kind=kind))
+    solution = lesson01.q1.solution()
+    assert answer(solution, "fits") == "ACE"
+    assert ("CUDA_VISIBLE_DEVICES" in solution) == told
+    assert "CUDA" not in lesson01.q2.solution()

@@ -1,3 +1,4 @@
+import os
 import sys
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import labkit
-from labkit import machine
+from labkit import gpus, machine
 from labkit.gpus import Gpu
 from labkit.sizes import three_digits
 
@@ -293,6 +294,49 @@ def test_the_gpu_that_cuda_visible_devices_names_is_asked_of(tmp_path, monkeypat
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert machine.gpu_in_use() == mib * 2**20
+
+
+def nvidia_smi(tmp_path, monkeypatch, gpus, processes=()):
+    """An nvidia-smi that lists these GPUs and processes, lines of CSV."""
+    answers = {"gpu": gpus, "compute-apps": processes}
+    cases = (f"--query-{of}=*) printf '%s\\n' '" + "' '".join(rows) + "' ;;" for of, rows in answers.items())
+    program(tmp_path / "nvidia-smi", f'case "$1" in {" ".join(cases)} esac')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_who_holds_the_memory_of_a_gpu_is_told_the_most_first(tmp_path, monkeypatch):
+    card, me = "0, GPU-aa11, T4, 535, 1000, 950", os.getpid()
+    jobs = [
+        f"{me}, /usr/bin/python3, 300",
+        "8, [Not Found], [N/A]",
+        "9, julia, 600",
+        "10, a, 20",
+        "11, b, 10",
+    ]
+    nvidia_smi(tmp_path, monkeypatch, [card], jobs)
+    largest, own, last = gpus.holders()
+    assert largest == "Process 9 (julia) holds 600 MiB." and "Process 10" in last
+    assert f"Process {me} (python3) holds 300 MiB: this kernel itself." in own
+    nvidia_smi(tmp_path, monkeypatch, [card, card.replace("0, GPU-aa11", "1, GPU-bb22")], jobs)
+    assert gpus.holders() == []  # of which GPU?
+
+
+@pytest.mark.parametrize(
+    ("total", "used", "full"),
+    [(16_000, 14_977, True), (16_000, 14_976, False), (4000, 3601, True), (4000, 3600, False)],
+)
+def test_a_gpu_is_full_that_has_hardly_any_room(total, used, full):
+    assert gpus.is_full(Gpu("0", "GPU-0", "T4", "535", total * MIB, used * MIB)) == full
+    assert not gpus.is_full(Gpu("0", "GPU-0", "T4", "535", None, None))
+
+
+@pytest.mark.parametrize(("used", "told"), [(1600, False), (1601, True), (None, False)])
+def test_what_programs_hold_of_a_gpu_is_told_before_any_trial(monkeypatch, used, told):
+    card = Gpu("0", "GPU-0", "T4", "535", 16_000 * MIB, used and used * MIB)
+    monkeypatch.setattr(machine, "visible_gpus", lambda: [card])
+    on = machine.Device("gpu", "T4", "GPU_0_bfc", 16_000 * MIB)
+    assert ("Programs hold 1.56 GiB of it now" in on.describe()) == told
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,24 @@ def test_tensorflows_dump_is_in_the_log_but_not_on_the_screen(ran_out, capsys):
     assert show.text == "out\n"
 
 
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("cudaSetDevice() on GPU:0 failed. Status: out of memory", "oom"),
+        ("Failed to create cublas handle: CUBLAS_STATUS_ALLOC_FAILED", "oom"),
+        (
+            "cudaSetDevice() on GPU:0 failed. Status: CUDA-capable device(s) is/are busy or unavailable",
+            "error",
+        ),
+        ("cudaSetDevice() on GPU:0 failed. Status: invalid device ordinal", "error"),
+    ],
+)
+def test_a_gpu_that_has_no_room_to_begin_with_is_out_of_memory(said, status):
+    outcome = labkit.run(f"import tensorflow as tf; raise tf.errors.InternalError(None, None, {said!r})")
+    assert outcome.status == status
+    assert (labkit.diagnose(outcome).cause == "memory_taken_before_start") == ("ordinal" not in said)
+
+
 def test_an_eager_failure_names_its_layer_too():
     outcome = labkit.run(CONVOLUTIONS, memory_limit="300 MiB", batch_size=512, eagerly=True)
     assert (outcome.status, outcome.diagnosis.layer) == ("oom", "conv2d_1")

@@ -2,7 +2,7 @@
 
     python benchmarks/gpu/step_time.py [--out FOLDER]
 
-Every line is a training of trials.py, its samples per second, measured from step to step without the first,
+Every line is a training of trials.py, its samples per second by the median time from step to step,
 and their ratio to the first line of its group, of the same run on the same GPU.
 """
 

@@ -6,6 +6,9 @@ import types
 from dataclasses import dataclass
 from numbers import Integral
 
+from .. import machine
+from ..trials import trial
+
 
 class Blank:
     """What `____` is until the reader replaces it."""
@@ -45,6 +48,13 @@ class Text(str):
         return str(self)
 
 
+_STAND_IN = (
+    "# This is right on the CPU stand-in. On a GPU something else may be, or nothing within these limits: see\n"
+    "# docs/on-colab-and-kaggle.md. To solve it on the stand-in, restart the kernel and run first:\n"
+    '# import os; os.environ["CUDA_VISIBLE_DEVICES"] = "-1"'
+)
+
+
 class NotMeasured(Exception):
     """A trial that a check compares the answer with has failed: nothing can be said of the answer."""
 
@@ -63,6 +73,15 @@ def measured(outcome, *others):
     )
 
 
+def run(train, **options):
+    """labkit.run(); raises NotMeasured if there was no room for it, because others hold the GPU's memory."""
+    outcome = trial.run(train, **options)
+    if outcome.diagnosis and outcome.diagnosis.cause == "memory_taken_before_start":
+        said = "\n".join(outcome.diagnosis.evidence)
+        raise NotMeasured(f"Your answer was not judged: the GPU had no room for a trial.\n{said}")
+    return outcome
+
+
 class Exercise:
     """One exercise.
 
@@ -70,14 +89,15 @@ class Exercise:
               Verdict of its own
     praise    shown after a right answer
     clue, code   what hint() and solution() show
+    of_stand_in  whether the check goes by numbers that a GPU does not have: solution() says so on one
 
     >>> Exercise(lambda n: None if n == 4 else f"{n} is not it.", "It is even.", "n = 4").check(5)
     ✗ Not yet. 5 is not it.
     """
 
-    def __init__(self, judge, clue, code, praise=""):
+    def __init__(self, judge, clue, code, praise="", of_stand_in=False):
         self._judge, self.praise = judge, praise
-        self._clue, self._code = clue, code
+        self._clue, self._code, self._of_stand_in = clue, code, of_stand_in
 
     def check(self, *answers):
         """The Verdict on the reader's answers."""
@@ -100,7 +120,8 @@ class Exercise:
         return Text(self._clue)
 
     def solution(self):
-        return Text(self._code)
+        on_gpu = self._of_stand_in and machine.device().kind == "gpu"
+        return Text(f"{self._code}\n{_STAND_IN}" if on_gpu else self._code)
 
 
 def is_integer(answer):

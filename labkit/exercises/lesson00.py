@@ -1,8 +1,7 @@
 """Lesson 00: the largest batch that fits."""
 
 from ..sizes import format_size
-from ..trials.trial import run
-from .core import Exercise, is_integer, measured
+from .core import Exercise, is_integer, measured, run
 
 LIMIT = "384 MiB"
 IMAGES = 64

@@ -1,8 +1,7 @@
 """Lesson 01: what it costs to train on one big array."""
 
 from ..sizes import MIB, format_size, parse_size
-from ..trials.trial import run
-from .core import Exercise, measured
+from .core import Exercise, measured, run
 
 ROWS, COLUMNS = 20_000, 784
 LIMIT = "96 MiB"
@@ -53,6 +52,7 @@ q1 = Exercise(
     "What is its data type when it gets there?",
     'fits = "ACE"  # B holds the array twice; so does D, in float64',
     "All five were run just now, and you got every one right.",
+    of_stand_in=True,
 )
 
 PREDICTED_ROWS = 42_000

@@ -1,8 +1,7 @@
 """Lesson 02: what an optimizer's slots take, and a network that keeps less for the backward pass."""
 
 from ..sizes import format_size
-from ..trials.trial import run
-from .core import Exercise, is_integer, measured
+from .core import Exercise, is_integer, measured, run
 
 OPTIMIZERS = ("rmsprop", "adamw", "lion", "adadelta")
 

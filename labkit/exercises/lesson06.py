@@ -1,8 +1,7 @@
 """Lesson 06: a PyDataset that yields another half of the rows each time, and a row order for a slow disk."""
 
 from ..sizes import counted
-from ..trials.trial import run
-from .core import Exercise
+from .core import Exercise, run
 
 SIZES = ((201, 32), (128, 32), (40, 32))  # rows, batch size: half of the rows is 3.1, 2 and 0.6 batches
 

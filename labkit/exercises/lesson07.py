@@ -1,7 +1,6 @@
 """Lesson 07: which rows an epoch sees, and a generator that shuffles."""
 
-from ..trials.trial import run
-from .core import Exercise, is_integer, measured
+from .core import Exercise, is_integer, measured, run
 
 ROWS, BATCH, EPOCHS = 500, 64, 3
 

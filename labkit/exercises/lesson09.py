@@ -3,8 +3,7 @@
 import itertools
 
 from ..sizes import format_size
-from ..trials.trial import run
-from .core import Exercise, is_integer, measured
+from .core import Exercise, is_integer, measured, run
 
 WIDTH, HIDDEN, BLOCKS, ROWS, FEW_ROWS = 64, 512, 4, 2048, 16
 STEPS = {

@@ -1,8 +1,7 @@
 """Lesson 10: which loops grow, and a comparison of learning rates that does not."""
 
 from ..sizes import MIB, format_size
-from ..trials.trial import run
-from .core import Exercise, measured
+from .core import Exercise, measured, run
 
 FEW, MANY = 4, 12
 FEATURES, UNITS = 64, 1024

@@ -1,8 +1,7 @@
 """Lesson 11: two jobs that share a device, and a stack that fits between what is kept."""
 
 from ..sizes import MIB, format_size
-from ..trials.trial import run
-from .core import Exercise, is_integer, measured
+from .core import Exercise, is_integer, measured, run
 
 DEVICE_MIB = 96
 JOBS = {"small": 1024, "large": 2048}

@@ -1,8 +1,7 @@
 """Lesson 12: the reader's own verdicts, and a false claim made true."""
 
 from ..sizes import format_size, parse_size
-from ..trials.trial import run
-from .core import Exercise, is_integer, measured
+from .core import Exercise, is_integer, measured, run
 
 VERDICTS = {
     "A2": "false",

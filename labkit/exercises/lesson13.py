@@ -4,8 +4,8 @@ from numbers import Real
 
 from ..outcome import Outcome
 from ..sizes import MIB, counted, format_size
-from ..trials.trial import Trial, run
-from .core import Exercise, Verdict, measured
+from ..trials.trial import Trial
+from .core import Exercise, Verdict, measured, run
 
 LIMIT, LENGTH, UPDATES, BATCH = "256 MiB", 256, 24, 32
 POINT = 0.01  # of accuracy, that a route may lose

@@ -100,6 +100,11 @@ def _host_memory(failure):
 
 def _memory_taken_before_start(failure):
     limit, requested = failure.limit_bytes, failure.requested_bytes
+    whole = limit or failure.device_bytes
+    if failure.others_bytes and whole and failure.others_bytes > 0.25 * whole:
+        size = f"{format_size(failure.others_bytes)} of the device"
+        most = f"'s {format_size(failure.device_bytes)}" if failure.device_bytes else ""
+        return CERTAIN, [f"Other processes hold {size}{most}.", *failure.holders]
     if failure.kind == "code":
         return LIKELY, [
             "It was the code of a compiled step that found no room: CUDA loads it outside of the memory that "
@@ -112,6 +117,11 @@ def _memory_taken_before_start(failure):
         sure = GUESS if is_vague(failure) and not failure.is_nearly_full else LIKELY
         return sure, [
             "A CUDA library could not be set up on the device, usually because no memory is left for it."
+        ]
+    if failure.kind == "busy":
+        return GUESS, [
+            "CUDA calls a GPU busy when another process leaves hardly any of its memory, or has it to itself "
+            "alone (compute mode EXCLUSIVE_PROCESS)."
         ]
     if failure.kind == "driver":
         if failure.is_overflow or _ran_without_sizes(failure):
@@ -129,8 +139,6 @@ def _memory_taken_before_start(failure):
             f"Before that the driver had refused {format_size(failure.driver_refused_bytes)}: hardly any "
             f"of the device was free{when}. Another program holds it, or earlier models of this process do."
         ]
-    if failure.others_bytes and limit and failure.others_bytes > 0.25 * limit:
-        return CERTAIN, [f"Other processes hold {format_size(failure.others_bytes)} of the device."]
     if failure.kind == "torch" and limit and failure.rest_bytes > 0.15 * limit + _OWN_CONTEXT:
         said = (
             f"PyTorch counts {format_size(failure.rest_bytes)} of the device neither as its own nor as free"

@@ -103,7 +103,10 @@ def of_trial(error, log, facts, scopes):
         memory_map=memory_map,
         sizes=Counter(c.size for c in memory_map.chunks if c.in_use) if memory_map else Counter(),
         on_gpu=False,  # the limit is the trial's own, and says nothing of the GPU
-        is_alone=True,
+        is_alone=facts.others_bytes is None and known.kind != "driver",
+        device_bytes=facts.device_bytes,
+        others_bytes=facts.others_bytes,
+        holders=facts.holders,
         batch=facts.batch or known.batch,
         steps=facts.steps,
         steps_peak_bytes=facts.steps_peak_bytes,

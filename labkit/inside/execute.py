@@ -6,14 +6,17 @@ import sys
 import traceback
 import types
 
+from .. import gpus
 from ..logs.dumpfile import just_refused
+from ..logs.forms import BUSY
 from ..logs.messages import CONSTANT
 
 OOM_MARKS = (
-    "Dst tensor is not initialized",
-    "RESOURCE_EXHAUSTED",
-    "Out of memory",
-    "CUDA_ERROR_OUT_OF_MEMORY",
+    "dst tensor is not initialized",
+    "resource_exhausted",
+    "out of memory",
+    "out_of_memory",
+    "_alloc_failed",
 )
 
 
@@ -69,8 +72,15 @@ def _is_oom(error, folder):
         return True
     if not isinstance(error, tf.errors.OpError):
         return False
-    hidden = CONSTANT in _text(error) and bool(folder.dumps())
-    return hidden or any(mark in _text(error) for mark in OOM_MARKS) or _was_just_refused(error, folder)
+    text = _text(error)
+    hidden = CONSTANT in text and bool(folder.dumps())
+    said = any(mark in text.lower() for mark in OOM_MARKS)
+    return hidden or said or _was_just_refused(error, folder) or _found_no_room(text)
+
+
+def _found_no_room(text):
+    """Whether CUDA could not open the GPU because hardly any of its memory is free: it calls that "busy"."""
+    return BUSY in text and any(gpus.is_full(gpu) for gpu in gpus.visible_gpus()[:1])
 
 
 def _was_just_refused(error, folder):

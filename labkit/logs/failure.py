@@ -58,6 +58,7 @@ class Failure:
     device_bytes                   total memory of the device
     pool_bytes, unused_bytes       what PyTorch has taken from the device, and what of that was unused
     others_bytes                   what other processes held of the device
+    holders                        which processes, in sentences
     free_share                     the longest free stretch, as a fraction of the pool
     sizes                          {bytes: number of chunks of that size in use}
     memory_map                     every chunk, a labkit.logs.dumpfile.MemoryMap
@@ -110,6 +111,7 @@ class Failure:
     pool_bytes: int | None = None
     unused_bytes: int | None = None
     others_bytes: int | None = None
+    holders: list = field(default_factory=list)
     free_share: float = 0
     sizes: Counter = field(default_factory=Counter)
     memory_map: object = None

@@ -42,6 +42,7 @@ PROSE = (  # that the host's memory ran out, as people tell it
     r"|^\W{0,4}MemoryError (?:on|when|while|in|at|during|after)\b)"
 )
 
+BUSY = "busy or unavailable"
 CONSTANT = "Cannot parse tensor from proto"  # followed by its dtype and shape, over many lines
 TRIED = "Tried to allocate"  # PyTorch's message is long, and often broken into lines
 
@@ -199,6 +200,7 @@ FORMS = (
         r"|CUBLAS_STATUS_NOT_INITIALIZED"
         r"|[Ff]ailed to create cuFFT batched plan",
     ),
+    ("busy", BUSY, rf"CUDA-capable devices?(?:\(s\))? (?:is|are|is/are) {BUSY}"),
     (
         "recurrent",
         "ThenRnn|DoRnn",

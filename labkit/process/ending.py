@@ -5,7 +5,7 @@ import pickle
 import signal
 import sys
 
-from .. import machine
+from .. import gpus, machine
 from ..explain.sources import of_trial, with_timeline, with_trials_of_fixes
 from ..logs import dumpfile
 from ..logs.failure import Failure
@@ -166,6 +166,7 @@ def _out_of_memory(trial, watch, error, log, facts):
         path = dumpfile.newest_of_first_refusal(watch.folder.dumps())
         memory_map = path and dumpfile.read(path)
     batch = trial.params.get("batch_size") or watch.done.get("batch_size")
+    others = _of_others(trial)
     known = Failure(
         limit_bytes=trial.limit,
         available_bytes=trial.spare,
@@ -177,10 +178,22 @@ def _out_of_memory(trial, watch, error, log, facts):
         step_bytes=watch.done.get("step_in_use", []),
         steps_peak_bytes=max(facts["step_peak_bytes"], default=None) or None,
         crashed=not watch.done,
+        device_bytes=trial.device.memory_bytes if others else None,
+        others_bytes=others,
+        holders=gpus.holders() if others else [],
     )
     diagnosis = of_trial(error, log, known, watch.done.get("scopes", {}))
     peak = max((b for b in (facts["peak_bytes"], memory_map and memory_map.peak_bytes) if b), default=None)
     return {"memory_map": memory_map, "diagnosis": diagnosis, "peak_bytes": peak}
+
+
+def _of_others(trial):
+    """Bytes of the GPU that others hold, if they leave the trial less than it may take; else None."""
+    used = machine.gpu_in_use() if trial.device.kind == "gpu" else None
+    if not used:
+        return None
+    whole = trial.device.memory_bytes
+    return used if used + (trial.limit or whole * 3 // 4) > whole else None
 
 
 def _reported(error):
