@@ -49,8 +49,8 @@ class Text(str):
 
 
 _STAND_IN = (
-    "# This is right on the CPU stand-in. On a GPU something else may be, or nothing within these limits: see\n"
-    "# docs/on-colab-and-kaggle.md. To solve it on the stand-in, restart the kernel and run first:\n"
+    "# This is right on the CPU stand-in. On a GPU something else may be, or nothing within these limits:\n"
+    "# see docs/on-colab-and-kaggle.md. To solve it on the stand-in, restart the kernel and run first:\n"
     '# import os; os.environ["CUDA_VISIBLE_DEVICES"] = "-1"'
 )
 
