@@ -781,3 +781,30 @@ def test_pinned_memory_is_no_tensor_that_half_a_batch_halves():
     found = labkit.diagnose("could not allocate pinned host memory of size: 34359738368\n")
     assert all(fix.saves is None for fix in found.fixes)
     assert not any("halves this tensor" in fix.sentence for fix in found.fixes)
+
+
+@pytest.mark.parametrize("what", ["memory", "GPU memory", "RAM", "VRAM"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "{} ran out", "my {} has run out", "the {} runs out after a while", "it used up my {}",
+        "the {} fills up", "I don't have enough {}", "I do not have enough {}", "there is no {} left",
+        "the {} is all used up",
+        "the model does not fit in {}", "it doesn't fit into my {}", "the batch is too large for my {}",
+        "it needs more {} than I have", "filling up the whole {}",
+    ],
+)  # fmt: skip
+def test_that_memory_ran_out_is_known_in_whatever_words_it_is_told(said, what):
+    assert labkit.diagnose(f"Help! {said.format(what)}\n").cause in ("unknown", "host_memory")
+    assert labkit.diagnose(f"Help! {said.format('patience')}\n").cause == "not_oom"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "there is no memory leak", "it reads more memory than needed", "no memory limit was set",
+        "it does fit into memory", "I have enough RAM", "a memory of 16 GB", "memory growth is on",
+    ],
+)  # fmt: skip
+def test_not_whatever_speaks_of_memory_says_that_it_ran_out(said):
+    assert labkit.diagnose(f"Well, {said}.\n").cause == "not_oom"

@@ -424,6 +424,7 @@ NO_MEMORY = (
 )
 NO_MEMORY = tuple((needles.split("|"), pattern, reason) for needles, pattern, reason in NO_MEMORY)
 
+_MEMORY = r"\b(?:memory|RAM|VRAM)"
 # The net below all forms: any wording of memory that ran out, in whatever product's words.
 WORDING = (
     r"out[ -]of[ -](?:\w{1,12} )?memory\b|\bOOM(?:s|ed|ing|'?d)?\b|ResourceExhausted"
@@ -431,11 +432,18 @@ WORDING = (
     r"|memory (?:is )?(?:exhausted|exceeded|full)\b"
     r"|exhaust\w{0,5} (?:\w{1,12} ){0,3}memory"
     r"|(?:memory|heap|stack) allocation (?:failed|failure|error)|insufficient (?:\w{1,12} )?memory"
-    r"|low on memory"
+    r"|low on memory|memory overflow"
+    rf"|{_MEMORY} (?:has |had )?r[au]n(?:s|ning)? out\b"
+    rf"|{_MEMORY} (?:(?:is|was|gets?|got) )?(?:all )?(?:used|fill(?:s|ed)) up"
+    rf"|(?:eat|fill|us)(?:s|e|es|ed|ing)? up (?:\w{{1,12}} ){{0,3}}{_MEMORY}"
+    rf"|(?:n't|not) have (?:\w{{1,12}} )?enough (?:\w{{1,12}} )?{_MEMORY}"
+    rf"|no (?:\w{{1,12}} )?{_MEMORY} (?:is |was )?left\b"
+    rf"|(?:n't|not) fit (?:in|on)(?:to)? (?:\w{{1,12}} ){{0,2}}{_MEMORY}"
+    rf"|too (?:big|large) (?:for|to fit (?:in|on)(?:to)?) (?:\w{{1,12}} ){{0,2}}{_MEMORY}"
+    rf"|more (?:\w{{1,12}} )?{_MEMORY} than\b.{{0,40}}\b(?:have|has|available|there is|free)"
     r"|(?:not enough|lack of|no more|too little|short of) (?:\w{1,12} )?(?:memory|RAM|VRAM)\b"
     r"|memory limit (?:was |is )?(?:exceeded|reached|hit)(?!: ?0)"
-    r"|r[au]n(?:ning)? out of (?:\w{1,12} )?(?:memory|RAM|VRAM)|bad_alloc"
-    r"|ENOMEM|(?:eat|fill|us)(?:s|e|es|ed|ing)? up (?:all|the whole) (?:the |my |available )?(?:memory|RAM)\b"
+    r"|r[au]n(?:ning)? out of (?:\w{1,12} )?(?:memory|RAM|VRAM)|bad_alloc|ENOMEM"
     r"|(?:failed|failure|fails|could not|couldn't|cannot|can't|unable) (?:to )?(?:re)?(?:m|c)?alloc"
     r"|could not be allocated|insufficient system resources|exceed\w{0,3} (?:\w{1,12} ){0,2}memory"
     r"|using all (?:of the )?available (?:RAM|memory)|内存不足|显存不足|記憶體不足|メモリ不足|メモリが不足"
