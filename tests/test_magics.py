@@ -97,6 +97,14 @@ def test_help_and_mistakes_in_the_line(kernel):
     assert "not name=value" in kernel.run("%%trial 3=x\n1").errors
 
 
+@pytest.mark.parametrize("line", ["!nvidia-smi", "    %time x = 1", "x?", "?x"])
+def test_a_line_for_the_notebook_alone_is_told_from_python(kernel, line):
+    cell = kernel.run(f"%%trial\nif True:\n    x = 1\n{line}")
+    assert line.strip() in cell.errors and "a trial runs plain Python" in cell.errors
+    cell = kernel.run(f"%%trial\ntext = '''\n{line}\n'''\nlen(text) > 3")
+    assert cell.text == "True\n"
+
+
 def test_an_interrupt_of_the_kernel_stops_the_trial(kernel):
     source = "%%trial --timeout 600\nimport time\nprint('up')\ntime.sleep(600)"
     cell = kernel.run(source, interrupt_at="running for")

@@ -1,6 +1,7 @@
 """%%trial: a cell that runs as a trial."""
 
 import argparse
+import ast
 import shlex
 import sys
 
@@ -53,6 +54,7 @@ class TrialMagics(Magics):
             raise UsageError(f"%%trial: {line.strip()}: {e}") from None
         except _HelpShown:
             return None
+        _check_python(cell)
         outcome = Trial(
             "\n" + cell,  # the line of the magic counts, so that line numbers are those of the cell
             memory_limit=options.memory_limit,
@@ -84,6 +86,21 @@ class TrialMagics(Magics):
                     f"--use {name}: this notebook has no variable {name!r}. Run the cell that defines it."
                 )
         return {name: self.shell.user_ns[name] for name in names}
+
+
+def _check_python(cell):
+    """Raise UsageError where a cell is no Python for a line that only a notebook understands."""
+    try:
+        ast.parse(cell)
+    except SyntaxError as e:
+        line = ([*cell.split("\n"), ""] if e.lineno else [""])[(e.lineno or 1) - 1].strip()
+        if line.startswith(("!", "%", "?")) or line.endswith("?"):
+            raise UsageError(
+                f"%%trial: {line}: a trial runs plain Python. Put what begins with ! or % into a cell of its "
+                "own, or use subprocess.run()."
+            ) from None
+    except (ValueError, MemoryError, RecursionError):  # the trial itself says what is wrong
+        pass
 
 
 def _parameter(text):
