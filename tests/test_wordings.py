@@ -808,3 +808,62 @@ def test_that_memory_ran_out_is_known_in_whatever_words_it_is_told(said, what):
 )  # fmt: skip
 def test_not_whatever_speaks_of_memory_says_that_it_ran_out(said):
     assert labkit.diagnose(f"Well, {said}.\n").cause == "not_oom"
+
+
+@pytest.mark.parametrize("before", ["训练时出现", "又是", "error: ", ""])
+@pytest.mark.parametrize("name", ["OOM", "oom"])
+@pytest.mark.parametrize("after", ["错误", "问题, batch 调小也不行", " again", "."])
+def test_oom_is_a_word_among_characters_that_need_no_spaces(before, name, after):
+    assert labkit.diagnose(f"{before}{name}{after}\n").cause == "unknown"
+    assert labkit.diagnose(f"{before}zoomed{after}\n").cause == "not_oom"
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("The memory (RAM) of my machine runs full when fit() is called.", "host_memory"),
+        ("After a while my whole system runs out of memory.", "host_memory"),
+        ("predict() eats up all my RAM, and it is killed by the OOM killer.", "host_memory"),
+        ("The job was killed by OOM.", "host_memory"),
+        ("ray.memory_monitor.RayOutOfMemoryError: More than 95% of the memory is used", "host_memory"),
+        ("Resource exhausted: Failed to allocate memory for the batch of component 1", "host_memory"),
+        ('It says "Unable to allocate 1.2 GiB" with half of it free.', "host_memory"),
+        ('The GPU says "Unable to allocate 1.2 GiB" with half of it free.', "unknown"),
+        ("Process finished with exit code 1073740791 (0xc0000409)", "host_memory"),
+        ("My kernel keeps on dying.", "host_memory"),
+        ("Each kernel kept dying", "host_memory"),
+        ("It has memory leaks, and may fail due to OOM after some time.", "growth"),
+        ("CUDA is out of memory in about 90 epochs, whatever I do.", "growth"),
+        ("I can not free the GPU memory after each model, so the GPU gets out of memory.", "growth"),
+        ("Failed to determine best cudnn convolution algorithm for:", "autotuning"),
+    ],
+)
+def test_more_of_what_people_tell(said, cause):
+    assert labkit.diagnose(f"Hello\n{said}\n").cause == cause
+
+
+DEAD = "Kernel restarting: The kernel appears to have died. It will restart automatically.\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Could not locate cudnn64.dll. Please make sure it is in your library path!",
+        "Could not load library libcudnn_ops.so.9. Error: libcudnn_ops.so.9: cannot open shared object file",
+        "Could not load library cudnn_ops64_9.dll. Error code 126",
+    ],
+)
+def test_a_kernel_that_dies_for_a_library_that_is_missing_ran_out_of_nothing(said):
+    assert labkit.diagnose(DEAD).cause == "host_memory"
+    found = labkit.diagnose(f"{DEAD}{said}\n")
+    assert found.cause == "not_oom" and "library is missing" in str(found)
+
+
+@pytest.mark.parametrize("function", ["device_put", "batched_device_put", "buffer_from_pyval", "_execute"])
+def test_what_jax_is_refused_while_it_copies_an_array_is_no_compiled_step(function):
+    frames = f'  File "jax/_src/dispatch.py", line 9, in {function}\n    return put(x, device)\n'
+    error = "jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate"
+    found = labkit.diagnose(f"Traceback (most recent call last):\n{frames}{error} 402653184 bytes.\n")
+    copies = function != "_execute"
+    assert found.cause == ("array_copied_to_device" if copies else "activations")
+    assert ("compiled step" in str(found)) != copies

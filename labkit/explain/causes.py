@@ -346,7 +346,7 @@ def _growth(failure):
     if failure.marks & forms.FOLDS and (tiny or tensors.creates(failure)):
         return LIKELY, ["It failed in a loop over folds: what earlier models had taken may still be held."]
     if "repeats" in failure.marks:
-        return GUESS if failure.kind == "worded" else LIKELY, [
+        return GUESS if failure.kind in ("worded", "full") else LIKELY, [
             "Others of its kind had run before, it is told: what they took may still be held."
         ]
     if failure.marks & forms.IN_LOOP:

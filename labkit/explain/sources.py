@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..errors import LabkitError
 from ..logs import reader
 from ..logs.failure import Failure
-from ..logs.forms import ENDED_OTHERWISE, JOINS, MARKS, OTHER_FAULT
+from ..logs.forms import ENDED_OTHERWISE, JOINS, MARKS, MISSING_LIBRARY, OTHER_FAULT, PUTS
 from ..logs.messages import HIDDEN
 from ..outcome import Outcome
 from ..record.opnames import ELEMENTWISE, layer_by_name, layer_of
@@ -254,6 +254,7 @@ def _of_log(log):
     known = _with_refusal(failure)
     known = replace(
         known,
+        kind="copy" if known.kind == "xla" and known.marks & PUTS else known.kind,
         allocator=known.allocator or (allocators.pop() if len(allocators) == 1 else None),
         batch=known.batch or log.batch_size,
         tried_out=known.tried_out or tried,
@@ -367,6 +368,8 @@ def _is_told_otherwise(failure, log):
     line, _, reason = log.no_memory or (0, "", None)
     if abs(line - failure.line) > reader.NEAR_LINES // 4:
         return False
+    if failure.kind == "died" and reason == MISSING_LIBRARY:
+        return True
     vague = failure.kind == "library" and causes.is_vague(failure)
     return failure.kind == "killed" and reason == ENDED_OTHERWISE or vague and reason == OTHER_FAULT
 

@@ -30,8 +30,12 @@ ENDED = (  # how something was ended that took too much of the host's memory, in
 )
 _OF_ALL = r"(?: up)?(?: (?:all|most|of|the|my|our|its|available|entire|whole|system|host|cpu)){0,5}"
 PROSE = (  # that the host's memory ran out, as people tell it
-    rf"(?:{ENDED}|\b(?:consum|fill|exhaust|deplet|devour)\w{{0,4}}{_OF_ALL} RAM\b"
+    rf"(?:{ENDED}|\b(?:consum|fill|exhaust|deplet|devour|eat)\w{{0,4}}{_OF_ALL} RAM\b"
     r"(?! ?(?:disk|cache|buffer|drive))"
+    r"|\b(?:my|the|our|whole|entire) (?:system|computer|laptop|PC)"
+    r" (?:has |is )?r[au]n(?:s|ning)? out of (?:memory|RAM)\b"
+    r"|\b(?:memory|RAM)\b.{0,20} of (?:my|the|our) (?:system|machine|computer|laptop|PC|server|host)\b.{0,20}"
+    r"\b(?:full|exhausted|used up|runs? out)\b|\bkilled by (?:the )?(?:linux )?OOM\b"
     r"|\bRAM (?:memory )?(?:is|was|gets?|becomes?) (?:(?:not|never) enough|exhausted|full|consumed|depleted)"
     r"|\b(?:slurm|cgroup)\b.{0,20}\b(?:OOM|out[- ]of[- ]memory)\b"
     r"|\b(?:OOM|out[- ]of[- ]memory)\b(?: (?:error|errors|on|in|of|the|my|system)){0,3}"
@@ -190,7 +194,7 @@ FORMS = (
         " handle|cuDNN failed to initialize|launch failed|cusolver|cuSolver|"
         "_STATUS_ALLOC|No algorithm worked|GPU sync failed|DNN "
         "library|_STATUS_INTERNAL_ERROR|_STATUS_NOT_INIT|"
-        "CUFFT_ALLOC_FAILED|cuFFT batched plan",
+        "CUFFT_ALLOC_FAILED|cuFFT batched plan|best cudnn convolution",
         r"(?:[Cc]ould not create|[Ff]ailed to create) (?:cudnn|cublas|cusolver|cuSolver|MIOpen"
         r"|rocblas)\w* handle"
         r"|cuDNN failed to initialize|Blas \w{4,20} launch failed|(?i:cusolver)\S{0,40} (?:call )?failed"
@@ -198,7 +202,7 @@ FORMS = (
         r"|GPU sync failed|No algorithm worked|DNN library (?:is not|was not|initialization)"
         r"|CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED)"
         r"|CUBLAS_STATUS_NOT_INITIALIZED"
-        r"|[Ff]ailed to create cuFFT batched plan",
+        r"|[Ff]ailed to create cuFFT batched plan|[Ff]ailed to determine best cudnn convolution algorithm",
     ),
     ("busy", BUSY, rf"CUDA-capable devices?(?:\(s\))? (?:is|are|is/are) {BUSY}"),
     (
@@ -219,7 +223,7 @@ FORMS = (
         "nable to allocate",
         rf"[Uu]nable to allocate (?:array|(?P<size>{BYTES}) for (?:an )?array) "
         r"with (?:shape|form) \((?P<shape>[\d,\s]{0,200})\) and data type (?P<dtype>[\w<>|=]{1,20})"
-        rf"|MemoryError: Unable to allocate (?P<more>{BYTES})(?=[`'\"*])",
+        rf"|^(?!.{{0,200}}(?:GPU|CUDA|device)).{{0,200}}Unable to allocate (?P<more>{BYTES})(?=[`'\"*])",
     ),
     (
         "host",
@@ -234,6 +238,11 @@ FORMS = (
         r"(?:^|[\s.:\[`'\"*])_?(?:Array)?MemoryError\s*(?:$|[]:().,;!?`'\"*])",
     ),
     ("host", "bad_alloc", r"std::bad_alloc"),
+    (
+        "host",
+        "RayOutOfMemoryError|for the batch of component",
+        r"RayOutOfMemoryError|[Ff]ailed to allocate memory for the batch of component",
+    ),
     ("host", "allocation still failed", r"[Mm]emory allocation still failed after"),
     (
         "host",
@@ -334,13 +343,13 @@ FORMS = (
     (
         "died",
         "ernel |ernelRestarter|DeadKernel|ead kernel|crashed|内核似乎|カーネル|oyau |дро |"
-        "0xC0000409|-1073740791|Canceled future|R Session|ession aborted",
-        r"(?i:\bkernel .{0,80}?\b(?:died\b|dies\b|(?:is|was|keeps) dying\b|crashed"
+        "0xC0000409|0xc0000409|1073740791|Canceled future|R Session|ession aborted",
+        r"(?i:\bkernel .{0,80}?\b(?:died\b|dies\b|(?:is|was|keeps?|kept) (?:on )?dying\b|crashed"
         r"|is dead\b|was (?:killed|terminated)|is unresponsive)|dead kernel"
         r"|unexpected(?:ly)? (?:kernel )?restart"
         r"|KernelRestarter: restarting kernel|\bkernel [\da-f-]{8,40} restarted"
         r"|DeadKernelError|your (?:session|notebook) (?:has )?crashed"
-        r"|Canceled future for execute_request|session aborted|0xC0000409|-1073740791)"
+        r"|Canceled future for execute_request|session aborted|0xC0000409|\b1073740791\b)"
         r"|内核似乎挂掉|カーネルが(?:停止|クラッシュ)|(?i:kernel scheint (?:abgestürzt|gestorben)"
         r"|kernel (?:sembra essere morto|parece (?:haber muerto|ter morrido))"
         r"|noyau (?:semble être|est) mort|ядро (?:умерло|упало|аварийно))",
@@ -360,6 +369,7 @@ OTHER_FAULT = (
     "It is a fault of another kind: an index that is too large for a table, for example, or versions of the "
     "driver, CUDA, cuDNN and the framework that do not go together."
 )
+MISSING_LIBRARY = "A library is missing, or is not found, and the process ends where it needs it."
 # What calls itself exhausted, or speaks of memory, and is none: (strings as above, pattern, what it is).
 NO_MEMORY = (
     (
@@ -377,6 +387,11 @@ NO_MEMORY = (
         r"Loaded runtime CuDNN library: \S{1,20} but source was compiled with|insufficient driver version"
         r"|srcIndex < srcSelectDimSize|CUDA_ERROR_ILLEGAL_ADDRESS|CUDA_ERROR_LAUNCH_FAILED",
         OTHER_FAULT,
+    ),
+    (
+        "is in your library path|Could not load library",
+        r"(?i:make sure \S{1,80} is in your library path|could not load library \S{1,200} error\b)",
+        MISSING_LIBRARY,
     ),
     (
         "TIME LIMIT|CANCELLED|reempted|REEMPTED|by me|by user|by the user|too long|timed out|SIGTERM|SIGINT|"
@@ -429,7 +444,7 @@ _MEMORY = r"\b(?:memory|RAM|VRAM)"
 WORDING = (
     r"out[ -]of[ -](?:\w{1,12} )?memory\b|\bOOM(?:s|ed|ing|'?d)?\b|ResourceExhausted"
     r"|RESOURCE_EXHAUSTED|resource exhausted|OUT_?OF_?MEMORY|MemoryError"
-    r"|memory (?:is )?(?:exhausted|exceeded|full)\b"
+    r"|memory (?:is |was |runs? |gets? )?(?:exhausted|exceeded|full)\b|\bmemory error\b"
     r"|exhaust\w{0,5} (?:\w{1,12} ){0,3}memory"
     r"|(?:memory|heap|stack) allocation (?:failed|failure|error)|insufficient (?:\w{1,12} )?memory"
     r"|low on memory|memory overflow"
@@ -453,6 +468,7 @@ WORDING = (
     r"|speicher (?:reicht nicht|ist voll|voll)|nicht gen[üu]gend (?:Arbeits)?speicher"
     r"|mem[óo]ria insuficiente|sin memoria|memoria esaurita|yetersiz bellek"
 )
+OOM_AMONG_OTHERS = r"(?<![A-Za-z\d_])(?:OOM|oom)(?![A-Za-z\d_])"  # Chinese has no spaces around it
 REPEATED = (  # that it ran out where others of its kind had run before, as people tell it
     r"(?i:\bcross[- ]?validation|\bk[- ]?folds?\b|\b(?:\d+|each|every|next|last)[- ]folds?\b"
     r"|\bgrid[- ]?search"
@@ -460,10 +476,14 @@ REPEATED = (  # that it ran out where others of its kind had run before, as peop
     r" (?:loop|round|run|iteration|fold|model|trial|epoch|time)\b"
     r"|\b(?:after|(?:for|in) the (?:first|initial))(?: about| around| just)?"
     r" (?:\d+|a few|a couple of|some|several|many)(?:(?: or |-| to )\d+)?"
-    r" (?:epochs|rounds|iterations|folds|runs|models|trials|steps)\b)"
+    r" (?:epochs|rounds|iterations|folds|runs|models|trials|steps)\b"
+    r"|\bin (?:about|around|roughly) \d+ (?:epochs|rounds|iterations)\b"
+    r"|\b(?:can't|cannot|can not|doesn't|does not|never|unable to|not able to) (?:be )?"
+    r"(?:free|release|clear)[sd]? (?:\w{1,12} ){0,3}(?:memory|RAM|VRAM) after each\b)"
 )
 LEAKS = (  # that memory grows, as people tell it, and not what a library warns of
-    r"(?i:\b(?:a|the|this|severe|serious|huge|big|possible|there is|get|have) memory leak(?:s|ing|age)?\b"
+    r"(?i:\b(?:a|the|this|severe|serious|huge|big|possible|there is|get|have|has|had|with)"
+    r" memory leak(?:s|ing|age)?\b"
     r"|^\W{0,4}(?!(?:no|not|without)\b)(?:\w{1,12} ){0,2}memory leak(?:s|ing|age)?\b"
     r"|\bleak(?:s|ed|ing)? (?:\w{1,8} ){0,2}memory\b|\bmemory (?:is )?(?:being )?leak(?:s|ed|ing)\b"
     r"|\b(?:continuous|constant|steady|gradual|unbounded|endless) memory (?:growth|increase)\b"
@@ -525,6 +545,7 @@ IN_LOOP = _words(  # as people tell it
     "models in loop|model in loop"
 )
 VOCABULARY = _words("ocab|OCAB|mbedding layer|mbedding table")
+PUTS = _words("in device_put|in batched_device_put|in buffer_from_pyval")  # JAX copies an array to the device
 BETWEEN_DEVICES = "copied between devices"  # the output of an op, as its name tells
 OTHER_MARKS = _words(
     "optimizer|from_tensor_slices|convert_to_tensor|mbedding|ttention|random_op.cc|backward()|in call|"
@@ -536,5 +557,5 @@ ANYWHERE = sorted(
 MARKS = sorted(
     set().union(JOINS, LOADS, RUNS, VOCABULARY, IN_LOOP)
     | set().union(MAKES_WEIGHTS, MAKES_SLOTS, PREDICTS, EVALUATES, SPLITS, ONE_HOT, DENSE, PADDED, FOLDS)
-    | set().union(IN_BATCHES, WORKERS, OTHER_MARKS)
+    | set().union(IN_BATCHES, WORKERS, PUTS, OTHER_MARKS)
 )

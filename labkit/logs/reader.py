@@ -91,7 +91,7 @@ TRYING = "Trying algorithm "
 _JAX = ("jaxlib", "jax.errors", "XlaRuntimeError", "JaxRuntimeError", "jax/_src")
 # Of lines that may speak of memory in words that no form knows.
 _WORDS = (
-    *("emory", "OOM", "xhausted", "XHAUSTED", "lloc", "MEMORY", "ENOMEM", "RAM", "ystem resources"),
+    *("emory", "OOM", "oom", "xhausted", "XHAUSTED", "lloc", "MEMORY", "ENOMEM", "RAM", "ystem resources"),
     *("XLA Label:", "被", "杀死"),
     *("内存", "显存", "記憶體", "メモリ", "메모리", "памят", "moire", "peicher", "emori", "emóri", "bellek"),
 )
@@ -322,6 +322,8 @@ class _Reader:
             self._warned = number, new.requested_bytes
             self.log.warning = max(self.log.warning or new, new, key=lambda f: f.requested_bytes or 0)
         else:
+            if new.kind == "full" and not self.log.repeats:  # also what people write of it
+                self.log.repeats = tells_of_repeats(text)
             self._add_context(self._merge(new), text)
             self._read_division(number, text)
             if "MemAllocAsync" in text:  # its statistics follow, as those of a dump
