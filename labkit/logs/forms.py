@@ -389,8 +389,8 @@ NO_MEMORY = (
         OTHER_FAULT,
     ),
     (
-        "is in your library path|Could not load library",
-        r"(?i:make sure \S{1,80} is in your library path|could not load library \S{1,200} error\b)",
+        "is in your library path|ould not load library",
+        r"make sure \S{1,80} is in your library path|[Cc]ould not load library \S{1,200} Error\b",
         MISSING_LIBRARY,
     ),
     (
@@ -455,7 +455,7 @@ WORDING = (
     rf"|no (?:\w{{1,12}} )?{_MEMORY} (?:is |was )?left\b"
     rf"|(?:n't|not) fit (?:in|on)(?:to)? (?:\w{{1,12}} ){{0,2}}{_MEMORY}"
     rf"|too (?:big|large) (?:for|to fit (?:in|on)(?:to)?) (?:\w{{1,12}} ){{0,2}}{_MEMORY}"
-    rf"|more (?:\w{{1,12}} )?{_MEMORY} than\b.{{0,40}}\b(?:have|has|available|there is|free)"
+    rf"|more (?:\w{{1,12}} )?{_MEMORY} than (?:.{{0,40}} )?(?:have|has|available|there is|free)\b"
     r"|(?:not enough|lack of|no more|too little|short of) (?:\w{1,12} )?(?:memory|RAM|VRAM)\b"
     r"|memory limit (?:was |is )?(?:exceeded|reached|hit)(?!: ?0)"
     r"|r[au]n(?:ning)? out of (?:\w{1,12} )?(?:memory|RAM|VRAM)|bad_alloc|ENOMEM"
