@@ -47,7 +47,7 @@ def processes():
 
 
 def is_full(gpu):
-    """Whether a Gpu has less than a GiB free, or less than a tenth: too little for CUDA and a training."""
+    """Whether a Gpu has less than a GiB free, and less than a tenth: too little for CUDA and a training."""
     known = gpu.total_bytes and gpu.used_bytes is not None
     return bool(known) and gpu.total_bytes - gpu.used_bytes < min(1024 * MIB, gpu.total_bytes // 10)
 

@@ -1,5 +1,6 @@
 """This machine: the device that trials run on, the host's memory, and its limits."""
 
+import contextlib
 import functools
 import json
 import os
@@ -14,15 +15,17 @@ from .errors import LabkitError
 from .gpus import visible_gpus
 from .sizes import MIB, format_size, parse_size
 
-_PROBE = """
-import json, tensorflow as tf
+# Python's -c puts the current folder first, whose random.py or queue.py would be taken for Python's own.
+NOT_FROM_HERE = "import sys; sys.path[:] = [path for path in sys.path if path]; "
+_PROBE = f"""
+{NOT_FROM_HERE}import json, tensorflow as tf
 build = tf.sysconfig.get_build_info()
-print("answer", json.dumps({
+print("answer", json.dumps({{
     "gpu_build": bool(build.get("is_cuda_build")),
     "cuda": build.get("cuda_version"),
     "cudnn": build.get("cudnn_version"),
     "gpus": len(tf.config.list_physical_devices("GPU")),
-}))
+}}))
 """
 
 
@@ -131,6 +134,20 @@ def spare_memory():
 def trial_memory():
     """Bytes of host memory that the environment variable LABKIT_TRIAL_MEMORY leaves a trial, or None."""
     return memory_setting("LABKIT_TRIAL_MEMORY")
+
+
+def idle_seconds():
+    """Seconds without a trial after which the process that trials are forked from ends: LABKIT_IDLE_SECONDS.
+
+    Raises LabkitError, which names the variable, if that is no number.
+    """
+    said = os.environ.get("LABKIT_IDLE_SECONDS") or "600"
+    with contextlib.suppress(ValueError):
+        if (seconds := float(said)) > 0:
+            return seconds
+    raise LabkitError(
+        f"The environment variable LABKIT_IDLE_SECONDS must be a number of seconds, such as 600: {said!r}"
+    )
 
 
 def memory_setting(name):

@@ -4,12 +4,14 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import records
 
 from labkit.commands.main import main
-from labkit.commands.predict_memory import parameter
+from labkit.commands.predict_memory import _facts_of_several, _locate, _table_of_several, parameter
+from labkit.errors import LabkitError
 
 MODULE = """
 import keras
@@ -88,6 +90,22 @@ def test_where_nothing_fits_the_status_is_1(home, capsys):
 def test_bad_use_is_told_with_status_2(home, capsys, given, said):
     assert main(["estimate", *given]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_package_is_not_run_to_find_a_module_in_it(home, capsys):
+    (home / "nets").mkdir()
+    (home / "nets" / "__init__.py").write_text("raise RuntimeError('is run')")
+    assert _locate("nets.shallow:train") == ("nets.shallow", "train")
+    with pytest.raises(LabkitError, match="no module 'nest'"):
+        _locate("nest.shallow:train")
+
+
+def test_nothing_is_said_of_what_fits_where_it_is_not_looked_for():
+    several = SimpleNamespace(
+        names=("a", "b", "c"), measured={(1, 2, 3): 4}, points=lambda factors: [], notes=[], seconds=1
+    )
+    facts = _facts_of_several(several, 2**30)
+    assert "largest" not in facts and "should fit" not in _table_of_several(facts, several)
 
 
 def test_unknown_options_are_refused(home, capsys):

@@ -67,6 +67,8 @@ def test_who_holds_the_gpu():
     full = replace(CARD, used_bytes=14 * GIB)
     (found,) = doctor.holder_findings([full], [(4711, "python3", 13 * GIB)])
     assert found.status == "look" and "4711 python3 (13.0 GiB)" in found.message
+    two = doctor.holder_findings([full, full], [(4711, "python3", 13 * GIB)])  # on which of them?
+    assert not any("4711" in found.message for found in two)
     (found,) = doctor.holder_findings([full], [])
     assert "cannot be seen" in found.message
     (found,) = doctor.holder_findings([CARD], [])

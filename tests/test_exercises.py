@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 from answers import answer
 
-from labkit.exercises import Exercise, ____, core, lesson00, lesson01, lesson03, lesson07, lesson09, lesson13
+from labkit.exercises import (
+    Exercise,
+    ____,
+    core,
+    lesson00,
+    lesson01,
+    lesson03,
+    lesson07,
+    lesson09,
+    lesson11,
+    lesson13,
+)
 from labkit.explain.diagnosis import explain
 from labkit.logs.failure import Failure
 from labkit.outcome import Outcome, TrialError
@@ -38,6 +49,7 @@ WRONG = [
     (lesson01.q2, pieces("model(X[start : start + rows])"), "stay on the device"),
     (lesson01.q2, pieces("model.predict(X)[start : start + rows]"), "in one allocation"),
     (lesson01.q2, pieces("model.predict_on_batch(X[start])"), "'error'"),
+    (lesson01.q2, pieces("0").replace("np.concatenate(pieces)", "[*X]"), "join the blocks"),
 ]
 
 
@@ -159,3 +171,14 @@ def test_a_solution_of_the_stand_in_says_so_on_a_gpu(monkeypatch, kind, told):
     assert answer(solution, "fits") == "ACE"
     assert ("CUDA_VISIBLE_DEVICES" in solution) == told
     assert "CUDA" not in lesson01.q2.solution()
+
+
+def test_an_answer_is_not_judged_if_its_check_is_stopped(monkeypatch):
+    monkeypatch.setattr(core.trial, "run", lambda train, **options: Outcome("stopped", {}, "cpu"))
+    verdict = lesson01.q2.check(answer(pieces("model.predict(X)[:0]"), "predict_in_pieces"))
+    assert verdict.right is None and "the check was stopped" in verdict.said
+
+
+def test_more_answers_than_are_asked_for_are_told():
+    verdict = lesson11.q1.check(24, 72)
+    assert verdict.right is False and "Pass one answer" in verdict.said

@@ -44,6 +44,8 @@ def test_wrong_letters(given, complaint):
         (deeper("(128, 128, 3)", "(64, 64, 3)"), "yours takes (64, 64, 3)"),
         (deeper("Dense(10", "Dense(2"), "yours has the output shape (None, 2)"),
         (deeper("layers.Dense", "layers.Dens"), "'error'"),
+        (deeper("return model", "return None"), "should return the model; it returned NoneType"),
+        (deeper("layers.Conv2D(128", "layers.SeparableConv2D(16"), "yours have [32, 64, 16]"),
         ("deeper", "Pass the function itself"),
     ],
     ids=lambda given: given if isinstance(given, str) else "",

@@ -42,6 +42,9 @@ def test_wrong_letters(given, complaint):
     assert complaint in str(verdict)
 
 
+INNER = 'keras.Sequential([layers.Conv2D(4, 3, name="inner", dtype="float32"), layers.Flatten()])'
+
+
 @pytest.mark.parametrize(
     ("build", "complaint"),
     [
@@ -54,6 +57,8 @@ def test_wrong_letters(given, complaint):
         (model('entropy")', 'entropy", auto_scale_loss=False)'), "a plain Adam"),
         (model("Dense(10", "Dense(2"), "yours has the shapes"),
         (model("layers.Dense", "layers.Dens"), "'error'"),
+        (model("return model", "return"), "should return the model; it returned NoneType"),
+        (model("layers.Flatten()", INNER), "inner computes in float32"),
         ("mixed_model", "Pass the function itself"),
     ],
     ids=lambda given: given if isinstance(given, str) else "",

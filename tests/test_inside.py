@@ -342,6 +342,9 @@ def test_the_batch_size_is_a_plain_number_whatever_is_given(clock, x, given, bat
     model = SimpleNamespace(steps_per_execution=1)
     clock._around_fit(lambda *args, **kwargs: None, model, x, **given)
     assert clock.batch_size == batch_size and type(clock.batch_size) in (int, type(None))
+    clock._around_train_on_batch(lambda *args, **kwargs: None, model, np.ones((1, 2)))  # such as to build it
+    clock._around_fit(lambda *args, **kwargs: None, model, x, **given)
+    assert clock.batch_size == batch_size
     clock._around_train_on_batch(lambda *args, **kwargs: None, model, x)
     assert type(clock.batch_size) in (int, type(None))
 

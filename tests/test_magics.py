@@ -95,6 +95,7 @@ def test_help_and_mistakes_in_the_line(kernel):
     assert "unrecognized arguments: --limit" in kernel.run("%%trial --limit 3\n1").errors
     assert "No closing quotation" in kernel.run("%%trial --memory-limit '256 MiB\n1").errors
     assert "not name=value" in kernel.run("%%trial 3=x\n1").errors
+    assert kernel.run("%%trial a=1 --timeout 100 b=2\na + b").text == "3\n"
 
 
 @pytest.mark.parametrize("line", ["!nvidia-smi", "    %time x = 1", "x?", "?x"])

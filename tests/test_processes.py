@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 import labkit
-from labkit import gpus
+from labkit import gpus, machine
+from labkit.process.launcher import Launcher
 from labkit.trials.trial import _launcher
 
 
@@ -111,6 +112,28 @@ def test_the_launcher_goes_away_when_idle_and_comes_back_when_needed():
     )
     assert script.communicate(timeout=180)[0].split() == ["ok", "gone", "ok"]
     assert all_gone(mark)
+
+
+@pytest.mark.parametrize("said", ["10 min", "-1", "nan"])
+def test_a_setting_of_the_idle_time_that_is_no_time_is_named(monkeypatch, said):
+    monkeypatch.setenv("LABKIT_IDLE_SECONDS", said)
+    with pytest.raises(labkit.LabkitError, match="LABKIT_IDLE_SECONDS must be a number of seconds"):
+        machine.idle_seconds()
+    monkeypatch.setenv("LABKIT_IDLE_SECONDS", "")
+    assert machine.idle_seconds() == 600
+
+
+def test_files_beside_the_notebook_are_not_taken_for_those_of_python(tmp_path, monkeypatch):
+    for name in ("random", "copy", "queue", "json"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not the one of Python')")
+    monkeypatch.chdir(tmp_path)
+    launcher = Launcher()
+    launcher.start(fork=False)
+    while not launcher.ready:
+        launcher.receive()  # or raises what the process has printed
+    launcher.close()
+    monkeypatch.setattr(machine, "_PROBE", machine._PROBE.replace("tensorflow as tf", "random") + "\n#")
+    assert "not the one of Python" not in str(machine.ask_tensorflow())
 
 
 def test_without_forking_each_trial_has_a_fresh_process():

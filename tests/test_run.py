@@ -486,11 +486,21 @@ def test_what_a_generator_yields_is_counted_wherever_it_lies(beside):
     assert grown >= 2**20
 
 
+async def async_train():
+    raise ValueError("never seen")
+
+
+def generator_train():
+    yield 1
+
+
 @pytest.mark.parametrize(
     ("train", "params", "said"),
     [
         (lambda batch_size: None, {"batchsize": 1}, "(batch_size)"),
         (42, {}, "without parentheses"),
+        (async_train, {}, "an async function: a call of it runs none"),
+        (generator_train, {}, "a generator: a call of it runs none"),
         ("1", {"a b": 1}, "'a b'"),
         (lambda: lock, {}, "cannot be sent to another process"),
     ],

@@ -174,6 +174,8 @@ def holder_findings(cards, processes):
             continue
         holders = ", ".join(f"{pid} {name} ({format_size(used)})" for pid, name, used in processes)
         by = f" by {holders}." if holders else "; the processes cannot be seen from here."
+        if len(cards) > 1:
+            by = "."  # the driver's list of processes does not say on which of them
         yield Finding(
             "look",
             usage + by,

@@ -49,7 +49,7 @@ class TrialMagics(Magics):
     def trial(self, line, cell):
         """Run this cell in its own process under a memory limit. `%%trial --help` lists the options."""
         try:
-            options = _parser().parse_args(shlex.split(line))
+            options = _parser().parse_intermixed_args(shlex.split(line))
         except ValueError as e:  # a quotation without end
             raise UsageError(f"%%trial: {line.strip()}: {e}") from None
         except _HelpShown:

@@ -177,12 +177,13 @@ def _locate(target):
                 f"Python cannot import {name!r}: use a file name without hyphens, dots and spaces."
             )
     sys.path.insert(0, folder)
+    package = name.partition(".")[0]  # a module in it is looked for by the trial: here, the package would run
     try:
-        spec = importlib.util.find_spec(name)
+        spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
         spec = None
     if spec is None:
-        raise LabkitError(f"There is no module {name!r} in {folder} or among the installed packages.")
+        raise LabkitError(f"There is no module {package!r} in {folder} or among the installed packages.")
     if file and (name in sys.stdlib_module_names or Path(spec.origin or "").resolve() != file):
         raise LabkitError(f"Python has another module {name!r}: give {file.name} another name.")
     return name, function
@@ -236,7 +237,7 @@ def _facts_of_several(estimate, limit):
         "seconds": estimate.seconds,
     }
     if not limit or len(estimate.names) != 2:
-        return facts | ({"memory_limit": limit, "largest": 0} if limit else {})
+        return facts
     first, second = estimate.names
     frontier = [{second: v, first: most} for v, most in estimate.frontier(limit).items() if most]
     return facts | {"memory_limit": limit, "largest": frontier or None}

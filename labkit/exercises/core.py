@@ -1,6 +1,7 @@
 """What every exercise has: check, hint, solution."""
 
 import html
+import inspect
 import re
 import types
 from dataclasses import dataclass
@@ -74,12 +75,22 @@ def measured(outcome, *others):
 
 
 def run(train, **options):
-    """labkit.run(); raises NotMeasured if there was no room for it, because others hold the GPU's memory."""
+    """labkit.run(); raises NotMeasured if it was stopped, or if others hold the GPU's memory."""
     outcome = trial.run(train, **options)
+    if outcome.status == "stopped":
+        raise NotMeasured("Your answer was not judged: the check was stopped. Run the cell again.")
     if outcome.diagnosis and outcome.diagnosis.cause == "memory_taken_before_start":
         said = "\n".join(outcome.diagnosis.evidence)
         raise NotMeasured(f"Your answer was not judged: the GPU had no room for a trial.\n{said}")
     return outcome
+
+
+def built(build, **options):
+    """In a trial: the model that the reader's function builds; raises TypeError if it returns none."""
+    model = build(**options)
+    if not hasattr(model, "train_on_batch"):
+        raise TypeError(f"{build.__name__}() should return the model; it returned {type(model).__name__}")
+    return model
 
 
 class Exercise:
@@ -105,6 +116,10 @@ class Exercise:
             return Verdict(None, "Pass your answer to check().")
         if any(map(is_blank, answers)):
             return Verdict(None, "Not attempted yet: replace ____ with your answer and run the cell again.")
+        try:
+            inspect.signature(self._judge).bind(*answers)
+        except TypeError:
+            return Verdict(False, "Pass one answer to check(), as the cell had it.")
         asked = re.match(r"def (\w+)\(", self._code)
         if asked and not callable(answers[0]):
             return Verdict(False, f"Pass the function itself, {asked[1]}, not {answers[0]!r}.")

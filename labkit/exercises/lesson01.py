@@ -68,6 +68,8 @@ def predict(answer, rows):
     layer = layers.Dense(COLUMNS)
     model = Sequential([Input((COLUMNS,)), layer])
     found = answer(model, X)
+    if isinstance(found, list):
+        raise TypeError("it returned a list: join the blocks to one array")
     if np.shape(found) != X.shape:
         return np.shape(found), None
     some = slice(None, None, 997)

@@ -1,7 +1,7 @@
 """Lesson 02: what an optimizer's slots take, and a network that keeps less for the backward pass."""
 
 from ..sizes import format_size
-from .core import Exercise, is_integer, measured, run
+from .core import Exercise, built, is_integer, measured, run
 
 OPTIMIZERS = ("rmsprop", "adamw", "lion", "adadelta")
 
@@ -75,7 +75,7 @@ def train_on_images(build, batch_size=BATCH):
     import keras
     import numpy as np
 
-    model = build()
+    model = built(build)
     found = model.input_shape, model.output_shape, model.count_params()
     if found[:2] == ((None, RESOLUTION, RESOLUTION, 3), (None, CLASSES)):
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))

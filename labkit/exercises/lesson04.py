@@ -1,7 +1,7 @@
 """Lesson 04: which changes lower an image network's peak, and a deeper network that keeps less."""
 
 from ..sizes import format_size
-from .core import Exercise, measured, run
+from .core import Exercise, built, measured, run
 
 RESOLUTION, BATCH, CLASSES = 128, 32, 10
 CHANGES = {
@@ -32,8 +32,8 @@ def train_on_images(build, **changes):
     import keras
     import numpy as np
 
-    model = build(**changes)
-    filters = [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    model = built(build, **changes)
+    filters = [layer.filters for layer in model.layers if getattr(layer, "filters", None)]
     found = model.input_shape, model.output_shape, filters
     if found[:2] == ((None, RESOLUTION, RESOLUTION, 3), (None, CLASSES)):
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -25,6 +25,7 @@ def _epoch(dataset):
     """The batches of an epoch: (row numbers from X, row numbers from y) of each."""
     import numpy as np
 
+    getattr(dataset, "on_epoch_begin", lambda: None)()
     made = [dataset[index] for index in range(len(dataset))]
     return [(np.asarray(X)[:, 0].tolist(), np.asarray(y).tolist()) for X, y in made]
 

@@ -84,7 +84,8 @@ def score(route):
 
 
 def _judge_route(fixed, base=None):
-    if not isinstance(base, Outcome) or not base.ok or not isinstance(base.result, dict):
+    known = isinstance(base, Outcome) and base.ok and isinstance(base.result, dict)
+    if not known or base.result.get("accuracy") is None:
         return "Pass base as well, the outcome of labkit.run(score, route=train)."
     tried = run(score, route=fixed, memory_limit=LIMIT, timeout=600)
     if tried.status == "oom":

@@ -120,8 +120,8 @@ class StepClock:
 
     def _around_fit(self, call, model, x=None, y=None, batch_size=None, *args, **kwargs):
         self._fitting = model if model.steps_per_execution > 1 else None
-        if rows := _rows(x):
-            self.batch_size = min(int(batch_size) if isinstance(batch_size, Integral) else 32, rows)
+        rows, asked = _rows(x), int(batch_size) if isinstance(batch_size, Integral) else 32
+        self.batch_size = min(asked, rows) if rows else None
         epochs, *others = args or (kwargs.pop("epochs", 1),)
         epochs = max(epochs, self._least_epochs) if isinstance(epochs, Integral) else epochs
         try:

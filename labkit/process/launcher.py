@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from .. import machine
 from ..errors import LabkitError
 from .wire import Lines, readable
 
@@ -30,7 +31,7 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
 }
 _PACKAGE_HOME = str(Path(__file__).resolve().parents[2])
-_MAIN = "from labkit.process.server import main; main()"
+_MAIN = f"{machine.NOT_FROM_HERE}from labkit.process.server import main; main()"
 
 
 class LauncherGone(Exception):
@@ -58,6 +59,7 @@ class Launcher:
                 "TensorFlow is not installed in this Python. Install it: `pip install tensorflow-cpu`, "
                 "or `pip install tensorflow` on Arm, or `pip install 'tensorflow[and-cuda]'` for a GPU."
             )
+        machine.idle_seconds()  # if it cannot be read, this says so, and not each trial that it has died
         ours, theirs = socket.socketpair()
         self.environ = dict(os.environ)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process

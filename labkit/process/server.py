@@ -26,7 +26,6 @@ from .. import gpus, machine
 from ..inside.folder import TrialFolder
 from .wire import Lines, readable
 
-IDLE_SECONDS = 600
 GROWS_BY = 6e9  # bytes a second, at most: NumPy fills about half of that
 SHORTEST, LONGEST = 0.015, 0.25  # seconds between two looks at the memory
 LONGEST_WRITING = 2  # seconds in which a trial that is ended writes down where it is
@@ -53,7 +52,7 @@ class Server:
         if not self.fork:
             self.make_spare()
         self.lines.send({"event": "ready"})
-        idle_since = time.monotonic()
+        idle_since, allowed = time.monotonic(), machine.idle_seconds()
         while True:
             timeout = self.pause if self.trial else 1
             ready = readable([self.lines.socket, self.woken], timeout)
@@ -66,10 +65,7 @@ class Server:
             if self.trial or ready:
                 idle_since = time.monotonic()
             idle = time.monotonic() - idle_since
-            if (
-                idle > float(os.environ.get("LABKIT_IDLE_SECONDS", IDLE_SECONDS))
-                or os.getppid() != self.parent
-            ):
+            if idle > allowed or os.getppid() != self.parent:
                 break
         self.spare = None
         self.kill_descendants()

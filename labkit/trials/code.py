@@ -30,6 +30,12 @@ class PackedCode:
                 f"`train` is of type {type(train).__name__}; pass a function without parentheses after its "
                 "name, `labkit.run(train)`, or source text."
             )
+        elif any(map(_runs_later, (train, getattr(train, "__call__", None)))):  # noqa: B004 - it is looked at
+            raise LabkitError(
+                f"`train` is {'a generator' if inspect.isgeneratorfunction(train) else 'an async function'}: "
+                "a call of it runs none of its code yet. Pass a function that runs it, such as "
+                "`lambda: list(train())` or `lambda: asyncio.run(train())`."
+            )
         self._train = train
         self.bytes = pickled({"train": train, "filename": filename, "sources": _sources()})
 
@@ -68,6 +74,11 @@ class PackedCode:
                 "default. Give it another name."
             )
         return " ".join(notes)
+
+
+def _runs_later(function):
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    return any(kind(function) for kind in kinds)
 
 
 def pickled(value):

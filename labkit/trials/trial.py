@@ -195,7 +195,7 @@ def _profile(profile):
     if isinstance(profile, int) and profile >= 0:
         return profile
     if isinstance(profile, str | os.PathLike):
-        return os.path.abspath(profile)
+        return os.path.abspath(os.path.expanduser(profile))
     raise LabkitError(
         f"profile={profile!r}: give True, False, a number of steps, or a folder for TensorFlow's files."
     )
