@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from profiles import FORMS, Allocator, Plane, profile, step
 
 import labkit
+from labkit import machine
 from labkit.__main__ import main
 from labkit.predict import allocator as bfc
 from labkit.predict.replay import retrace
@@ -616,3 +617,14 @@ def test_a_long_profile_of_threads_that_are_mixed_up_is_put_in_order(count=6000)
         name = ordering.DEALLOCATION if frees else ordering.ALLOCATION
         whole.append(Event(1000 * i + draw.randint(0, 2500), 0, name, "t", stats))
     assert ordering.breaks(ordering.in_order(whole)) == 0
+
+
+def test_a_small_file_that_unpacks_to_more_than_there_is_room_for_is_not_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "small.timeline"
+    with open(path, "wb") as file:
+        np.savez_compressed(file, header=np.zeros(2**20, "uint8"))
+    assert path.stat().st_size < 2**13
+    room = machine.HostMemory(2**30, 2**21, "machine")
+    monkeypatch.setattr("labkit.record.record.host_memory", lambda: room)
+    with pytest.raises(labkit.LabkitError, match=r"would take 1\.00 MiB of memory; 1\.00 MiB may be used"):
+        Timeline.load(path)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import LabkitError
+from ..machine import host_memory
+from ..sizes import format_size
 
 VERSION, READABLE = 2, (1, 2)
 COLUMNS = ("begin", "end", "bytes", "requested", "address", "op", "thread", "shape", "dtype", "temp")
@@ -171,6 +173,7 @@ class Record:
         """(record, view) of a file that save() wrote. Raises LabkitError for any other."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
+                _check_room(path, arrays)
                 plain = json.loads(arrays["header"].tobytes())
                 version, view = plain.pop("version"), plain.pop("view", None)
                 if version not in READABLE:
@@ -183,6 +186,15 @@ class Record:
             raise
         except Exception as e:  # whatever zipfile, its decompressors and NumPy raise
             raise LabkitError(f"{path} cannot be read as a labkit record: {e or type(e).__name__}.") from None
+
+
+def _check_room(path, arrays):
+    """Raise LabkitError for a file that would unpack to more than half of the memory that is free."""
+    size, room = sum(part.file_size for part in arrays.zip.infolist()), host_memory().available // 2
+    if size > room:
+        raise LabkitError(
+            f"{path} would take {format_size(size)} of memory; {format_size(room)} may be used."
+        )
 
 
 def _pack(record, arrays, prefix):
