@@ -4,7 +4,7 @@ import html
 import statistics
 from dataclasses import dataclass, field
 
-from .sizes import counted, format_size, three_digits
+from .sizes import counted, format_rate, format_size, three_digits
 
 STATUS_TEXT = {
     "ok": "it fits",
@@ -136,7 +136,7 @@ class Outcome:
             duration = f"{three_digits(median)} s" if median >= 1 else f"{three_digits(1000 * median)} ms"
             parts.append(f"{counted(steps, 'step')}, {duration} each (median)")
         if self.samples_per_second:
-            parts.append(f"{self.samples_per_second:,.0f} samples/s")
+            parts.append(f"{format_rate(self.samples_per_second)} samples/s")
         return " · ".join(parts)
 
     def _evidence(self):

@@ -62,6 +62,15 @@ def three_digits(number):
     return f"{number:.3g}" if abs(number) < 999.5 else f"{number:,.0f}"
 
 
+def format_rate(number):
+    """How many of something there are in a second, as text: to two digits below 10, above in whole numbers.
+
+    >>> format_rate(0.42), format_rate(4294.3)
+    ('0.42', '4,294')
+    """
+    return f"{number:.2g}" if number < 10 else f"{number:,.0f}"
+
+
 def format_size(size):
     """A size in bytes as text, to three significant digits.
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import labkit
+from labkit.sizes import format_rate
 
 ROWS = 6_000
 
@@ -64,7 +65,7 @@ def test_figure_shows_peaks_and_with_two_speeds_those_too(outcomes):
     assert names == ["few rows\nlimit 16.0 MiB", "all rows\nlimit 16.0 MiB", "without training"]
     few = outcomes["few rows"]
     _, speed = labkit.compare({**outcomes, "again": few}).plot().axes
-    rate = f"{few.samples_per_second:,.0f}"
+    rate = format_rate(few.samples_per_second)
     assert [text.get_text() for text in speed.texts] == [rate, "unknown", "unknown", rate]
     assert [bar.get_width() for bar in speed.patches] == [
         few.samples_per_second,
@@ -103,3 +104,11 @@ def test_the_result_has_a_heading_of_its_own(result):
 
 def test_a_fraction_is_shown_as_a_number():
     assert labkit.compare({"a": labkit.Outcome("ok", result=Fraction(1, 3))}).rows[0]["result"] == "0.3333"
+
+
+def test_less_than_one_sample_per_second_is_not_none():
+    slow, slower = (labkit.Outcome("ok", samples_per_second=speed) for speed in (1.4, 0.6))
+    compared = labkit.compare({"slow": slow, "slower": slower})
+    assert [row["samples/s"] for row in compared.rows] == ["1.4", "0.6"]
+    _, speed = compared.plot().axes
+    assert [text.get_text() for text in speed.texts] == ["1.4", "0.6"]

@@ -441,6 +441,7 @@ def test_bar(peak, limit, filled):
         ({"wall_seconds": 2.0, "step_seconds": [9.0, 1.0, 3.0]}, "2.0 s · 3 steps, 2 s each (median)"),
         ({"wall_seconds": 2.0, "step_seconds": [9.0, 0.5]}, "2.0 s · 2 steps, 500 ms each (median)"),
         ({"wall_seconds": 2.0, "samples_per_second": 1234.4}, "2.0 s · 1,234 samples/s"),
+        ({"wall_seconds": 2.0, "samples_per_second": 0.42}, "2.0 s · 0.42 samples/s"),
         ({"wall_seconds": 2.0, "step_seconds": [1.0]}, "2.0 s · 1 step, 1 s each (median)"),
         ({"wall_seconds": 2.0, "step_seconds": [1.5]}, "2.0 s · 1 step, 1.5 s each (median)"),
         ({"step_seconds": [1.0]}, None),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import labkit
 from labkit import gpus, machine
 from labkit.gpus import Gpu
-from labkit.sizes import three_digits
+from labkit.sizes import format_rate, three_digits
 
 MIB = 2**20
 CARDS = [Gpu(str(n), f"GPU-{n}", name, "535", 16 * MIB + n, 0) for n, name in enumerate(("T4", "other"))]
@@ -60,6 +60,15 @@ def test_numbers_are_shown_to_three_digits_and_without_an_exponent(number):
     text = three_digits(number)
     assert "e" not in text
     assert float(text.replace(",", "")) == pytest.approx(number, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0.042, "0.042"), (0.42, "0.42"), (1.44, "1.4"), (9.0, "9"), (9.96, "10"), (10.4, "10"),
+     (99.6, "100"), (999.6, "1,000"), (4294.3, "4,294")],
+)  # fmt: skip
+def test_few_in_a_second_are_not_rounded_to_none(number, text):
+    assert format_rate(number) == text
 
 
 def test_a_container_with_cgroup_2_sets_the_memory(tmp_path):

@@ -316,7 +316,7 @@ def test_cells_and_data():
     )
     found = trials(first(), more, less, out, row("n", 60, why_not="no reason"))
     assert found._cells(more) == {
-        "": "m", "peak": "130 MiB", "saves": "-30.0 MiB", "samples/s": "9", "same loss": FOLLOWING,
+        "": "m", "peak": "130 MiB", "saves": "-30.0 MiB", "samples/s": "9.4", "same loss": FOLLOWING,
     }  # fmt: skip
     assert found._cells(less) == {
         "": "l", "peak": "60.0 MiB", "saves": "40.0 MiB", "samples/s": "·", "same loss": "yes, 0 % apart",

@@ -23,6 +23,7 @@ import labkit
 from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView, log_doctor
 from labkit.widgets.memory_gauge import _held, _own_tensorflow
 from labkit.widgets.parts import runs, saved
+from labkit.widgets.parts.chart import trials_data
 from labkit.widgets.parts.controls import spaced
 
 PLANE = {"over": ("batch_size", "width"), "smallest": (8, 64), "largest": (64, 128)}
@@ -116,6 +117,14 @@ def test_runs_are_told_apart_by_all_that_differs_and_by_nothing_else(settings):
         assert sorted(said) == sorted(one.values())
     alike = {text for text in runs.differences(told)}
     assert len(alike) == len({tuple(sorted(one.items())) for one in texts})
+
+
+def test_a_slow_training_has_a_speed():
+    slow = labkit.Outcome("ok", samples_per_second=0.42)
+    run = runs.Run({}, SimpleNamespace(over="batch_size", tried=[(4, slow)], summary=""), None)
+    assert runs.rows([run])[0]["samples/s"] == "0.42"
+    [trial] = trials_data([run], "batch_size", [4])["runs"][0]["trials"]
+    assert ["samples/s", "0.42"] in trial["facts"]
 
 
 def test_table_has_every_trial(lab):

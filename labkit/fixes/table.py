@@ -8,7 +8,7 @@ import re
 from ..errors import NothingFits
 from ..explain.fixes import LESSONS
 from ..show import tables
-from ..sizes import format_size
+from ..sizes import format_rate, format_size
 
 AS_IT_IS = "the code as it is"
 FOLLOWING = "another training"
@@ -217,7 +217,7 @@ class FixTrials:
             "": row.name,
             "peak": row.peak_text() + fits,
             "saves": _signed(row.saved_bytes),
-            "samples/s": f"{row.samples_per_second:.0f}" if row.samples_per_second else "·",
+            "samples/s": format_rate(row.samples_per_second) if row.samples_per_second else "·",
         }
         if self.limit_bytes:
             cells["largest"] = "·" if row.largest is None else str(row.largest)

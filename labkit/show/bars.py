@@ -5,7 +5,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..outcome import STATUS_TEXT
-from ..sizes import MIB, format_size
+from ..sizes import MIB, format_rate, format_size
 from .figure import TEXT, WIDTH, Figure, entitle, fit_bars, ink, legend, name_bar, name_rows, note, plain
 from .palette import BLUE, CATEGORY_COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from .timelines import headline
@@ -44,7 +44,7 @@ def outcomes(outcomes, title=""):
 def _speed_bars(axes, speeds, colours):
     """Samples per second, None where they could not be counted."""
     for row, (speed, colour) in enumerate(zip(speeds, colours, strict=True)):
-        _labelled_bar(axes, row, speed or 0, "unknown" if speed is None else f"{speed:,.0f}", colour)
+        _labelled_bar(axes, row, speed or 0, "unknown" if speed is None else format_rate(speed), colour)
     axes.set_xlabel("samples per second")
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(labelleft=False)

@@ -5,7 +5,7 @@ import numbers
 from ..errors import LabkitError
 from ..outcome import Outcome
 from ..show import tables
-from ..sizes import format_size, three_digits
+from ..sizes import format_rate, format_size, three_digits
 
 NOTHING = "·"
 COLUMNS = ("outcome", "peak", "vs first", "ms per step", "samples/s", "host peak")
@@ -84,7 +84,7 @@ def _cells(outcome, first, result):
     if outcome.peak_bytes is not None:
         cells["peak"] = format_size(outcome.peak_bytes)
     if outcome.samples_per_second:
-        cells["samples/s"] = f"{outcome.samples_per_second:,.0f}"
+        cells["samples/s"] = format_rate(outcome.samples_per_second)
     if outcome.host_peak_bytes:
         cells["host peak"] = format_size(outcome.host_peak_bytes)
     if (

@@ -6,7 +6,7 @@ import traitlets
 from ...outcome import STATUS_TEXT
 from ...show import pages
 from ...show.palette import BLUE, RUN_COLOURS, VERMILION
-from ...sizes import format_size
+from ...sizes import format_rate, format_size
 from . import runs as measurements
 
 
@@ -144,7 +144,7 @@ def _trial(run, index, value, outcome):
         "outcome": outcome.ending,
         "peak": f"{format_size(outcome.peak_bytes)}{of_limit}" if outcome.peak_bytes is not None else "",
         "estimate": _estimate(run, value) if value in run.predicted else "",
-        "samples/s": f"{outcome.samples_per_second:,.0f}" if outcome.samples_per_second else "",
+        "samples/s": format_rate(outcome.samples_per_second) if outcome.samples_per_second else "",
     }
     return {
         "index": index,

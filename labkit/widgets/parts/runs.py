@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ...outcome import STATUS_TEXT
 from ...show import tables
-from ...sizes import counted, format_size
+from ...sizes import counted, format_rate, format_size
 
 NOTHING = "No trial has been run yet."
 
@@ -157,7 +157,7 @@ def _row(number, run, value, outcome):
         "estimate": _estimate(run, value) if value in run.predicted else "",
         "peak": format_size(outcome.peak_bytes) if measured else "",
         "of the limit": f"{100 * outcome.peak_bytes / outcome.limit_bytes:.0f} %" if limited else "",
-        "samples/s": f"{outcome.samples_per_second:,.0f}" if outcome.samples_per_second else "",
+        "samples/s": format_rate(outcome.samples_per_second) if outcome.samples_per_second else "",
     }
 
 
