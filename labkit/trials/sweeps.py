@@ -107,8 +107,12 @@ class Sweep(Sequence):
     def summary(self):
         """What was found, in a few words: without a limit, up to what peak the values went."""
         ended = [(value, outcome) for value, outcome in self.tried if outcome.ok]
-        if any(outcome.limit_bytes or outcome.status == "oom" for _, outcome in self.tried):
-            return "nothing fits" if self.frontier is None else f"{self.over} {self.frontier} fits"
+        refused = any(outcome.status == "oom" for _, outcome in self.tried)
+        limited = refused or any(outcome.limit_bytes for _, outcome in self.tried)
+        if limited and self.frontier is not None:
+            return f"{self.over} {self.frontier} fits"
+        if refused:
+            return "nothing fits"
         if not ended:
             return f"no value of {self.over} ran to its end"
         (first, _), (last, _) = ended[0], ended[-1]
