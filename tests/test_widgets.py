@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from test_processes import living
 
 import labkit
+from labkit.outcome import Outcome
+from labkit.trials.series import Series
 from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView, log_doctor
 from labkit.widgets.memory_gauge import _held, _own_tensorflow
 from labkit.widgets.parts import runs, saved
@@ -224,6 +226,32 @@ def test_a_run_is_what_the_controls_said_when_it_began(options, values):
     [(run, sweep, options)] = made
     assert run.settings["width="] == "width 128" and options["params"]["width"] == 128
     assert sweep.values == values and set(run.predicted) >= set(values) and not options["profile"]
+
+
+@pytest.fixture
+def faked(monkeypatch):
+    """Have trials be calls of a function of (show, value, further options) that returns an Outcome."""
+
+    def fake(trial):
+        def made(series, value, options):
+            return SimpleNamespace(run=lambda: trial(series.show, value, options), stop=lambda: None)
+
+        monkeypatch.setattr(Series, "_trial", made)
+
+    return fake
+
+
+@pytest.mark.parametrize("options", [{"smallest": 8, "largest": 16}, PLANE])
+def test_an_interrupt_of_the_estimate_ends_the_run(faked, options):
+    ran = []
+
+    def interrupted(show, value, options):
+        ran.append(value)
+        return Outcome("stopped")
+
+    faked(interrupted)
+    lab = BatchSizeLab(train, memory_limit="64 MiB", **options).run()
+    assert len(ran) == 1 and lab.series == [] and lab._detail.value == ""
 
 
 def test_stop_ends_an_estimate_and_nothing_else_is_run():

@@ -347,7 +347,7 @@ class BatchSizeLab:
             self._doing.stop()
 
     def _estimate(self, run, train, divides, options):
-        """Draw the estimate of what the sweep will find."""
+        """Draw the estimate of what the sweep will find. Raises Stopped."""
         self._doing = self._swept.estimating(run, train, divides, memory_limit=run.limit, **options)
         try:
             estimate = self._doing.run()
@@ -356,7 +356,7 @@ class BatchSizeLab:
                 notes = html.escape(" ".join(estimate.notes))
                 self._detail.value = f'<div role="status">About the estimate: {notes}</div>'
         except Stopped:
-            pass
+            raise
         except LabkitError as e:
             if self._swept.is_predicted:
                 raise
