@@ -431,14 +431,14 @@ def test_lab_asks_its_estimate_once_for_what_fits():
     estimate = SimpleNamespace(peak_bytes=lambda value, limit: 7 * value * MIB, largest=largest)
     line = swept("batch_size", 16, 64)
     run = line.run({}, 256 * MIB)
-    line.predict(run, estimate, 1, None)
+    line.predict(run, estimate, 1, lambda text: False)
     assert (asked, run.largest, run.too_large) == ([256 * MIB], 25, [32, 64])
 
     def unknown(limit):
         raise LabkitError("Nothing in memory is known to grow.")
 
     estimate.largest, run = unknown, line.run({}, 256 * MIB)
-    line.predict(run, estimate, 1, None)
+    line.predict(run, estimate, 1, lambda text: False)
     assert (run.largest, run.too_large) == (None, [64])
 
 

@@ -254,6 +254,51 @@ def test_an_interrupt_of_the_estimate_ends_the_run(faked, options):
     assert len(ran) == 1 and lab.series == [] and lab._detail.value == ""
 
 
+class Estimate:
+    """What a lab estimates from, without trials: each sample takes a MiB.
+
+    asked   called before each prediction
+    """
+
+    rows = None
+
+    def __init__(self, lab, notes=(), asked=lambda: None):
+        self.notes, self._asked = notes, asked
+        lab._swept.estimating = self._begin
+
+    def _begin(self, run, train, divides, show, **options):
+        self._show = show
+        return self
+
+    def run(self):
+        self._show.begin(8, 0, 2, "estimating")
+        self._show.end()
+        return self
+
+    def stop(self):
+        pass
+
+    def peak_bytes(self, value=None, memory_limit=None, batch_size=None, **others):
+        self._asked()
+        return (value or batch_size) * 2**20
+
+    def largest(self, limit):
+        self._asked()
+        return limit // 2**20
+
+
+def test_a_lab_says_that_it_predicts_and_heeds_stop_meanwhile(faked):
+    faked(lambda show, value, options: Outcome("ok", peak_bytes=value * 2**20))
+    lab, seen = BatchSizeLab(train, memory_limit="64 MiB", smallest=8, largest=32), []
+    Estimate(lab, asked=lambda: seen.append(lab._gauge.value))
+    lab.run()
+    assert len(seen) == 4 and len(lab.series[0].tried) == 3
+    assert all("predicting the peaks" in text for text in seen[:3]) and "that fits" in seen[3]
+    Estimate(lab, asked=lambda: (seen.append("again"), lab.stop()))
+    lab.run()
+    assert seen[4:] == ["again"] and len(lab.series) == 1
+
+
 def test_stop_ends_an_estimate_and_nothing_else_is_run():
     lab = BatchSizeLab(train, smallest=8, largest=64, steps=10**9)
     lab.start()

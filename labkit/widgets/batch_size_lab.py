@@ -365,6 +365,7 @@ class BatchSizeLab:
     def _say(self, text):
         """Say what is being done between trials; returns whether Stop was pressed."""
         self._live.status(text)
+        self._draw()  # at once: what is said may take many seconds
         return self._stop_asked.is_set()
 
     def _settings(self):

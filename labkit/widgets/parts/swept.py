@@ -69,10 +69,21 @@ class Line:
         return Estimating(train, _small(self._divisible(run, divides)[0], divides), self.over, **options)
 
     def predict(self, run, estimate, divides, say):
-        """Predict the peaks of a run."""
-        run.predicted = {v: estimate.peak_bytes(v, run.limit) for v in self._divisible(run, divides)}
-        with contextlib.suppress(LabkitError):  # memory is not known to grow with this parameter
-            run.largest = estimate.largest(run.limit) or 0 if run.limit else None
+        """Predict the peaks of a run, and the largest value that fits.
+
+        say   called with what is being predicted; returns whether to stop
+
+        Raises Stopped.
+        """
+        predicted = {}
+        for value in self._divisible(run, divides):
+            _go_on(say, "predicting the peaks")
+            predicted[value] = estimate.peak_bytes(value, run.limit)
+        run.predicted = predicted
+        if run.limit:
+            _go_on(say, f"predicting the largest {self.over} that fits")
+            with contextlib.suppress(LabkitError):  # memory is not known to grow with this parameter
+                run.largest = estimate.largest(run.limit) or 0
 
     def sweep(self, run, train, divides, repeats, **options):
         """The Sweep of a run."""
@@ -152,8 +163,7 @@ class Plane:
         firsts, seconds = run.grid
         frontier, predicted = {}, {}
         for number, second in enumerate(seconds, 1):
-            if say(f"predicting what fits at {self.names[1]} {second}, {number} of {len(seconds)}"):
-                raise Stopped("Stopped while the map was predicted.")
+            _go_on(say, f"predicting what fits at {self.names[1]} {second}, {number} of {len(seconds)}")
             frontier |= estimate.frontier(run.limit, [second])
             for first in firsts:
                 predicted[first, second] = _peak(estimate, run, self.over, (first, second))
@@ -197,6 +207,12 @@ class Plane:
             for number, run in enumerate(series, 1)
             if run.predicted
         )
+
+
+def _go_on(say, text):
+    """Say what comes next. Raises Stopped if that is not wanted any more."""
+    if say(text):
+        raise Stopped("Stopped while peaks were predicted.")
 
 
 def _peak(estimate, run, over, value):
