@@ -501,6 +501,16 @@ def test_a_fix_that_cannot_be_applied_says_why_and_nothing_is_run():
     assert lab.series == [] and "a loop of its own" in lab._detail.value
 
 
+def test_after_a_fix_was_refused_nothing_is_said_to_be_running(faked):
+    def trial(show, value, options):
+        show.progress(3.2, steps=3)
+        return Outcome("ok")
+
+    faked(trial)
+    lab = BatchSizeLab(train, smallest=8, largest=16).run(optimizer="Lion")
+    assert "a loop of its own" in lab._detail.value and "Nothing is running." in lab._gauge.value
+
+
 def test_a_parameter_of_train_takes_the_place_of_the_knob():
     lab = BatchSizeLab(lambda batch_size, optimizer="adam": None, smallest=1, largest=2)
     assert "optimizer" not in lab._fixes and lab.set(optimizer="sgd")._controls["optimizer"].value == "sgd"

@@ -288,6 +288,8 @@ class BatchSizeLab:
             self._doing = self._worker = None
             if self.series and self.series[-1].is_empty:
                 self.series.pop()
+            if self._live:
+                self._live.end()
             self._draw()
             self._save()
 
