@@ -287,6 +287,22 @@ class Estimate:
         return limit // 2**20
 
 
+def test_the_output_of_trials_is_that_of_the_last_run(faked):
+    said = ["hello", "", "bye"]
+
+    def trial(show, value, options):
+        show.output(said[len(lab.series) - 1])
+        return Outcome("ok")
+
+    faked(trial)
+    lab, shown = BatchSizeLab(train, smallest=1, largest=2).set(estimate=False), []
+    for _ in said:
+        shown.append(lab.run()._printed.value)
+    assert shown == ["<pre>hellohello</pre>", "", "<pre>byebye</pre>"]
+    lab.clear()
+    assert lab._printed.value == ""
+
+
 def test_a_lab_says_that_it_predicts_and_heeds_stop_meanwhile(faked):
     faked(lambda show, value, options: Outcome("ok", peak_bytes=value * 2**20))
     lab, seen = BatchSizeLab(train, memory_limit="64 MiB", smallest=8, largest=32), []

@@ -141,8 +141,8 @@ class BatchSizeLab:
         live = self._live
         self._gauge.value = live.html(self.over) if live else '<div class="labkit-gauge">Press Run.</div>'
         self._draw_trials()
-        if live and live.printed:
-            self._printed.value = f"<pre>{html.escape(live.printed)}</pre>"
+        printed = live.printed if live else ""
+        self._printed.value = f"<pre>{html.escape(printed)}</pre>" if printed else ""
 
     def _draw_trials(self):
         values, limit, chosen = self._swept.values(), self._limit.value, self._pick.value
@@ -258,6 +258,7 @@ class BatchSizeLab:
         """Remove all runs from the chart."""
         if not self.running:
             self.series.clear()
+            self._live = None
             self._draw()
             self._save()
 
