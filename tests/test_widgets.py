@@ -155,6 +155,26 @@ def test_measured_points_land_on_the_estimate(lab):
     assert '<th scope="col">estimate' in lab.table()
 
 
+def test_a_chosen_trial_stays_as_it_is_while_others_end(faked):
+    def trial(show, value, options):
+        if value == 2 and not lab.series[1:]:
+            lab._pick.value = (0, 0)  # by a reader, while the second trial runs
+        return Outcome("ok", peak_bytes=value * 2**20)
+
+    faked(trial)
+    lab, drawn = BatchSizeLab(train, smallest=1, largest=8), []
+    lab._detail.observe(lambda change: drawn.append(change["new"]), "value")
+    lab.run(estimate=False)
+    assert lab._pick.value == (0, 0) and len(lab._pick.options) == 5
+    assert lab._chart.revealed == len(drawn) == 1 and lab._chart.chosen == 1
+    Estimate(lab, notes=["It is in doubt."])
+    assert "It is in doubt." in lab.run(estimate=True)._detail.value and lab._pick.value == (0, 0)
+    lab._pick.value = (0, 1)
+    assert "2.00 MiB" in lab._detail.value
+    lab.clear()
+    assert lab._detail.value == "" and lab._pick.label == "no trial"
+
+
 def test_a_trial_chosen_in_the_chart_is_shown_and_the_other_way_round(lab):
     drawn = [trial for run in lab._chart.data["runs"] for trial in run["trials"]]
     assert [trial["index"] for trial in drawn] == list(range(1, len(lab._pick.options)))

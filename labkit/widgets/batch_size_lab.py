@@ -77,7 +77,7 @@ class BatchSizeLab:
         self._repeats = controls.number_of("repeats", 1, 20)
         self._lock, self._worker, self._doing, self._live = threading.Lock(), None, None, None
         self._stop_asked = threading.Event()
-        self._before = None
+        self._before, self._offering = None, False
         self._build()
         self._draw()
 
@@ -100,7 +100,7 @@ class BatchSizeLab:
         self._pick = widgets.Dropdown(
             description="show trial", options=[NO_TRIAL], layout=controls.SHAPE, style=controls.WIDE
         )
-        self._pick.observe(lambda _: (self._draw_trials(), self._draw_detail()), "value")
+        self._pick.observe(self._picked, "value")
         for control in (*self._swept.controls, self._limit):
             control.observe(lambda _: self._draw(), "value")
         settings = [self._limit, *self._swept.controls, *filter(None, [self._precision]),
@@ -157,8 +157,23 @@ class BatchSizeLab:
         self._table.value = f'<div class="labkit-table">{self._swept.table(self.series)}</div>'
         options = [NO_TRIAL, *((self._name(key), key) for key in self._keys())]
         if options != list(self._pick.options):
+            self._offer(options, chosen)
+
+    def _offer(self, options, chosen):
+        """Offer these trials; while the one that is chosen is among them, it is not drawn anew."""
+        self._offering = True  # new options choose the first of them for a moment
+        try:
             self._pick.options = options
             self._pick.value = chosen if chosen in self._keys() else NO_TRIAL[1]
+        finally:
+            self._offering = False
+        if self._pick.value != chosen:
+            self._draw_detail()
+
+    def _picked(self, _):
+        if not self._offering:
+            self._draw_trials()
+            self._draw_detail()
 
     def _keys(self):
         """(run, trial) of each trial, both counted from 0."""
