@@ -129,6 +129,16 @@ def test_a_slow_training_has_a_speed():
     assert ["samples/s", "0.42"] in trial["facts"]
 
 
+def test_a_trial_that_ends_while_the_chart_is_drawn_is_drawn():
+    class Growing(runs.Run):
+        tried = property(lambda self: self.sweep.append((len(self.sweep), Outcome("ok"))) or [*self.sweep])
+        result = ""
+
+    drawn = trials_data([Growing({}, [], None), Growing({}, [], None)], "batch_size", [])["runs"]
+    trials = [trial["index"] for run in drawn for trial in run["trials"]]
+    assert len(trials) > 2 and trials == list(range(1, len(trials) + 1))
+
+
 def test_table_has_every_trial(lab):
     trials = sum(len(one.tried) for one in lab.series)
     assert lab._table.value.count("<tr>") == trials + 1

@@ -1,5 +1,7 @@
 """The charts of the labs: data for the page, which draws them."""
 
+import itertools
+
 import anywidget
 import traitlets
 
@@ -54,7 +56,7 @@ def trials_data(runs, over, values, limit=None):
     values, limit   those of the next or current run, so that the axes do not change while points arrive
     """
     shared = [measurements.common(runs), "dotted: estimate" if any(run.predicted for run in runs) else ""]
-    index = iter(range(1, 1 + sum(len(run.tried) for run in runs)))
+    index = itertools.count(1)
     return {
         "over": over,
         "ticks": sorted({*values, *(value for run in runs for value, _ in run.tried)}),
