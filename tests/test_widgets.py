@@ -355,6 +355,18 @@ def test_stop_ends_an_estimate_and_nothing_else_is_run():
     assert lab.series == [] and lab._detail.value == ""
 
 
+def test_a_run_without_trials_is_not_in_the_figure(faked):
+    def trial(show, value, options):
+        drawn.append(lab.plot())
+        return Outcome("ok", peak_bytes=value * 2**20, limit_bytes=2**26)
+
+    faked(trial)
+    lab, drawn = BatchSizeLab(train, smallest=8, largest=16).set(estimate=False), []
+    lab.run().run()
+    assert drawn[0] is None
+    assert [len(figure.legends) for figure in drawn[1:]] == [0, 0, 1]  # a legend tells two runs apart
+
+
 def test_static_picture_holds_both_runs(lab):
     memory, speed = lab.plot().axes
     assert sum(line.get_marker() in ("o", "s") for line in memory.lines) == 2

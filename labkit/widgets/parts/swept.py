@@ -104,9 +104,9 @@ class Line:
         """The runs as a figure; None before the first trial."""
         from ...show import sweeps
 
-        if not any(run.tried for run in series):
+        labelled = {label: run for label, run in runs.labelled(series).items() if run.tried}
+        if not labelled:
             return None
-        labelled = {label: run for label, run in runs.labelled(series).items() if run.sweep is not None}
         return sweeps.sweeps(
             {label: run.sweep for label, run in labelled.items()},
             predicted={label: run.predicted for label, run in labelled.items()},
