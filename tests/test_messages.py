@@ -6,6 +6,7 @@ import pytest
 
 from labkit.logs import dumptext, messages, xlatext
 from labkit.logs.failure import Failure
+from labkit.outcome import Outcome
 from labkit.sizes import MIB, counted
 from labkit.widgets.parts.runs import MapRun
 
@@ -406,6 +407,6 @@ def test_a_plan_that_is_printed_again_or_cut_off():
 
 def test_one_of_a_thing_is_singular():
     assert counted(1, "step") == "1 step" and counted(0, "step") == "0 steps"
-    sweep = SimpleNamespace(tried=[((8, 16), SimpleNamespace(ok=True))])
+    sweep = SimpleNamespace(tried=[((8, 16), Outcome("ok"))])
     run = MapRun({}, sweep, limit=2, predicted={(8, 16): 1})
     assert run.result == "1 of 1 trial as predicted"

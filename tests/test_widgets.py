@@ -293,15 +293,15 @@ class Estimate:
     rows = None
 
     def __init__(self, lab, notes=(), asked=lambda: None):
-        self.notes, self._asked = notes, asked
+        self.notes, self._asked, self._swept = notes, asked, lab._swept
         lab._swept.estimating = self._begin
 
     def _begin(self, run, train, divides, show, **options):
-        self._show = show
+        self._show, self._smallest = show, self._swept.smallest(run)
         return self
 
     def run(self):
-        self._show.begin(8, 0, 2, "estimating")
+        self._show.begin(self._smallest, 0, 2, "estimating")
         self._show.end()
         return self
 
@@ -475,7 +475,9 @@ def test_the_picture_of_a_map_has_its_frontier_and_its_trials(plane):
     run = plane.series[0]
     assert drawn["predicted frontier: what fits is below"] == list(run.frontier.items())
     assert drawn["run: it fits"] == [(second, first) for (first, second), o in run.tried if o.ok]
-    assert drawn["run: out of memory"] == [(second, first) for (first, second), o in run.tried if not o.ok]
+    assert drawn["run: it did not fit, or failed"] == [
+        (second, first) for (first, second), o in run.tried if not o.ok
+    ]
 
 
 def test_a_map_can_be_stopped_while_it_is_predicted():
@@ -485,6 +487,40 @@ def test_a_map_can_be_stopped_while_it_is_predicted():
     lab.run()
     assert said == ["predicting what fits at width 64, 1 of 2"] and lab.series == []
     assert lab.plot() is None and lab._detail.value == ""
+
+
+class MapEstimate(Estimate):
+    """Of a batch_size and a width: each of a batch takes a MiB."""
+
+    def frontier(self, limit, seconds):
+        return dict.fromkeys(seconds, limit // 2**20)
+
+    def largest_by_peak(self, limit, least, **others):
+        return least
+
+
+def test_a_map_without_trials_says_so_once_its_run_has_ended(faked):
+    def trial(show, value, options):
+        drawn.append(lab._chart.data["runs"][0]["result"])
+        return Outcome("stopped")
+
+    faked(trial)
+    lab, drawn = BatchSizeLab(train, memory_limit="32 MiB", **PLANE), []
+    MapEstimate(lab)
+    lab.run()
+    assert drawn == ["running"] and lab._chart.data["runs"][0]["result"] == "no trial was run"
+    assert lab.plot().get_suptitle() == "predicted peaks, and what fits 32.0 MiB"
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "right"),
+    [("ok", "oom", 2), ("oom", "ok", 0), ("ok", "error", 1), ("timeout", "oom", 1), ("crashed", "killed", 0)],
+)
+def test_only_what_fits_or_runs_out_of_memory_can_be_as_predicted(below, above, right):
+    tried = [((8, 64), Outcome(below)), ((9, 64), Outcome(above))]
+    predicted, sweep = {(8, 64): 2**20, (9, 64): 2**22}, SimpleNamespace(tried=tried)
+    run = runs.MapRun({}, sweep, 2**21, predicted, {64: 8}, [[8], [64]], [(8, 64), (9, 64)])
+    assert run.result == f"{right} of 2 trials as predicted"
 
 
 def test_a_map_without_a_limit_is_refused():

@@ -14,6 +14,7 @@ ROOM = 1.25  # of what is drawn: the height of the axis, for what is written abo
 NEAR = 0.2  # of the axis: what is written above a limit would cover that above the limit below
 LETTER = 0.021  # of the axis: the width of a letter that is written there
 POINTS = 24  # at which an estimate is drawn
+FAILED = "run: it did not fit, or failed"  # in the legend of a map
 ASIDE = 7  # points: in a map, trials that fit stand so far to the left of their value, others to the right
 
 
@@ -280,7 +281,8 @@ def area_map(names, run):
         labels(names[1] if values is seconds else names[0])
         limits(low, high)
     axes.minorticks_off()
-    entitle(figure, f"predicted peaks, and what fits {format_size(run.limit)}: {run.result}")
+    result = f": {run.result}" if run.tried else ""
+    entitle(figure, f"predicted peaks, and what fits {format_size(run.limit)}{result}")
     legend(figure, axes)
     return figure
 
@@ -306,7 +308,7 @@ def _cell(axes, run, value, borders):
 
 
 def _marks(axes, run):
-    """The points: run and fits, run and out of memory, and not run."""
+    """The points: run and fits, run and failed, and not run."""
     tried = {value for value, _ in run.tried}
     fits = [value for value, outcome in run.tried if outcome.ok]
     failed = [value for value, outcome in run.tried if not outcome.ok]
@@ -317,7 +319,7 @@ def _marks(axes, run):
         (
             failed,
             ASIDE,
-            {"marker": "x", "color": VERMILION, "markeredgewidth": 2.5, "label": "run: out of memory"},
+            {"marker": "x", "color": VERMILION, "markeredgewidth": 2.5, "label": FAILED},
         ),
         (
             waiting,

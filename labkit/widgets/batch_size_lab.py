@@ -146,7 +146,8 @@ class BatchSizeLab:
 
     def _draw_trials(self):
         values, limit, chosen = self._swept.values(), self._limit.value, self._pick.value
-        state = (values, limit, chosen, [(len(run.tried), len(run.predicted)) for run in self.series])
+        shown = [(len(run.tried), len(run.predicted), run.ended) for run in self.series]
+        state = (values, limit, chosen, shown)
         if state == self._before:
             return
         more, self._before = self._before and state[3] != self._before[3], state
@@ -304,6 +305,8 @@ class BatchSizeLab:
             self._doing = self._worker = None
             if self.series and self.series[-1].is_empty:
                 self.series.pop()
+            for run in self.series:
+                run.ended = True
             if self._live:
                 self._live.end()
             self._draw()

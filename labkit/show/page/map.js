@@ -133,7 +133,7 @@ class MapChart extends TrialsChart {
       small("predicted frontier: what fits is below it", "M0,7h18", { class: "labkit-frontier" }),
       small("predicted, not run", CIRCLE(9, 7), { class: "labkit-waiting" }),
       small("run: it fits", markOf(last)(9, 7), { fill: runs.length ? runs[last].colour : colour }),
-      small("run: out of memory", CROSS(9, 7), { class: "labkit-fail", stroke: failure }),
+      small("run: it did not fit, or failed", CROSS(9, 7), { class: "labkit-fail", stroke: failure }),
     ];
   }
 

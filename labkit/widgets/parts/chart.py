@@ -126,7 +126,7 @@ def _told(run):
 
 def _run(run, number, text, index):
     return {
-        "result": run.result if run.tried else "running",
+        "result": run.result if run.tried or run.ended else "running",
         "text": f" · {text}" if text else "",
         "colour": RUN_COLOURS[number % len(RUN_COLOURS)],
         "predicted": sorted(run.predicted.items()),

@@ -19,6 +19,7 @@ class Run:
     sweep       None before the trials
     predicted   {value: peak in bytes} estimated before the sweep; empty without an estimate
     largest     the largest value that is predicted to fit the limit, 0 if none; None if not known
+    ended       whether no further trials follow
     """
 
     settings: dict
@@ -27,6 +28,7 @@ class Run:
     predicted: dict = field(default_factory=dict)
     largest: int | None = field(default=None, kw_only=True)
     values: list = field(default_factory=list, kw_only=True)
+    ended: bool = field(default=False, kw_only=True)
 
     def fits(self, value):
         """Whether a value is predicted to fit: a peak below the limit may not, for gaps between tensors."""
@@ -83,7 +85,9 @@ class MapRun(Run):
     @property
     def result(self):
         """How many of the points that were run turned out as predicted."""
-        right = sum(outcome.ok == self.fits(value) for value, outcome in self.tried)
+        if not self.tried:
+            return "no trial was run" if self.ended else "no trial yet"
+        right = sum(outcome.status == ("ok" if self.fits(value) else "oom") for value, outcome in self.tried)
         return f"{right} of {counted(len(self.tried), 'trial')} as predicted"
 
     def told(self, over):
