@@ -632,6 +632,14 @@ def test_controls_can_be_set_from_code():
     assert lab.set(memory_limit=None)._settings()["memory limit"] == "no limit"
 
 
+def test_a_list_that_is_the_parameters_own_default_is_passed_as_it_is():
+    def stacked(batch_size, units=[64, 32]):  # noqa: B006
+        pass
+
+    assert BatchSizeLab(stacked)._options()["params"] == {"units": [64, 32]}
+    assert BatchSizeLab(stacked, units=[[64], [64, 32]])._options()["params"] == {"units": [64]}
+
+
 def test_choices_may_be_tuples():
     lab = BatchSizeLab(train, smallest=1, largest=2, width=[64, 128], also=[(32,), (32, 64)])
     assert lab.set(also=(32, 64))._controls["also"].value == (32, 64)

@@ -131,10 +131,12 @@ def checkbox(name, value):
 def parameters(train, given, over):
     """(controls, constants): the parameters of `train` that a control can set, and the values of the others.
 
-    given   values by name; a list becomes a dropdown, any other value is the control's initial value
+    given   values by name; a list becomes a dropdown, any other value is the control's initial value; a list
+            in the signature of `train` is a constant
     over    a tuple of the parameters to sweep, which get no control here
 
-    Raises LabkitError for a name that `train` does not take, and for a parameter without a value.
+    Raises LabkitError for a name that `train` does not take, for a value of what is swept, and for a
+    parameter without a value.
     """
     declared, takes_any = _declared(train)
     for name in [*over, *given]:
@@ -150,7 +152,8 @@ def parameters(train, given, over):
     controls, constants = {}, {}
     for name, value in values.items():
         hint = declared[name].annotation if name in declared else None
-        control = _control(name, value, hint)
+        is_constant = isinstance(value, list) and name not in given
+        control = None if is_constant else _control(name, value, hint)
         (constants if control is None else controls)[name] = value if control is None else control
     return controls, constants
 
