@@ -692,6 +692,8 @@ def test_spacing(smallest, largest, spacing, values):
         ({**PLANE, "over": ("batch_size", "size")}, "takes no parameter 'size'"),
         ({"depth": 3}, "takes no parameter 'depth'; it takes batch_size, width"),
         ({"over": "sequence"}, "takes no parameter 'sequence'"),
+        ({"batch_size": 4}, "vary 'batch_size', so it cannot be given a fixed value"),
+        ({**PLANE, "width": 64}, "vary 'width', so it cannot be given a fixed value"),
         ({"memory_limit": "lots"}, "lots"),
         ({"memory_limit": "900 TiB"}, "900 TiB"),
     ],

@@ -144,6 +144,9 @@ def parameters(train, given, over):
             raise LabkitError(
                 f"`train` takes no parameter {name!r}; it takes {', '.join(declared) or 'none'}."
             )
+    for name in over:
+        if name in given:
+            raise LabkitError(f"The trials vary {name!r}, so it cannot be given a fixed value as well.")
     values = {**{name: parameter.default for name, parameter in declared.items()}, **given}
     values = {name: value for name, value in values.items() if name not in over}
     missing = [name for name, value in values.items() if value is inspect.Parameter.empty]
