@@ -662,6 +662,15 @@ def test_what_a_control_cannot_take_is_refused(settings, complaint):
         BatchSizeLab(train, smallest=1, largest=2).run(**settings)
 
 
+def test_a_setting_that_is_refused_leaves_all_controls_as_they_were():
+    lab = BatchSizeLab(train, memory_limit="24 MiB", smallest=1, largest=2)
+    before = lab._settings()
+    for refused in ({"width": 2.7}, {"repeats": 0}, {"depth": 3}):
+        with pytest.raises(labkit.LabkitError, match="no control|not a valid value"):
+            lab.set(memory_limit="16 MiB", activation="gelu", **refused)
+        assert lab._settings() == before and lab._repeats.value == 1
+
+
 def test_every_control_has_a_label(lab):
     controls = [lab._limit, *lab._swept.controls, lab._precision, lab._repeats, lab._pick]
     for control in [*controls, *lab._controls.values(), lab._run_button, lab._stop_button]:

@@ -233,19 +233,29 @@ class BatchSizeLab:
         """Set controls: memory_limit, precision, repeats, spacing, estimate, timelines; the fixes
         input_pipeline, accumulation, optimizer, xla; and `train`'s parameters.
 
-        Returns this lab. Raises LabkitError if there is no such control, or if it cannot take the value.
+        Returns this lab. Raises LabkitError if there is no such control, or if it cannot take the value; then
+        all controls are as they were.
         """
         by_name = {"memory_limit": self._limit, "precision": self._precision, "repeats": self._repeats,
                  "estimate": self._estimated, "timelines": self._timelines, **self._swept.options,
                  **self._fixes, **self._controls}  # fmt: skip
-        for name, value in settings.items():
-            if by_name.get(name) is None:
-                raise LabkitError(f"There is no control {name!r}; the controls are {', '.join(by_name)}.")
-            if name == "memory_limit":
-                value = machine.check_limit(value, machine.device()) if value else 0
-                controls.offer_limit(self._limit, value)
-            controls.set_value(name, by_name[name], value)
+        before = [(control, control.value) for control in by_name.values() if control is not None]
+        try:
+            for name, value in settings.items():
+                self._set(by_name, name, value)
+        except LabkitError:
+            for control, value in before:
+                control.value = value
+            raise
         return self
+
+    def _set(self, by_name, name, value):
+        if by_name.get(name) is None:
+            raise LabkitError(f"There is no control {name!r}; the controls are {', '.join(by_name)}.")
+        if name == "memory_limit":
+            value = machine.check_limit(value, machine.device()) if value else 0
+            controls.offer_limit(self._limit, value)
+        controls.set_value(name, by_name[name], value)
 
     def run(self, **settings):
         """Run the sweep set by the controls and wait for its end, as for scripts and CI; returns this lab.
