@@ -24,7 +24,7 @@ from labkit.outcome import Outcome
 from labkit.trials.series import Series
 from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView, log_doctor
 from labkit.widgets.memory_gauge import _held, _own_tensorflow
-from labkit.widgets.parts import runs, saved
+from labkit.widgets.parts import runs, saved, swept
 from labkit.widgets.parts.chart import trials_data
 from labkit.widgets.parts.controls import spaced
 
@@ -521,6 +521,29 @@ def test_only_what_fits_or_runs_out_of_memory_can_be_as_predicted(below, above, 
     predicted, sweep = {(8, 64): 2**20, (9, 64): 2**22}, SimpleNamespace(tried=tried)
     run = runs.MapRun({}, sweep, 2**21, predicted, {64: 8}, [[8], [64]], [(8, 64), (9, 64)])
     assert run.result == f"{right} of 2 trials as predicted"
+
+
+@pytest.mark.parametrize(
+    ("ends", "limit", "points"),
+    [
+        ((1, 8), 0, [(2, 64)]),  # nothing fits: the smallest, which is divided by 2
+        ((5, 9), 0, [(6, 64)]),
+        ((5, 9), 100, [(8, 128)]),  # all fit: the largest
+        ((1, 32), 13, [(12, 64), (14, 64), (12, 128), (14, 128)]),
+    ],
+)
+def test_batches_that_are_divided_can_be(ends, limit, points):
+    plane = swept.swept(("batch_size", "width"), *zip(ends, (64, 128), strict=True))
+    run = plane.run({}, 2**30)
+    estimate = SimpleNamespace(
+        rows=None,
+        frontier=lambda _, seconds: dict.fromkeys(seconds, limit),
+        largest_by_peak=lambda _, least, **others: least,
+        peak_bytes=lambda **others: 1,
+    )
+    plane.predict(run, estimate, 2, lambda text: False)
+    assert run.points == points
+    assert swept._small(ends[0], 2)[0] % 2 == 0
 
 
 def test_a_map_without_a_limit_is_refused():

@@ -185,9 +185,16 @@ class Plane:
         for second in evenly(inside, PROVED):
             largest = frontier[second] // divides * divides
             by_peak = estimate.largest_by_peak(run.limit, largest, **{self.names[1]: second})
-            above = math.ceil(max(by_peak + 1, ABOVE * largest) / divides) * divides
+            above = _next_divisible(max(by_peak + 1, ABOVE * largest), divides)
             points += [(first, second) for first in (largest, above) if 0 < first <= (estimate.rows or first)]
-        return points or [(firsts[-1], seconds[-1]) if frontier[seconds[-1]] else self.smallest(run)]
+        return points or [self._corner(run, divides)]
+
+    def _corner(self, run, divides):
+        """The largest values of the grid if something fits there, else the smallest; the first divisible."""
+        firsts, seconds = run.grid
+        if run.frontier[seconds[-1]]:
+            return max(divides, firsts[-1] // divides * divides), seconds[-1]
+        return _next_divisible(firsts[0], divides), seconds[0]
 
     def data(self, series, limit):
         """What the chart draws."""
@@ -221,8 +228,13 @@ def _peak(estimate, run, over, value):
 
 def _small(first, divides):
     """Two small batch sizes to estimate from; a batch of 1 may be broadcast, and is not representative."""
-    smallest = max(2 * divides, first)
+    smallest = max(2 * divides, _next_divisible(first, divides))
     return smallest, 2 * smallest
+
+
+def _next_divisible(number, divides):
+    """The next number from this one on that can be divided."""
+    return math.ceil(number / divides) * divides
 
 
 def evenly(values, count):
