@@ -22,7 +22,7 @@ from test_processes import living
 import labkit
 from labkit.outcome import Outcome
 from labkit.trials.series import Series
-from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView, log_doctor
+from labkit.widgets import BatchSizeLab, LogDoctor, MemoryGauge, TimelineView, log_doctor, memory_gauge
 from labkit.widgets.memory_gauge import _held, _own_tensorflow
 from labkit.widgets.parts import runs, saved, swept
 from labkit.widgets.parts.chart import trials_data
@@ -856,6 +856,18 @@ def test_gauge_sees_what_the_notebook_takes():
     assert 0.9 * 2**28 < _held() - before < 1.2 * 2**28
     wait_for(lambda: shown() - before > 0.9 * 2**28)
     assert len(held)
+    gauge.close()
+
+
+def test_gauge_goes_on_after_it_could_not_look(monkeypatch):
+    def fails():
+        raise OSError("too many open <files>")
+
+    gauge = MemoryGauge(0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(memory_gauge.machine, "host_memory", fails)
+        wait_for(lambda: "Not known just now: too many open &lt;files&gt;" in gauge._shown.value)
+    wait_for(lambda: "and its trials: " in gauge._shown.value)
     gauge.close()
 
 

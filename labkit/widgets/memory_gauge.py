@@ -1,6 +1,7 @@
 """MemoryGauge: a live display of the host memory held by this notebook and its trials."""
 
 import contextlib
+import html
 import numbers
 import sys
 import threading
@@ -48,7 +49,11 @@ class MemoryGauge:
 
     def _watch(self):
         while not self._closed.wait(self._seconds):
-            self._update()
+            try:
+                self._update()
+            except Exception as e:  # such as too many open files: the next look may succeed
+                said = html.escape(str(e) or type(e).__name__)
+                self._shown.value = f'{STYLE}<div class="labkit-gauge">Not known just now: {said}</div>'
 
     def _update(self):
         host, held = machine.host_memory(), _held()
