@@ -415,10 +415,22 @@ def test_phases():
     assert [row.bytes for row in second.alive(0)] == [100, 40]
     assert second.phases == [("step 2", 0, 4)]
     assert timeline.during(1).events == 8 and timeline.during("building").events == 1
-    assert (timeline.covers, second.covers) == ("whole steps 1 to 2", "whole step 1")
+    assert (timeline.covers, second.covers) == ("whole steps 1 to 2", "whole step 2")
+    assert (
+        timeline._part(8, 14).covers == "whole step 2" and timeline._part(12, 14).covers == "no training step"
+    )
     for phase in (3, -1, True, "x", None, 1.0):
         with pytest.raises(ValueError, match=r"'building' or one of the steps 1 to 2"):
             timeline.during(phase)
+
+
+def test_a_refusal_is_in_the_phase_that_it_ended_and_in_no_other():
+    timeline = blocks()
+    assert timeline.refused_bytes and timeline.during("building").refused_bytes is None
+    assert [timeline.during(step).refused_bytes for step in (1, 2)] == [None, None]
+    assert timeline.until(1.0).refused_bytes == timeline.refused_bytes
+    at_the_end = timeline_of([(0, -1, 9, "a", "X")], refused=77, steps=[1])
+    assert at_the_end.during(1).refused_bytes == 77
 
 
 def test_building_ends_where_the_call_of_the_first_step_begins():
@@ -447,6 +459,7 @@ def test_steps_of_a_profile_are_whole_ones_only():
     assert [timeline.during(step).events for step in (1, 2)] == [2, 3]
     assert timeline.covers == "whole steps 1 to 2"
     assert timeline.during(2).during(1).events == 3
+    assert (timeline.during(1).covers, timeline.during(2).covers) == ("whole step 1", "whole step 2")
     with pytest.raises(ValueError, match="give one of the steps 1 to 2"):
         timeline.during("building")
     part = labkit.Timeline(record(rows, 10, source="x.pb", covers="part of a step"))
@@ -559,9 +572,13 @@ def test_without_what_a_gpu_tried_out_the_peak_is_that_of_later_steps():
 
 
 def test_a_saved_timeline_keeps_its_limit_its_refusal_and_its_part(tmp_path):
-    blocks().during(2).save(tmp_path / "x")
-    again = labkit.Timeline.load(tmp_path / "x")
-    assert (again.limit_bytes, again.refused_bytes, again.events, again.peak_bytes) == (5000, 77, 4, 145)
+    for part, kept in (
+        (blocks().during(2), (5000, None, 4, 145)),
+        (blocks()._part(8, 14), (5000, 77, 6, 1100)),
+    ):
+        part.save(tmp_path / "x")
+        again = labkit.Timeline.load(tmp_path / "x")
+        assert (again.limit_bytes, again.refused_bytes, again.events, again.peak_bytes) == kept
     blocks().record.save(tmp_path / "x")
     again = labkit.Timeline.load(tmp_path / "x")
     assert (again.limit_bytes, again.refused_bytes, again.events) == (None, None, 14)

@@ -109,10 +109,15 @@ class Timeline:
         return [place - self._first for place in self._shown.steps if self._first < place <= last]
 
     @property
+    def _earlier(self):
+        """How many training steps had ended before the first event."""
+        return sum(place <= self._first for place in self._shown.steps)
+
+    @property
     def phases(self):
         """(name, first place, place behind its last) of building and each step; [] if no step ended."""
         training_at = min(max(0, self._training_at - self._first), self._events)
-        earlier = sum(place <= self._first for place in self._shown.steps)
+        earlier = self._earlier
         edges = [training_at, *self.steps]
         found = [("building", 0, training_at)] if training_at and self.steps else []
         for number, first, last in zip(range(1, len(edges)), edges, edges[1:], strict=False):
@@ -198,7 +203,11 @@ class Timeline:
             steps = [f"one of the steps 1 to {max(spans)}"] if max(spans) else []
             known = " or ".join([*whole, *steps])
             raise ValueError(f"phase {phase!r}: give {known}")
-        return self._part(*spans[number])
+        first, last = spans[number]
+        part = self._part(first, last)
+        if last < self._events:
+            part.refused_bytes = None
+        return part
 
     def _spans(self):
         """{phase: (first place, place after the last)}: 0 for building, then the steps by their number."""
@@ -286,7 +295,8 @@ class Timeline:
             return self.record.covers
         if not count:
             return "no training step"
-        return "whole step 1" if count == 1 else f"whole steps 1 to {count}"
+        first = self._earlier + 1
+        return f"whole step {first}" if count == 1 else f"whole steps {first} to {self._earlier + count}"
 
     @property
     def notes(self):
