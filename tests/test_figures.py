@@ -252,6 +252,53 @@ def test_a_memory_map_draws_what_its_title_says():
     assert in_use == pytest.approx(found.memory_map.in_use_bytes)
 
 
+def test_what_is_no_timeline_is_refused_in_a_sentence():
+    for drawn in (plots.timelines, plots.peak_by_layer):
+        with pytest.raises(labkit.LabkitError, match="This is not a timeline but None: .*profile=True"):
+            drawn(None)
+    with pytest.raises(labkit.LabkitError, match="'a' is not a timeline but None: .*profile=True"):
+        plots.timelines({"b": records.step(), "a": None})
+    with pytest.raises(labkit.LabkitError, match="no timeline to show"):
+        plots.timelines({})
+
+
+def test_one_timeline_alone_needs_no_label():
+    [axes] = plots.timelines(records.step()).axes
+    assert axes.get_title(loc="left") == "37.0 MiB"
+
+
+@pytest.mark.parametrize("given", [None, records.step()])
+def test_what_has_no_memory_map_is_refused_in_a_sentence(given):
+    with pytest.raises(labkit.LabkitError, match="Give an outcome that ran out of memory, or its diagnosis"):
+        plots.memory_map(given)
+
+
+@pytest.mark.parametrize("by", ["category", "layer"])
+def test_a_building_in_which_nothing_happened_can_be_drawn(by):
+    building = records.timeline([(0, -1, 4 * MIB, "a", "A"), (1, 4, MIB, "a", "B")], steps=[5], events=6)
+    nothing = building.during("building")
+    assert nothing.peak_bytes == 0
+    assert nothing.plot(by=by)._repr_png_().startswith(b"\x89PNG")
+    assert nothing.to_html(by=by).startswith("<!")
+    assert len(plots.timelines({"building": nothing, "all": building}, by=by).axes) == 2
+
+
+def test_a_title_of_several_lines_keeps_them_and_needs_no_glyph_for_their_ends(recwarn):
+    figure = records.step().plot(title="before\nafter" + " and after that" * 14)
+    first, second, *others = figure.get_suptitle().split("\n")
+    assert first == "before" and second.startswith("after and") and others
+    [axes] = plots.timelines({"one\r\ntwo": records.step()}).axes
+    assert axes.get_title(loc="left") == "one\ntwo: 37.0 MiB"
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_two_timelines_of_one_label_are_refused():
+    first, second = records.step(), records.crash()
+    for options in ({"label": "a", "beside": {"a": second}}, {"beside": {"": second}}):
+        with pytest.raises(labkit.LabkitError, match="the same label"):
+            first.to_html(**options)
+
+
 def test_an_estimate_stays_under_its_limit_up_to_what_should_fit():
     [axes] = FIGURES["estimate"]().axes
     assert height_at(axes, 59 - 1e-9) == pytest.approx(127) and height_at(axes, 65) > 128

@@ -428,10 +428,14 @@ class Timeline:
         label, beside   what to call this one, and a dict of label -> Timeline to show beside it on one scale
         by              "category" or "layer": the initial coloring
 
+        Raises LabkitError if one in `beside` has the same label.
+
         >>> before.timeline.to_html("both.html", label="before", beside={"after": after.timeline})
         """
         from ..show.pages import timelines_page
 
+        if label in (beside or {}):
+            raise LabkitError(f"Two timelines have the same label, {label!r}: give each a label of its own.")
         text = timelines_page({label: self, **(beside or {})}, by=by)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")

@@ -4,11 +4,12 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from ..errors import LabkitError
 from ..outcome import STATUS_TEXT
 from ..sizes import MIB, format_rate, format_size
 from .figure import TEXT, WIDTH, Figure, entitle, fit_bars, ink, legend, name_bar, name_rows, note, plain
 from .palette import BLUE, CATEGORY_COLOURS, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
-from .timelines import headline
+from .timelines import checked, headline
 
 GROUP_COLOURS = (ORANGE, GREEN, PURPLE, SKY)  # of equal chunks in a memory map, the largest group first
 
@@ -94,7 +95,11 @@ def _peak_bar(axes, row, outcome):
 
 
 def peak_by_layer(timeline, title="", most=12):
-    """Memory in use at the peak by layer, split by category; only the `most` largest layers."""
+    """Memory in use at the peak by layer, split by category; only the `most` largest layers.
+
+    Raises LabkitError for what is no Timeline, such as that of a trial without profile=True.
+    """
+    checked({"": timeline})
     layers = dict(list(timeline.by_layer().items())[:most])
     figure = Figure(figsize=(WIDTH, 1.4 + 0.32 * len(layers)))
     axes = figure.add_subplot()
@@ -128,6 +133,8 @@ def memory_map(outcome, width=WIDTH):
 
     Raises ValueError if there is no memory map.
     """
+    if not hasattr(outcome, "memory_map"):
+        raise LabkitError(f"Give an outcome that ran out of memory, or its diagnosis, not {outcome!r}.")
     diagnosis = getattr(outcome, "diagnosis", outcome)
     if outcome.memory_map is None:
         why = f"its status is {outcome.status!r}" if diagnosis is not outcome else "its dump is incomplete"

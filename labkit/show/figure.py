@@ -160,7 +160,12 @@ def fitted(text, room, size=TEXT):
 
 
 def wrapped(text, room, size=TEXT):
-    """A text in lines that are at most `room` points wide."""
+    """A text in lines that are at most `room` points wide, besides the lines that it has."""
+    return "\n".join(line for part in text.splitlines() for line in _lines(part, room, size))
+
+
+def _lines(text, room, size):
+    """One line of text in lines that are at most `room` points wide."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines[-1] else word
@@ -168,7 +173,7 @@ def wrapped(text, room, size=TEXT):
             lines.append(word)
         else:
             lines[-1] = longer
-    return "\n".join(fitted(line, room, size) for line in lines)
+    return [fitted(line, room, size) for line in lines]
 
 
 def width_of(text, size=TEXT):

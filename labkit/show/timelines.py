@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..errors import LabkitError
 from ..sizes import MIB, format_size
 from .figure import TITLE, WIDTH, Figure, entitle, ink, legend, mark_limit, note, plain, wrapped
 from .palette import GREY, curve_colours
@@ -33,21 +34,40 @@ def timeline(timeline, by="category", title=""):
 def timelines(timelines, by="category", title=""):
     """Timelines side by side on one scale, such as before and after a fix.
 
-    timelines: a dict of label -> Timeline.
+    timelines: a dict of label -> Timeline, or one Timeline.
+
+    Raises LabkitError for anything else, such as the missing timeline of a trial without profile=True.
     """
+    timelines = checked(timelines)
     figure = Figure(figsize=(WIDTH, 4))
     row = figure.subplots(1, len(timelines), sharey=True, squeeze=False)[0]
     layers, room = largest_layers(timelines.values()), 72 * (WIDTH - 1) / len(timelines)
     for axes, (label, timeline) in zip(row, timelines.items(), strict=True):
         _stack(axes, timeline, by, layers)
         _mark_peak(axes, timeline)
-        text = f"{label}: {format_size(timeline.peak_bytes)}"
+        peak = format_size(timeline.peak_bytes)
+        text = f"{label}: {peak}" if label != "" else peak
         axes.set_title(wrapped(text, room, TITLE), loc="left", fontsize=TITLE, parse_math=False)
     row[0].set_ylabel("memory in use, MiB")
     if title:
         entitle(figure, title)
     legend(figure, *row)
     return figure
+
+
+def checked(timelines):
+    """A dict of label -> Timeline: one Timeline alone has the label "". Raises LabkitError for all else."""
+    timelines = timelines if isinstance(timelines, dict) else {"": timelines}
+    if not timelines:
+        raise LabkitError("There is no timeline to show.")
+    for label, timeline in timelines.items():
+        if not hasattr(timeline, "at_peak"):
+            what = "This" if label == "" else repr(label)
+            raise LabkitError(
+                f"{what} is not a timeline but {timeline!r}: run the trial with profile=True, and give its "
+                "outcome.timeline."
+            )
+    return timelines
 
 
 def headline(timeline, title=""):
@@ -75,14 +95,15 @@ def _stack(axes, timeline, by, layers):
     colours = curve_colours(dict.fromkeys([*layers, *curves]) if by == "layer" else curves, by)
     axis, places = axis_of(timeline)
     drawn = np.append(places, places[-1])  # what is in use at the end has a width too: in a crash, the peak
-    axes.stackplot(
-        np.append(axis[places], _end(timeline, axis)),
-        [curve[drawn] / MIB for curve in curves.values()],
-        labels=[label if _is_seen(curve, timeline) else f"_{label}" for label, curve in curves.items()],
-        colors=[colours[label] for label in curves],
-        step="post",
-        linewidth=0,
-    )
+    if curves:  # there are none where nothing was in use
+        axes.stackplot(
+            np.append(axis[places], _end(timeline, axis)),
+            [curve[drawn] / MIB for curve in curves.values()],
+            labels=[label if _is_seen(curve, timeline) else f"_{label}" for label, curve in curves.items()],
+            colors=[colours[label] for label in curves],
+            step="post",
+            linewidth=0,
+        )
     axes.set_xlim(0, _end(timeline, axis))
     axes.set_xlabel("allocations and deallocations, in order")
     _name_phases(axes, timeline, axis)

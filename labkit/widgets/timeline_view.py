@@ -3,8 +3,8 @@
 import ipywidgets as widgets
 
 from ..errors import LabkitError
-from ..record.timeline import Timeline
 from ..show.pages import in_use
+from ..show.timelines import checked
 from ..sizes import format_size
 from .parts.chart import timelines_chart
 from .parts.frame import Box
@@ -23,14 +23,7 @@ class TimelineView:
     """
 
     def __init__(self, timelines, by="category"):
-        timelines = timelines if isinstance(timelines, dict) else {"": timelines}
-        for label, timeline in timelines.items():
-            if not isinstance(timeline, Timeline):
-                raise LabkitError(
-                    f"{label!r} is not a timeline but {timeline!r}: run the trial with profile=True."
-                )
-        if not timelines:
-            raise LabkitError("There is no timeline to show.")
+        timelines = checked(timelines)
         if by not in ("category", "layer"):
             raise LabkitError(f"by={by!r}: give 'category' or 'layer'.")
         self.timelines = timelines
