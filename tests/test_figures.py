@@ -15,6 +15,7 @@ import records
 from matplotlib import style
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
+from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.text import Text
 from nets import convolutional, dense
 from PIL import Image
@@ -23,6 +24,7 @@ from test_timeline import train
 import labkit
 from labkit import plots
 from labkit.categories import CATEGORIES
+from labkit.logs.dumpfile import Chunk, MemoryMap
 from labkit.show import bars, sweeps
 from labkit.show.figure import NARROW
 from labkit.widgets.parts import runs
@@ -245,11 +247,62 @@ def test_bars_are_as_long_as_what_is_written_beside_them():
 def test_a_memory_map_draws_what_its_title_says():
     found = labkit.diagnose((CORPUS / "activations_a.txt").read_text())
     [axes] = plots.memory_map(found).axes
-    memory, asked, free = ([p for p in axes.patches if abs(p.get_y() + 0.3 - row) < 0.1] for row in range(3))
+    boxes = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    asked, free = ([box for box in boxes if abs(box.get_y() + 0.3 - row) < 0.1] for row in (1, 2))
     assert [patch.get_width() * MIB for patch in asked] == pytest.approx([found.requested_bytes])
     assert [patch.get_width() * MIB for patch in free] == pytest.approx([found.largest_free_bytes])
-    in_use = sum(patch.get_width() for patch in memory if patch.get_facecolor()[3] > 0) * MIB
+    chunks = drawn_chunks(axes)
+    assert [width * MIB for _, width, _ in chunks] == pytest.approx([c.size for c in found.memory_map.chunks])
+    in_use = sum(width for _, width, colour in chunks if colour[3] > 0) * MIB
     assert in_use == pytest.approx(found.memory_map.in_use_bytes)
+
+
+@pytest.mark.parametrize("in_use", [True, False])
+def test_a_memory_map_may_be_full_or_empty(in_use):
+    facts = {"requested_bytes": 2**30, "largest_free_bytes": 0, "limit_bytes": 2**22}
+    chunks = (Chunk(0, 2**20, 0, in_use), Chunk(2**20, 2**20, 0, in_use))
+    found = SimpleNamespace(memory_map=MemoryMap(chunks, in_use * 2**21, 0), **facts)
+    figure = plots.memory_map(found)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert [(left, width, colour[3]) for left, width, colour in drawn_chunks(figure.axes[0])] == [
+        (0, 1, in_use), (1, 1, in_use),
+    ]  # fmt: skip
+
+
+def drawn_chunks(axes):
+    """(left end, width, color) of each chunk in a memory map, from left to right."""
+    drawn = []
+    for collection in axes.collections:
+        if isinstance(collection, PolyCollection):
+            boxes = [path.get_extents() for path in collection.get_paths()]
+            colours = np.resize(collection.get_facecolor(), (len(boxes), 4)) if len(boxes) else []
+            drawn += [(box.x0, box.width, tuple(c)) for box, c in zip(boxes, colours, strict=True)]
+    return sorted(drawn)
+
+
+def test_a_memory_map_of_thousands_of_chunks_is_drawn_at_once():
+    sizes = [256, 2**16, 2**20, 2**22, 0, 2**18]
+    chunks, at = [], 0
+    for number in range(6000):
+        chunks.append(Chunk(at, sizes[number % 6], 0, number % 5 > 0))
+        at += chunks[-1].size
+    used = sum(chunk.size for chunk in chunks if chunk.in_use)
+    facts = {"requested_bytes": 2**30, "largest_free_bytes": 2**22, "limit_bytes": 2 * at}
+    found = SimpleNamespace(memory_map=MemoryMap(tuple(chunks), used, used), **facts)
+    [axes] = plots.memory_map(found).axes
+    assert len(axes.patches) + len(axes.collections) < 20
+    drawn, shown = drawn_chunks(axes), [chunk for chunk in chunks if chunk.size]
+    drawn = [chunk for chunk in drawn if chunk[1]]
+    assert [left * MIB for left, *_ in drawn] == pytest.approx([chunk.address for chunk in shown])
+    for (_, width, colour), chunk in zip(drawn, shown, strict=True):
+        assert (width * MIB, bool(colour[3])) == (chunk.size, chunk.in_use)
+    [hatched] = [patch for patch in axes.patches if isinstance(patch, PathPatch) and patch.get_hatch()]
+    free = sum(not chunk.in_use for chunk in chunks)
+    assert list(hatched.get_path().codes).count(hatched.get_path().MOVETO) == free
+    colours = {chunk.size: colour for (*_, colour), chunk in zip(drawn, shown, strict=True) if chunk.in_use}
+    handles, labels = axes.get_legend_handles_labels()
+    assert labels == ["800 of 4.00 MiB", "800 of 1.00 MiB"]
+    assert [handle[0].get_facecolor() for handle in handles] == [colours[2**22], colours[2**20]]
 
 
 def test_what_is_no_timeline_is_refused_in_a_sentence():

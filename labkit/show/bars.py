@@ -2,6 +2,8 @@
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import LabkitError
@@ -161,24 +163,35 @@ def memory_map(outcome, width=WIDTH):
 
 
 def _chunks(axes, memory_map):
-    """Draw the chunks in order, the largest groups of equal ones in colors; returns their end, MiB."""
-    used = memory_map.in_use_bytes
+    """Draw the chunks in order, the largest groups of equal ones in colors; returns their end, MiB.
+
+    There may be many thousands: those in use are one artist, the free ones another, and their hatch a third.
+    """
+    chunks, used = memory_map.chunks, memory_map.in_use_bytes
     groups = [(n, size) for n, size in memory_map.groups()[: len(GROUP_COLOURS)] if n * size > 0.05 * used]
-    labels, end = {}, 0
-    for chunk in memory_map.chunks:
-        size = chunk.size / MIB
-        like = [i for i, (_, each) in enumerate(groups) if 0 <= each - chunk.size <= 0.01 * each]
-        colour, hatch = (BLUE, None) if chunk.in_use else ("none", "...")
-        if like and chunk.in_use:
-            (count, each), colour = groups[like[0]], GROUP_COLOURS[like[0]]
-            labels[colour] = (
-                f"{count:,} of {format_size(each)}" if count > 1 else f"one of {format_size(each)}"
-            )
-        axes.barh(0, size, left=end, height=0.6, color=colour, hatch=hatch, edgecolor=GREY, linewidth=0.3)
-        end += size
-    for colour in sorted(labels, key=GROUP_COLOURS.index):
-        axes.barh(0, 0, color=colour, label=labels[colour])
+    colours = [_colour_of(chunk.size, groups) for chunk in chunks if chunk.in_use]
+    *lefts, end = np.cumsum([0, *(chunk.size / MIB for chunk in chunks)])
+    spans = [(left, chunk.size / MIB) for left, chunk in zip(lefts, chunks, strict=True)]
+    row, outline = (-0.3, 0.6), {"edgecolor": GREY, "linewidth": 0.3}
+    in_use = [span for span, chunk in zip(spans, chunks, strict=True) if chunk.in_use]
+    axes.broken_barh(in_use, row, facecolors=colours, **outline)
+    free = [span for span, chunk in zip(spans, chunks, strict=True) if not chunk.in_use]
+    if free:
+        drawn = axes.broken_barh(free, row, facecolors="none", **outline)
+        together = Path.make_compound_path(*drawn.get_paths())
+        axes.add_patch(PathPatch(together, facecolor="none", hatch="...", edgecolor=GREY, linewidth=0))
+    for colour, (count, each) in zip(GROUP_COLOURS, groups, strict=False):
+        number = f"{count:,}" if count > 1 else "one"
+        axes.barh(0, 0, color=colour, label=f"{number} of {format_size(each)}")
     return end
+
+
+def _colour_of(size, groups):
+    """The color of a chunk in use: that of the group of its size, or of all others."""
+    for colour, (_, each) in zip(GROUP_COLOURS, groups, strict=False):
+        if 0 <= each - size <= 0.01 * each:
+            return colour
+    return BLUE
 
 
 def _map_title(diagnosis):
