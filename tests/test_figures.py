@@ -257,6 +257,18 @@ def test_a_memory_map_draws_what_its_title_says():
     assert in_use == pytest.approx(found.memory_map.in_use_bytes)
 
 
+def test_where_the_limit_is_unknown_a_memory_map_names_what_the_allocator_held():
+    whole = (CORPUS / "activations_a.txt").read_text()
+    chunks_alone = re.match(r".*Sum Total of in-use.*?\n", whole, re.DOTALL)[0]
+    for text, limit, line in (
+        (whole, "limit 200 MiB", "limit 200 MiB"),
+        (chunks_alone, "limit unknown", "held 200 MiB"),
+    ):
+        figure = plots.memory_map(labkit.diagnose(text))
+        assert figure.get_suptitle().endswith(limit)
+        assert line in [text.get_text() for text in figure.axes[0].texts]
+
+
 @pytest.mark.parametrize("in_use", [True, False])
 def test_a_memory_map_may_be_full_or_empty(in_use):
     facts = {"requested_bytes": 2**30, "largest_free_bytes": 0, "limit_bytes": 2**22}

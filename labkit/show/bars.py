@@ -77,8 +77,8 @@ def _limit_of(axes, limit, bottom, top):
     axes.vlines(limit / MIB, bottom, top, color=ink(), linestyle="--", linewidth=1.2)
 
 
-def _name_limit(axes, limit):
-    note(axes, f"limit {format_size(limit)}", (limit / MIB, 1), (0, 3), ha="center",
+def _name_limit(axes, limit, name="limit"):
+    note(axes, f"{name} {format_size(limit)}", (limit / MIB, 1), (0, 3), ha="center",
          xycoords=("data", "axes fraction"))  # fmt: skip
 
 
@@ -144,21 +144,21 @@ def memory_map(outcome, width=WIDTH):
     figure = Figure(figsize=(width, 2.8))
     axes = figure.add_subplot()
     end = _chunks(axes, outcome.memory_map)
-    limit = outcome.limit_bytes or outcome.memory_map.held_bytes
-    if limit / MIB > end:
-        axes.barh(0, limit / MIB - end, left=end, height=0.6, fill=False, edgecolor=GREY, linestyle=":")
+    mark = diagnosis.limit_bytes or outcome.memory_map.held_bytes
+    if mark / MIB > end:
+        axes.barh(0, mark / MIB - end, left=end, height=0.6, fill=False, edgecolor=GREY, linestyle=":")
     asked = (diagnosis.requested_bytes or 0) / MIB
     axes.barh(1, asked, height=0.6, color=VERMILION, hatch="//", edgecolor="white")
     largest = (diagnosis.largest_free_bytes or 0) / MIB
     axes.barh(2, largest, height=0.6, color="none", hatch="...", edgecolor=GREY, linewidth=0.3)
-    _limit_of(axes, limit, -0.5, 2.5)
-    _name_limit(axes, limit)
+    _limit_of(axes, mark, -0.5, 2.5)
+    _name_limit(axes, mark, "limit" if diagnosis.limit_bytes else "held")
     name_rows(axes, ["memory: in use / free", "asked for", "largest free block"])
     axes.set_xlabel("MiB")
     entitle(figure, _map_title(diagnosis))
     legend(figure, axes)
     plain(axes)
-    fit_bars(figure, axes, limit / MIB, asked)
+    fit_bars(figure, axes, mark / MIB, asked)
     return figure
 
 
