@@ -257,15 +257,20 @@ def _gpu_device(gpu):
     return Device("gpu", gpu.name, "GPU_0_bfc", memory, gpu.uuid)
 
 
-def check_limit(size, on):
+def parse_limit(size):
     """The memory limit `size` in bytes, rounded down to whole MiB as TensorFlow takes it.
 
-    Raises LabkitError for a size that cannot be parsed, is under 1 MiB, or exceeds the memory of the
-    Device `on`.
+    Raises LabkitError for a size that cannot be parsed or is under 1 MiB.
     """
     limit = parse_size(size) // MIB * MIB
     if limit == 0:
         raise LabkitError(f"The memory limit {size!r} is under 1 MiB, the smallest that TensorFlow accepts.")
+    return limit
+
+
+def check_limit(size, on):
+    """parse_limit(), for a trial: raises LabkitError if it exceeds the memory of the Device `on`."""
+    limit = parse_limit(size)
     if limit > on.memory_bytes:
         raise LabkitError(
             f"The memory limit {size!r} is more than this machine has: {format_size(limit)} requested, "

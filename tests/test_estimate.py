@@ -17,6 +17,7 @@ from labkit.predict.estimation import PATIENCE, Estimate, Estimating
 from labkit.predict.growth import Formulas
 from labkit.predict.replay import EVALUATED, Replay
 from labkit.predict.search import Searching, spread
+from labkit.show import sweeps
 
 MIB = 2**20
 
@@ -304,6 +305,45 @@ def test_the_largest_has_nothing_below_it_that_does_not_fit():
     assert estimate_by(moved).largest("1 GiB") == 96
     assert estimate_by(Played(lambda value: False)).largest("1 GiB") == 2**24
     assert estimate_by(Played(lambda value: True)).largest("1 GiB", sure=True) is None
+
+
+def test_a_limit_may_be_asked_about_that_this_machine_does_not_have():
+    more = 4 * labkit.device().memory_bytes
+    asked = []
+    played = Played(lambda value: value > 100)
+    played.replay = lambda *given: asked.append(given[1:2]) or Played.replay(played, *given)
+    assert estimate_by(played).largest(more) == 100
+    assert {limit for (limit,) in filter(None, asked)} == {more // MIB * MIB}
+    with pytest.raises(labkit.LabkitError, match="under 1 MiB"):
+        estimate_by(played).largest(MIB - 1)
+
+
+def test_the_figure_of_an_estimate_may_have_a_limit_that_this_machine_does_not_have(monkeypatch):
+    more, drawn = 4 * labkit.device().memory_bytes // MIB * MIB, []
+    monkeypatch.setattr(sweeps, "prediction", lambda estimate, limit, title: drawn.append((limit, title)))
+    estimate_by(Played(lambda value: False)).plot(more, "title")
+    assert drawn == [(more, "title")]
+
+
+@pytest.mark.parametrize("values", [np.array([32, 64]), (value for value in (32, 64)), range(32, 65, 32)])
+def test_a_frontier_takes_values_in_any_form(values):
+    found = over_two_by(Played(lambda value: value > 100)).frontier("1 GiB", values)
+    assert found == {32: 100, 64: 100} and {type(value) for value in found} == {int}
+
+
+def test_a_frontier_without_values_is_of_none_and_one_value_is_no_list():
+    two = over_two_by(Played(lambda value: value > 100))
+    assert two.frontier("1 GiB", []) == {}
+    assert list(two.frontier("1 GiB"))[:3] == [16, 32, 64]
+    with pytest.raises(labkit.LabkitError, match=r"values=64: give a list of values of length, such as \[16"):
+        two.frontier("1 GiB", 64)
+
+
+def over_two_by(*schedules):
+    estimate = estimate_by(*schedules)
+    estimate.over = estimate.names = ("batch_size", "length")
+    estimate.at = {"batch_size": (4, 8), "length": (16, 32)}
+    return estimate
 
 
 @given(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(-10, 10**6))

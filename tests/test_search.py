@@ -88,6 +88,11 @@ def test_after_one_that_fits_more_is_tried(value, outcome, per_unit, following):
     assert searching([(value, outcome)], per_unit)._next() == following
 
 
+def test_a_correction_upwards_does_not_end_at_the_memory_that_there_is(monkeypatch):
+    monkeypatch.setattr(search, "device", lambda: SimpleNamespace(memory_bytes=100 * MIB))
+    assert searching([(50, ok(40))])._next() == 120  # 98 % of 122
+
+
 def test_where_much_is_left_gaps_are_not_believed():
     found = searching([(60, ok(60))], by_peak=70)
     found.estimate.largest = lambda limit, sure=False: 60

@@ -6,8 +6,8 @@ import math
 import numbers
 
 from ..errors import LabkitError
-from ..machine import check_limit, device
-from ..sizes import MIB, format_size, parse_size
+from ..machine import parse_limit
+from ..sizes import MIB, format_size, parse_size, plain
 
 MAXIMUM = 2**24  # the largest value considered
 FAR = 16  # times the larger value: where it is asked what matters in a prediction
@@ -131,10 +131,11 @@ class Estimate:
         A batch size is not larger than the number of rows, where `fit` tells it.
         Values up to 15 % smaller are predicted to fit too (a block that the allocator does not split can make
         a larger value fit where a smaller one does not), whenever tf.data makes its batches.
-        Raises LabkitError for a limit that cannot be parsed or exceeds the machine's memory, and if memory
-        does not depend on the parameter.
+        The limit may be that of another machine, larger than the memory of this one: nothing is run.
+        Raises LabkitError for a limit that cannot be parsed or is under 1 MiB, and if memory does not depend
+        on the parameter.
         """
-        limit = check_limit(memory_limit, device())
+        limit = parse_limit(memory_limit)
         self.check_searchable(others)
         self._point(None, {self.names[0]: 1, **others})
 
@@ -243,9 +244,16 @@ class Estimate:
                 'A frontier takes an estimate over two parameters: over=("batch_size", "length").'
             )
         second, found = self.names[1], {}
-        for value in values or [self.at[second][0] * 2**power for power in range(11)]:
+        doublings = [self.at[second][0] * 2**power for power in range(11)]
+        try:
+            asked = doublings if values is None else list(map(plain, values))
+        except TypeError:
+            raise LabkitError(
+                f"values={values!r}: give a list of values of {second}, such as {doublings[:3]}."
+            ) from None
+        for value in asked:
             found[value] = self.largest(memory_limit, **{second: value})
-            if found[value] is None and not values:
+            if found[value] is None and values is None:
                 break
         return found
 
@@ -298,7 +306,7 @@ class Estimate:
         """
         from ..show import sweeps
 
-        limit = memory_limit and check_limit(memory_limit, device())
+        limit = memory_limit and parse_limit(memory_limit)
         if len(self.names) == 1:
             return sweeps.prediction(self, limit, title)
         if not limit:

@@ -228,7 +228,7 @@ class Searching:
         correction = outcome.peak_bytes / self.estimate.peak_bytes(value, self._tight)
         limit = _whole_mib(self._tight - spread(outcome))
         if abs(correction - 1) > CLOSE:
-            limit = min(_whole_mib(limit / correction), device().memory_bytes)
+            limit = _whole_mib(limit / correction)
         larger = self._allowed(round(CAUTION * (self.estimate.largest(limit) or 0)))
         if larger <= WORTHWHILE * value and outcome.peak_bytes < ROOMY * self._tight:
             larger = self._allowed(self.estimate.largest_by_peak(CAUTION * limit, value))
