@@ -25,6 +25,7 @@ import labkit
 from labkit import plots
 from labkit.categories import CATEGORIES
 from labkit.logs.dumpfile import Chunk, MemoryMap
+from labkit.predict.search import BatchSizeSearch
 from labkit.show import bars, sweeps
 from labkit.show.figure import NARROW
 from labkit.widgets.parts import runs
@@ -368,6 +369,29 @@ def test_an_estimate_stays_under_its_limit_up_to_what_should_fit():
     [axes] = FIGURES["estimate"]().axes
     assert height_at(axes, 59 - 1e-9) == pytest.approx(127) and height_at(axes, 65) > 128
     assert axes.get_ylim()[1] < 250  # the trial with a batch of 500 is not in the figure
+
+
+def test_a_search_marks_its_answer_and_not_what_was_predicted():
+    tried = [(60, outcome("oom", 99, 128)), (48, outcome("ok", 105, 128))]
+    search = BatchSizeSearch("batch_size", 128 * MIB, 48, 4, 1, 9.0, tried, estimated(60))
+    figure = search.plot("A net")
+    assert figure.get_suptitle() == "A net: batch_size 48 fits 128 MiB"
+    [axes] = figure.axes
+    [line] = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert set(line.get_xdata()) == {48}
+    [cross] = [line for line in axes.lines if line.get_marker() == "x"]
+    assert list(cross.get_xdata()) == [60] and axes.get_xlim()[1] > 60
+    assert height_at(axes, 48) == pytest.approx(9 + 2 * 48)  # the answer is among the values drawn
+
+
+def test_the_answer_of_a_search_is_in_view_where_it_is_far_above_the_prediction():
+    search = BatchSizeSearch(
+        "batch_size", 128 * MIB, 90, 3, 0, 9.0, [(90, outcome("ok", 99, 128))], estimated(59)
+    )
+    [axes] = search.plot().axes
+    assert axes.get_xlim()[1] > 90
+    points = next(line for line in axes.lines if line.get_marker() == "o")
+    assert 90 in points.get_xdata()
 
 
 def test_each_of_seven_runs_has_a_sign_of_its_own():

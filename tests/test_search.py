@@ -333,7 +333,7 @@ def test_a_result_as_a_page_and_as_a_figure(monkeypatch):
     drawn = []
     monkeypatch.setattr(sweeps, "prediction", lambda *given: drawn.append(given) or "figure")
     assert found.plot("t") == "figure"
-    assert drawn == [(found.estimate, 100 * MIB, "t", found.history)]
+    assert drawn == [(found.estimate, 100 * MIB, "t", found.history, found.batch_size)]
 
 
 @pytest.mark.parametrize(

@@ -49,10 +49,10 @@ class BatchSizeSearch:
     estimate: Estimate
 
     def plot(self, title=""):
-        """The figure: the predicted peak with the limit and the trials."""
+        """The figure: the predicted peak with the limit, the trials and the answer."""
         from ..show import sweeps
 
-        return sweeps.prediction(self.estimate, self.limit_bytes, title, self.history)
+        return sweeps.prediction(self.estimate, self.limit_bytes, title, self.history, self.batch_size)
 
     @property
     def proof(self):

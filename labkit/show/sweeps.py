@@ -173,20 +173,22 @@ def _margins(values, logarithmic):
     return low - margin, high + margin
 
 
-def prediction(estimate, limit=None, title="", tried=()):
+def prediction(estimate, limit=None, title="", tried=(), answer=None):
     """The predicted peak against the parameter, stacked by category, with the trials as points and the limit.
 
-    limit   in bytes
-    tried   (value, Outcome) pairs of further trials; those that did not fit are crosses at the limit
+    limit    in bytes
+    tried    (value, Outcome) pairs of further trials; those that did not fit are crosses at the limit
+    answer   the largest value that fitted in a trial, marked instead of the largest that should fit
     """
     small, large = estimate.at[0], estimate.at[-1]
     largest = estimate.largest(limit) if limit else None
-    end = max(2 * large, 1.3 * (largest or 0)) if limit else 32 * large
+    end = max(2 * large, 1.3 * max(largest or 0, answer or 0)) if limit else 32 * large
     end = min(end, max(large, estimate.rows or end))
     values = np.linspace(small, end, POINTS)
     if all(isinstance(value, int) for value in estimate.at):
         values = values.round().astype(int)
-    values = np.unique([*values, largest or small])
+    marked = answer or largest
+    values = np.unique([*values, marked or small])
     breakdowns = [estimate.breakdown(value.item(), limit)["category"] for value in values]
     figure = Figure(figsize=(WIDTH, 4))
     axes = figure.add_subplot()
@@ -205,7 +207,7 @@ def prediction(estimate, limit=None, title="", tried=()):
         axes.plot([value], [limit / MIB], "x", color=ink(), markersize=10, markeredgewidth=2.5)
     summary = f"estimated from {estimate.over} {small} and {large}"
     if limit:
-        summary = _draw_limit(axes, estimate.over, largest, limit)
+        summary = _draw_limit(axes, estimate.over, marked, limit, answer is not None)
     axes.set_xlim(values[0], values[-1])
     axes.set_xlabel(estimate.over)
     axes.set_ylabel("peak, MiB")
@@ -215,13 +217,18 @@ def prediction(estimate, limit=None, title="", tried=()):
     return figure
 
 
-def _draw_limit(axes, over, largest, limit):
-    """Mark the limit, and the largest value that should fit it; returns what the title says of them."""
+def _draw_limit(axes, over, largest, limit, proved):
+    """Mark the limit, and the largest value that should fit it; returns what the title says of them.
+
+    proved   whether it fitted in a trial
+    """
     mark_limit(axes, limit)
     axes.set_ylim(0, max(axes.get_ylim()[1], 1.15 * limit / MIB))
     if not largest:
         return f"nothing fits {format_size(limit)}"
     axes.axvline(largest, color=ink(), linestyle=":", linewidth=1.2)
+    if proved:
+        return f"{over} {largest} fits {format_size(limit)}"
     return f"up to {over} {largest} should fit {format_size(limit)}"
 
 
