@@ -53,6 +53,11 @@ def test_estimate_prints_a_table(home, capsys):
     assert "should fit 32.0 MiB" in lines[-1]
 
 
+def test_a_limit_may_be_that_of_a_machine_that_is_not_this_one(home, capsys):
+    assert main(["estimate", "shallow_net:train", "--memory-limit", "9000GiB", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["largest"] > 10**6
+
+
 def test_find_batch_size_proves_and_prints_json(home, capsys):
     given = ["find-batch-size", f"{home}/shallow_net.py:train", "--memory-limit", "32 MiB", "--powers-of-two"]
     assert main([*given, "--json"]) == 0

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ..errors import LabkitError, NothingFits
-from ..machine import check_limit, device
+from ..machine import parse_limit
 from ..predict.estimation import Estimating
 from ..predict.search import Searching
 from ..show import tables
@@ -70,7 +70,7 @@ def _with_common(command):
 
 
 def _estimate(arguments):
-    limit = arguments.memory_limit and check_limit(arguments.memory_limit, device())
+    limit = arguments.memory_limit and parse_limit(arguments.memory_limit)
     _sort_out(arguments)
     train, options = trial_options(arguments)
     over = arguments.over if len(arguments.over) > 1 else arguments.over[0]

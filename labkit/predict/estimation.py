@@ -13,7 +13,7 @@ two were.
 import itertools
 
 from ..errors import LabkitError, Stopped, TrialDidNotFit
-from ..machine import check_limit, device, spare_memory
+from ..machine import device, parse_limit, spare_memory
 from ..sizes import MIB, format_size, plain
 from ..trials.console import Progress
 from ..trials.series import Series
@@ -165,9 +165,9 @@ class Estimating:
 
 
 def trial_limit(memory_limit):
-    """Bytes that a small trial may take: the reader's limit, and at most half of what is free here."""
+    """Bytes that a small trial may take: the reader's limit, and at most what is here, or half of it free."""
     on = device()
-    limits = [] if memory_limit is None else [check_limit(memory_limit, on)]
+    limits = [] if memory_limit is None else [min(parse_limit(memory_limit), on.memory_bytes)]
     if on.kind == "cpu":
         limits.append(max(MIB, spare_memory() // 2 // MIB * MIB))
     return min(limits, default=None)
