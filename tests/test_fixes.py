@@ -12,6 +12,7 @@ import trainings
 
 import labkit
 from labkit import LabkitError
+from labkit.errors import Stopped
 from labkit.fixes.facts import _data
 from labkit.fixes.kinds import all_fixes
 from labkit.fixes.kinds.rewrite import Call, Code, parts
@@ -282,6 +283,32 @@ def test_stopped_it_returns_what_was_measured():
 
     trying = TryingFixes(trainings.arrays, params={"batch_size": 64}, show=Stopping())
     assert [row.name for row in trying.run().rows] == ["the code as it is"]
+
+
+def test_stopped_while_a_trial_is_packed_that_trial_does_not_run(monkeypatch):
+    running = []
+
+    class Packing:
+        stopped = False
+
+        def __init__(self, *args, **options):
+            if running:
+                running[0].stop()
+
+        def check(self, value):
+            pass
+
+        def stop(self):
+            self.stopped = True
+
+        def run(self, *args, **more):
+            assert self.stopped
+            raise Stopped("Stopped.")
+
+    monkeypatch.setattr("labkit.fixes.trying.Series", Packing)
+    running.append(TryingFixes("pass", params={"batch_size": 8}))
+    with pytest.raises(Stopped):
+        running[0].run()
 
 
 @pytest.mark.parametrize(

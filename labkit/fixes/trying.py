@@ -85,6 +85,13 @@ class TryingFixes:
         if self._running:
             self._running.stop()
 
+    def _begin(self, running):
+        """Keep what runs next where stop() finds it; Stop may have been pressed while that was packed."""
+        self._running = running
+        if self._stopped:
+            running.stop()
+        return running
+
     def _check_stopped(self):
         if self._stopped:
             raise Stopped("Stopped.")
@@ -127,10 +134,10 @@ class TryingFixes:
         small = max(1, self.value // 8)
         observed = Observed(self.train, [], self._folder / "small.jsonl")
         try:
-            self._running = Estimating(
+            estimating = Estimating(
                 observed, (small, 2 * small), self.over, self.show, memory_limit=self.limit, **self._options
             )
-            first.predict(self._running.run(), self.value)
+            first.predict(self._begin(estimating).run(), self.value)
         except Stopped:
             raise
         except LabkitError as e:
@@ -235,9 +242,8 @@ class TryingFixes:
         """The Outcome of a trial at that batch, or at several smaller ones with as many samples."""
         self._check_stopped()
         divides = math.prod(fix.divides for fix in fixes)
-        series = self._running = Series(
-            Observed(self.train, fixes, path), self.over, self.show, **self._options
-        )
+        observed = Observed(self.train, fixes, path)
+        series = self._begin(Series(observed, self.over, self.show, **self._options))
         done, self._done = self._done, self._done + 1
         return series.run(
             value // divides, done, self._total, doing,
