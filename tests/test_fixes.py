@@ -15,7 +15,7 @@ from labkit import LabkitError
 from labkit.errors import Stopped
 from labkit.fixes.facts import _data
 from labkit.fixes.kinds import all_fixes
-from labkit.fixes.kinds.rewrite import Call, Code, parts
+from labkit.fixes.kinds.rewrite import Call, Code, call_text, parts
 from labkit.fixes.program import Program
 from labkit.fixes.trying import TryingFixes, code_of
 
@@ -506,6 +506,23 @@ def test_the_attributes_of_a_callable_object_are_its_own(tmp_path):
     ]
     assert row.outcome.ok and own.read_text() == "1, 2\n"
     assert row.same_result is not None  # of a first epoch that is not number 0
+
+
+class Asked:
+    """A model that keeps the text of the call by which it is fitted."""
+
+    def fit(self, *args, **more):
+        self.text = call_text("fit")
+
+
+@pytest.mark.parametrize("folder", ["proj", "keras/proj", "labkit/fixes"])
+def test_a_call_is_found_wherever_the_reader_keeps_the_program(folder, tmp_path):
+    program = tmp_path / folder / "mine.py"
+    program.parent.mkdir(parents=True)
+    program.write_text("net.fit(images, labels, epochs=2)\n")
+    net = Asked()
+    exec(compile(program.read_text(), str(program), "exec"), {"net": net, "images": None, "labels": None})
+    assert net.text == "net.fit(images, labels, epochs=2)"
 
 
 def test_parts_of_a_tuple():

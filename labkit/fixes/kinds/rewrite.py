@@ -2,6 +2,7 @@
 
 import ast
 import linecache
+import os
 import re
 import sys
 
@@ -45,7 +46,7 @@ def _lines_around(frame):
 
 def _call_at(frame, method):
     """The innermost call of the method that spans the line at which the frame is."""
-    if "/keras/" in frame.f_code.co_filename or "/labkit/fixes/" in frame.f_code.co_filename:
+    if frame.f_code.co_filename.startswith(_not_the_readers()):
         return None
     try:
         tree = ast.parse("".join(linecache.getlines(frame.f_code.co_filename, frame.f_globals)))
@@ -60,6 +61,15 @@ def _call_at(frame, method):
         and node.lineno <= frame.f_lineno <= node.end_lineno
     ]
     return min(calls, key=lambda call: call.end_lineno - call.lineno, default=None)
+
+
+def _not_the_readers():
+    """The folders of Keras and of labkit.fixes."""
+    import keras
+
+    return tuple(
+        os.path.join(os.path.dirname(path), "") for path in (keras.__file__, os.path.dirname(__file__))
+    )
 
 
 class Call:
