@@ -6,7 +6,7 @@ import pytest
 
 import labkit
 from labkit.errors import LabkitError, NothingFits
-from labkit.fixes.table import AS_IT_IS, FOLLOWING, FixTrials, Row
+from labkit.fixes.table import AS_IT_IS, FOLLOWING, NO_LOSS, FixTrials, Row
 from labkit.fixes.trying import TryingFixes
 from labkit.outcome import Outcome, TrialError
 from labkit.show import bars, sweeps
@@ -192,6 +192,8 @@ SAME, OTHER = {4: 1.0}, {4: 9.0}
         ([row("a", 90, losses=SAME), row("b", 60, tolerance=None)], None, "a"),
         ([row("a", 90, losses={})], None, None),  # whether the result is the same is not known
         ([row("a", 100, losses=SAME)], None, None),
+        ([row("a", 99, losses=SAME)], None, None),  # too little to be worth a change
+        ([row("a", 99, losses=SAME)], 200, None),
         ([row("a", 110, losses=SAME)], None, None),
         ([row("a", 60, losses=SAME, why_not="no")], None, None),
         ([], None, None),
@@ -217,6 +219,16 @@ def test_best(others, limit, best):
     said = repr(found).splitlines()[0]
     assert (f"best: {best}," in said) if best else ("nothing tried here" in said)
     assert found.fits == (limit == 200)
+
+
+def test_where_no_loss_was_seen_the_best_is_one_that_is_known_to_keep_it():
+    start = first()
+    start.program.losses = {}
+    kept, other = row("a", 60), row("b", 40, tolerance=None)
+    found = trials(start, kept, other)
+    assert found.best() is kept and found.notes == [NO_LOSS]
+    assert trials(start, row("a", 99)).best() is None
+    assert trials(start, other).notes == [] and trials(start).notes == []
 
 
 def test_where_the_code_as_it_is_ran_out_the_best_is_one_that_does_not():

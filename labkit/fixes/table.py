@@ -12,6 +12,8 @@ from ..sizes import format_rate, format_size
 
 AS_IT_IS = "the code as it is"
 FOLLOWING = "another training"
+SAVES = 0.02  # of the peak: less is not worth a change
+NO_LOSS = "No loss was seen: whether it stays the same was not measured."
 
 
 class Row:
@@ -47,6 +49,10 @@ class Row:
     @property
     def applies(self):
         return not self.why_not
+
+    def saves(self, first):
+        """Whether it takes clearly less than the code as it is; if that peak is unknown, whether it fits."""
+        return bool(self.peak_bytes) and self.peak_bytes < (1 - SAVES) * (first.peak_bytes or math.inf)
 
     @property
     def runs_out(self):
@@ -145,7 +151,10 @@ class FixTrials:
         self.rows, self.over, self.value = [first, *others], over, value
         self.limit_bytes, self.seconds = limit_bytes, seconds
         mistake = first.program.note if first.program else ""
+        tried = any(row.applies and row.keeps_the_result for row in others)
+        self._saw_losses = any(row.losses for row in rows)
         self.notes = [note for note in (mistake, *notes) if note]
+        self.notes += [NO_LOSS] if tried and not self._saw_losses else []
 
     def __getitem__(self, name):
         return next(row for row in self.rows if row.name == name)
@@ -161,14 +170,16 @@ class FixTrials:
 
         Under a limit that the code as it is does not meet: of those that do, and leave the result as it is,
         the fastest; where none does, the fastest of those that are another training. Without a limit, or
-        where the code fits already: the one that saves most and leaves the result as it is.
+        where the code fits already: the one that saves most, and clearly, and leaves the result as it is.
+        Where no loss was seen, a fix is taken at its word that it does.
         """
         first, *others = [row for row in self.rows if row.applies and row.peak_bytes or row is self.rows[0]]
         kept = [row for row in others if row.keeps_the_result]
         if self.limit_bytes and not self.fits:
             fitting = [row for row in kept if self._fits(row)] or [row for row in others if self._fits(row)]
             return max(fitting, key=lambda row: row.samples_per_second or 0, default=None)
-        saving = [row for row in kept if row.same_result and (row.saved_bytes or 0) > 0]
+        kept = [row for row in kept if row.same_result or not self._saw_losses]
+        saving = [row for row in kept if row.saved_bytes is not None and row.saves(first)]
         return max(saving, key=lambda row: row.saved_bytes, default=None)
 
     @property

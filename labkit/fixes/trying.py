@@ -18,7 +18,6 @@ from .program import Program
 from .table import AS_IT_IS, FixTrials, Row
 
 STEPS = 4  # of the code as it is; of a batch that is divided, as many samples
-SAVES = 0.02  # of the peak: less is not worth combining
 COMBINED = 3  # fixes at most
 EXACT = 0.001  # tolerance of a fix whose loss can stand for that of the code as it is
 
@@ -203,16 +202,12 @@ class TryingFixes:
         best = {}
         for row in sorted(rows, key=lambda row: row.peak_bytes or 0):
             same = row.same_result or row is self._reference
-            if row.applies and same and self._saves(row):
+            if row.applies and same and row.saves(self._first):
                 best.setdefault(row.fixes[0].group, row)
         chosen = list(best.values())[:COMBINED]
         combined = [chosen[:count] for count in range(2, len(chosen) + 1)]
         self._total += len(combined)
         return combined
-
-    def _saves(self, row):
-        """Whether it takes clearly less; where the peak of the code as it is is unknown, whether it fits."""
-        return bool(row.peak_bytes) and row.peak_bytes < (1 - SAVES) * (self._first.peak_bytes or math.inf)
 
     def _measured(self, name, fixes):
         """A Row of one trial, recorded."""
@@ -227,7 +222,7 @@ class TryingFixes:
         """
         if rows[0].estimate:
             rows[0].find_largest(rows[0].estimate, self.limit)
-        wanted = [row for row in rows[1:] if row.applies and self._saves(row) and row.tolerance is not None]
+        wanted = [row for row in rows[1:] if row.applies and row.saves(rows[0]) and row.tolerance is not None]
         wanted = [row for row in [rows[0], *wanted] if row.measured and self.value // row.divides > 1]
         self._total = self._done + len(wanted)
         for row in wanted:
