@@ -4,6 +4,7 @@ import functools
 import inspect
 import itertools
 import json
+import re
 import textwrap
 
 import numpy as np
@@ -13,6 +14,7 @@ import trainings
 import labkit
 from labkit import LabkitError
 from labkit.errors import Stopped
+from labkit.fixes.applied import METHODS, Applied
 from labkit.fixes.facts import _data
 from labkit.fixes.kinds import all_fixes
 from labkit.fixes.kinds.rewrite import Call, Code, call_text, parts
@@ -150,6 +152,32 @@ def test_its_code_put_in_the_place_of_the_call_has_its_effect(images, name):
     assert same.peak_bytes == pytest.approx(row.peak_bytes, rel=AHEAD)
     last = max(set(same.program.losses) & set(row.program.losses))
     assert last > 1 and same.program.losses[last] == pytest.approx(row.program.losses[last], rel=1e-3)
+
+
+def fitted_and_evaluated(batch_size=8):
+    """An array whose copy on the device is most of the peak, in fit and in evaluate."""
+    import keras
+    import numpy as np
+
+    X, y = np.ones((4096, 1024), "float32"), np.zeros(4096, "float32")
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(X, y, batch_size=batch_size, verbose=0)
+    model.evaluate(X, y, verbose=0)
+
+
+def test_its_code_put_in_the_place_of_fit_and_evaluate_has_its_effect():
+    tried = labkit.try_fixes(fitted_and_evaluated, batch_size=8, fixes=[PYDATASET])
+    *definition, fit, evaluate = tried[PYDATASET].code.splitlines()
+    assert fit.startswith("model.fit(Batches(") and evaluate.startswith("model.evaluate(Batches(")
+    calls = {
+        "model.fit(X, y, batch_size=batch_size, verbose=0)": fit,
+        "model.evaluate(X, y, verbose=0)": evaluate,
+    }
+    before = "\n".join(["import keras", "import numpy as np", *definition])
+    written = labkit.run(by_hand(fitted_and_evaluated, calls, before), batch_size=8)
+    assert tried.best() is tried[PYDATASET]
+    assert max(written.peak_bytes, tried[PYDATASET].peak_bytes) < tried.rows[0].peak_bytes / 4
 
 
 def test_inputs_in_a_list_are_streamed_and_what_is_written_is_python():
@@ -319,7 +347,7 @@ def test_stopped_while_a_trial_is_packed_that_trial_does_not_run(monkeypatch):
         ("self.model.fit(*data, verbose=0)", "self.model.fit(*data, verbose=0, batch_size=16)"),
         ("model.fit(*xs, y=y)", "model.fit(*xs, y=y, batch_size=16)"),
         ("model.fit(*xs, y, verbose=0)", "model.fit(*xs, y, verbose=0, batch_size=16)"),
-        ("model.fit(X, y, **options)", "model.fit(X, y, **options, batch_size=16)"),
+        ("model.fit(X, y, **options)", "model.fit(X, y, batch_size=16, **options)"),
     ],
 )
 def test_a_call_is_rewritten_with_its_other_arguments_kept(text, changed):
@@ -441,6 +469,311 @@ def test_each_training_of_a_program_is_looked_at_with_its_own_compile(name, chan
     [fix] = [each for each in all_fixes() if each.name == name]
     assert not program.why_not(fix)
     assert code_of([fix], program.trainings).splitlines()[-len(changes) :] == changes
+
+
+# What is written for a program, from facts made by hand
+
+PROGRAM = {
+    "compile": {"optimizer": "Adam", "loss": {"name": "mse"}, "metrics": [], "run_eagerly": False},
+    "fit": {
+        "x": ARRAY, "y": ARRAY, "sample_weight": NOTHING, "validation": NOTHING, "one_hot": False,
+        "batch_size": 64, "validation_batch_size": None, "class_weight": False, "policy": "float32",
+        "compute_dtypes": ["float32"], "jit": False, "run_eagerly": False,
+    },
+    "evaluate": {"x": ARRAY, "y": ARRAY, "sample_weight": NOTHING, "one_hot": False, "batch_size": None},
+    "predict": {"x": ARRAY, "y": NOTHING, "sample_weight": NOTHING, "one_hot": False, "batch_size": None},
+}  # fmt: skip
+TABLE, TENSORS = {"kind": "Series", "stream": False}, {"kind": "tensors"}
+FIT = "model.fit(X, y, batch_size=64)"
+ONE_HOT = {"one_hot": True}
+CATEGORICAL = {"loss": {"name": "categorical_crossentropy"}}
+
+
+def written(folder, name, *calls, value=64):
+    """(why it cannot be applied, the lines of code) of a fix for calls as text, or (text, other facts)."""
+    lines = []
+    for call in calls:
+        text, more = (call, {}) if isinstance(call, str) else call
+        kind = re.search(r"\.(compile|fit|evaluate|predict)\(", text)[1]
+        lines.append(json.dumps({"kind": kind, "model": 1, "call": text, **PROGRAM[kind], **more}) + "\n")
+    (folder / "seen").write_text("".join(lines))
+    program = Program(folder / "seen", "batch_size", value)
+    [fix] = [each for each in all_fixes() if each.name == name]
+    if reason := program.why_not(fix):
+        return reason, []
+    compile(code := code_of([fix], program.trainings), name, "exec")
+    return "", code.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "changed"),
+    [
+        (PYDATASET, "model.evaluate(X, y, steps=3)", "model.evaluate(Batches(X, y, batch_size=32), steps=3)"),
+        (PYDATASET, "net.predict(X / 255, 8)", "net.predict(Batches(X / 255, batch_size=8))"),
+        (PYDATASET, "model.evaluate(*held)", "model.evaluate(Batches(*held, batch_size=32))"),
+        (
+            GENERATOR,
+            "model.evaluate(X, y, 8)",
+            "model.evaluate(batches(X, y, batch_size=8), steps=-(-len(X) // 8))",
+        ),
+        (
+            GENERATOR,
+            ("model.predict(X, steps=2)", {"given": ["x", "steps"]}),
+            "model.predict(batches(X, batch_size=32), steps=2)",
+        ),
+        (DATASET, ("model.predict(X)", {"batch_size": 16}), "model.predict(dataset(X, batch_size=16))"),
+    ],
+)  # fmt: skip
+def test_what_evaluate_and_predict_are_given_is_streamed_in_the_code_too(name, call, changed, tmp_path):
+    reason, lines = written(tmp_path, name, "model.compile('adam', 'mse')", FIT, call)
+    assert not reason and ".fit(" in lines[-2] and lines[-1] == changed
+
+
+def test_every_evaluation_that_is_written_otherwise_is_streamed_and_none_of_other_things(tmp_path):
+    other = ("model.evaluate(Z, labels)", {"y": TABLE}), ("model.predict(stream)", {"x": {"kind": "_Batch"}})
+    calls = ["model.evaluate(X, y)", "model.evaluate(X, y)", "model.evaluate(Xt, yt)", *other]
+    _, lines = written(tmp_path, PYDATASET, FIT, *calls)
+    evaluated = [line for line in lines if "evaluate(" in line or "predict(" in line]
+    assert evaluated == [f"model.evaluate(Batches({data}, batch_size=32))" for data in ("X, y", "Xt, yt")]
+
+
+@pytest.mark.parametrize(
+    ("fit", "reason"),
+    [
+        ((FIT, {"y": TENSORS}), "fit is given tensors as y: only NumPy arrays"),
+        ((FIT, {"y": TABLE}), "fit is given a Series as y: only NumPy arrays"),
+        ((FIT, {"sample_weight": TABLE}), "fit is given a Series as sample_weight"),
+        (("model.fit(X, y, **how)", {"given": ["x", "y", "shuffle"]}), "shuffle is given in what"),
+        (("model.fit(**how)", {"given": ["x", "y"]}), "x is given in what `train` unpacks with **"),
+        (("model.fit(X, y, **how)", {"given": ["x", "y", "batch_size", "epochs"]}), ""),
+    ],
+)
+def test_what_cannot_be_streamed_or_not_be_written_so_is_refused(fit, reason, tmp_path):
+    for name in (PYDATASET, GENERATOR, DATASET):
+        found, _ = written(tmp_path, name, fit)
+        assert reason in found and bool(reason) == bool(found)
+    if not reason:
+        assert "**" in written(tmp_path, PYDATASET, ("model.evaluate(**how)", {"given": ["x"]}), fit)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "fit", "changed"),
+    [
+        (
+            PYDATASET,
+            ("model.fit(*arrays, **how)", {"given": ["x", "y", "batch_size", "verbose"]}),
+            "model.fit(Batches(*arrays, batch_size=64, shuffle=True), **how)",
+        ),
+        (
+            PYDATASET,
+            ("model.fit(X, y, batch_size=size)", {"batch_size": None}),
+            "model.fit(Batches(X, y, batch_size=size, shuffle=True))",
+        ),
+        (
+            PYDATASET,
+            ("model.fit(X, y, batch_size=None)", {"batch_size": None}),
+            "model.fit(Batches(X, y, batch_size=32, shuffle=True))",
+        ),
+        (
+            GENERATOR,
+            ("model.fit(X, y, 64, steps_per_epoch=9)", {"given": ["x", "steps_per_epoch"]}),
+            "model.fit(batches(X, y, batch_size=64, shuffle=True), steps_per_epoch=9)",
+        ),
+        (
+            PYDATASET,
+            "model.fit(X / 255, y, 64, validation_split=0.1)",
+            "model.fit(Batches((X / 255)[:split], y[:split], batch_size=64, shuffle=True), "
+            "validation_data=Batches((X / 255)[split:], y[split:], batch_size=64))",
+        ),
+    ],
+)
+def test_streams_keep_the_batch_size_and_steps_of_fit(name, fit, changed, tmp_path):
+    assert written(tmp_path, name, fit)[1][-1] == changed
+
+
+SMALLER, STREAM = "evaluation in smaller batches", {"x": {"kind": "_BatchDataset", "stream": True}}
+
+
+@pytest.mark.parametrize(
+    ("calls", "changed"),
+    [
+        ([(FIT, {"batch_size": 2}), "model.evaluate(X, y)"], ["model.evaluate(X, y, batch_size=2)"]),
+        (
+            [(FIT, {"batch_size": 2}), "model.predict(X)", ("model.predict(Z, 9)", {"batch_size": 9})],
+            ["model.predict(X, batch_size=2)", "model.predict(Z, batch_size=2)"],
+        ),
+        (
+            [(FIT, {"batch_size": 2}), ("model.predict(X, **how)", {"given": ["x", "batch_size"]})],
+            ["model.predict(X, **{**how, 'batch_size': 2})"],
+        ),
+        (
+            [("model.fit(data)", STREAM), ("model.evaluate(X, y, 96)", {"batch_size": 96})],
+            ["model.evaluate(X, y, batch_size=64)"],
+        ),
+        ([("model.fit(data)", STREAM), "model.evaluate(X, y)"], []),
+        ([(FIT, {"batch_size": 2}), ("model.evaluate(data)", STREAM)], []),
+        ([FIT, "model.evaluate(X, y)"], []),
+        ([(FIT, {"validation_batch_size": 8}), "model.evaluate(X, y)"], []),
+        (
+            [(FIT, {"validation_batch_size": 128})],
+            ["model.fit(X, y, batch_size=64, validation_batch_size=64)"],
+        ),
+    ],
+)
+def test_what_is_evaluated_in_larger_batches_than_those_of_training(calls, changed, tmp_path):
+    reason, lines = written(tmp_path, SMALLER, *calls)
+    assert lines == changed and ("Nothing is evaluated in larger" in reason) == (not changed)
+
+
+def test_a_batch_size_that_is_left_out_is_32_in_a_trial_of_smaller_evaluation(tmp_path):
+    (tmp_path / "seen").write_text(
+        json.dumps({"kind": "fit", "call": FIT, **PROGRAM["fit"], **STREAM}) + "\n"
+    )
+    [smaller] = [fix for fix in all_fixes() if fix.name == SMALLER]
+    fix = smaller.of(Program(tmp_path / "seen", "batch_size", 8).trainings)
+    assert fix.evaluate(None, {"x": 1}) == {"x": 1, "batch_size": 8}  # of a stream, as many as asked for
+    fix.fit(None, {"batch_size": 2})
+    assert fix.predict(None, {"x": 1})["batch_size"] == 2
+    fix.fit(None, {"batch_size": 64})
+    assert fix.evaluate(None, {"x": 1})["batch_size"] == 32
+    assert fix.fit(None, {"batch_size": 64, "validation_batch_size": 8})["validation_batch_size"] == 8
+
+
+@pytest.mark.parametrize("name", [SMALLER, "integers as targets"])
+def test_a_loop_of_its_own_that_is_compiled_and_evaluated_is_told_what_it_lacks(name, tmp_path):
+    reason, _ = written(tmp_path, name, "model.compile('adam', 'mse')", "model.evaluate(X, y)")
+    assert reason.startswith("`train` has a loop of its own, without fit, ")
+
+
+INTEGERS_AS_TARGETS, IN_FIT = "integers as targets", "model.fit(X, y.argmax(axis=-1), batch_size=64"
+HELD = ONE_HOT | {"validation": ARRAY, "validation_one_hot": True}
+COMPILED = "model.compile('adam', 'sparse_categorical_crossentropy')"
+
+
+@pytest.mark.parametrize(
+    ("fit", "changed"),
+    [
+        ((FIT, ONE_HOT), [f"{IN_FIT})"]),
+        (("model.fit(X, a + b)", ONE_HOT), ["model.fit(X, (a + b).argmax(axis=-1))"]),
+        (
+            (f"{FIT[:-1]}, validation_data=(X[:9], y[:9], w))", HELD),
+            [f"{IN_FIT}, validation_data=(X[:9], y[:9].argmax(axis=-1), w))"],
+        ),
+        (
+            (f"{FIT[:-1]}, validation_data=held)", HELD),
+            [f"{IN_FIT}, validation_data=(held[0], held[1].argmax(axis=-1), *held[2:]))"],
+        ),
+        (
+            (f"{FIT[:-1]}, validation_data=load('val'))", HELD),
+            [
+                "# give fit y.argmax(axis=-1) in the place of the targets of validation_data",
+                f"{IN_FIT}, validation_data=load('val'))",
+            ],
+        ),
+        (
+            (f"{FIT[:-1]}, validation_data=(X, *rest))", HELD),
+            [
+                "# give fit y.argmax(axis=-1) in the place of the targets of validation_data",
+                f"{IN_FIT}, validation_data=(X, *rest))",
+            ],
+        ),
+        (("model.fit(*data)", ONE_HOT), ["# give fit y.argmax(axis=-1) in the place of y"]),
+    ],
+)
+def test_targets_become_integers_wherever_they_are_given(fit, changed, tmp_path):
+    compiled = ("model.compile('adam', 'categorical_crossentropy')", CATEGORICAL)
+    reason, lines = written(tmp_path, INTEGERS_AS_TARGETS, compiled, fit)
+    assert not reason and sorted(lines) == sorted([COMPILED, *changed])
+    evaluated = written(tmp_path, INTEGERS_AS_TARGETS, compiled, fit, ("model.evaluate(X, y)", ONE_HOT))[1]
+    assert evaluated[-1] == "model.evaluate(X, y.argmax(axis=-1))"
+
+
+@pytest.mark.parametrize(
+    ("call", "loss", "changed"),
+    [
+        ("compile('adam', loss_fn)", {}, "compile('adam', 'sparse_categorical_crossentropy')"),
+        (
+            "compile('adam', CategoricalCrossentropy(from_logits=True))",
+            {"is_object": True, "from_logits": True},
+            "compile('adam', keras.losses.SparseCategoricalCrossentropy(from_logits=True))",
+        ),
+        (
+            "compile('adam', loss_fn)",
+            {"is_object": True},
+            "compile('adam', keras.losses.SparseCategoricalCrossentropy())",
+        ),
+        (
+            "compile(**how)",
+            {"is_object": True},
+            "compile(**{**how, 'loss': keras.losses.SparseCategoricalCrossentropy()})",
+        ),
+    ],
+)
+def test_the_loss_of_integers_is_written_out(call, loss, changed, tmp_path):
+    facts = {"loss": {"name": "categorical_crossentropy", **loss}, "given": ["optimizer", "loss"]}
+    _, lines = written(tmp_path, INTEGERS_AS_TARGETS, (f"model.{call}", facts), (FIT, ONE_HOT))
+    assert lines[0] == f"model.{changed}"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "applies"),
+    [
+        ([], True),
+        (["accuracy"], True),
+        (["acc", "ce"], True),
+        (["categorical_accuracy"], False),
+        (["accuracy", "top_k_categorical_accuracy"], False),
+        (["auc"], False),
+        (["AUC"], False),
+    ],
+)
+def test_targets_stay_where_a_metric_may_need_them(metrics, applies, tmp_path):
+    compiled = ("model.compile('adam', loss_fn, metrics=m)", CATEGORICAL | {"metrics": metrics})
+    reason, _ = written(tmp_path, INTEGERS_AS_TARGETS, compiled, (FIT, ONE_HOT))
+    assert reason == ("" if applies else f"The metric {metrics[-1]} may need them as they are.")
+
+
+def test_what_is_unpacked_is_not_narrowed_by_a_name_that_there_is_not(tmp_path):
+    _, lines = written(tmp_path, "float64 inputs as float32", ("model.fit(*data)", {"y": NOTHING}))
+    assert lines == ['# give fit x.astype("float32") in the place of x']
+    _, lines = written(tmp_path, "float64 inputs as float32", ("model.fit(X / 255)", {"y": NOTHING}))
+    assert lines == ['model.fit((X / 255).astype("float32"))']
+
+
+def test_what_a_program_is_seen_to_do(tmp_path):
+    """In this process: its calls are noted, but not that of evaluate by which fit validates."""
+    import keras
+    import tensorflow as tf
+
+    X, y = np.ones((8, 4), "float32"), np.eye(2)[np.zeros(8, int)]
+    originals = {method: getattr(keras.Model, method) for method in METHODS}
+
+    def accuracy(y, predicted):
+        return keras.metrics.categorical_accuracy(y, predicted)
+
+    def train():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+        optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
+        metrics = {"metrics": ["accuracy"], "weighted_metrics": [keras.metrics.AUC(), accuracy]}
+        model.compile(optimizer, keras.losses.CategoricalCrossentropy(), **metrics)
+        model.fit(X, y, 4, validation_data=(X, y), verbose=0)
+        model.evaluate(X, tf.constant(y), verbose=0)
+
+    try:
+        Applied(train, [], tmp_path / "seen")()
+    finally:
+        for method, original in originals.items():
+            setattr(keras.Model, method, original)
+    program = Program(tmp_path / "seen", "batch_size", 4)
+    compiled, fit, [evaluated] = program.compile, program.fit, program.evaluations
+    assert compiled["given"] == ["optimizer", "loss", "metrics", "weighted_metrics"]
+    assert compiled["accumulation_steps"] == 2
+    assert compiled["metrics"] == ["accuracy", "AUC", "accuracy()"]
+    assert compiled["loss"]["from_logits"] is False
+    assert fit["given"] == ["x", "y", "batch_size", "verbose", "validation_data"]
+    assert fit["one_hot"] and fit["validation_one_hot"] and fit["validation"]["kind"] == "arrays"
+    assert evaluated["call"] == "model.evaluate(X, tf.constant(y), verbose=0)"
+    assert (evaluated["x"]["kind"], evaluated["y"]["kind"]) == ("arrays", "tensors")
 
 
 WRITTEN = """

@@ -5,30 +5,59 @@ import inspect
 
 def facts_of(method, model, given, policy):
     """What a call tells of the program, as far as fixes depend on it. policy: Keras's before that ran."""
+    facts = {"given": [name for name, value in given.items() if value is not None]}
     if method == "compile":
-        from .kinds.training import name_of
-
-        return {
-            "optimizer": name_of(given.get("optimizer", "rmsprop")),
-            "loss": _loss(given.get("loss")),
-            "metrics": repr(given.get("metrics")),
-            "run_eagerly": bool(given.get("run_eagerly", False)),
-            "jit_compile": given.get("jit_compile", "auto"),
-        }
+        return facts | _facts_of_compile(given)
     from .kinds.streams import is_one_hot
 
-    facts = {"x": _data(given.get("x")), "batch_size": given.get("batch_size")}
+    facts |= {name: _data(given.get(name)) for name in ("x", "y", "sample_weight")}
+    facts |= {"batch_size": given.get("batch_size"), "one_hot": is_one_hot(given.get("y"))}
     if method == "fit":
-        validation = given.get("validation_data")
         facts |= {
-            "y": _data(given.get("y")),
-            "one_hot": is_one_hot(given.get("y")),
             "class_weight": given.get("class_weight") is not None,
-            "validation": _data(validation[0]) if isinstance(validation, list | tuple) else _data(validation),
+            **_facts_of_validation(given.get("validation_data")),
             "validation_batch_size": given.get("validation_batch_size"),
             **_facts_of_model(model, policy),
         }
     return facts
+
+
+def _facts_of_compile(given):
+    from .kinds.training import name_of
+
+    optimizer = given.get("optimizer", "rmsprop")
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return {
+        "optimizer": name_of(optimizer),
+        "accumulation_steps": getattr(inner, "gradient_accumulation_steps", None) or 1,
+        "loss": _loss(given.get("loss")),
+        "metrics": _names([given.get("metrics"), given.get("weighted_metrics")]),
+        "run_eagerly": bool(given.get("run_eagerly", False)),
+        "jit_compile": given.get("jit_compile", "auto"),
+    }
+
+
+def _facts_of_validation(data):
+    """Of validation_data; if it is a tuple of arrays, of its inputs."""
+    from .kinds.streams import is_one_hot, streamable
+
+    is_tuple = isinstance(data, list | tuple)
+    return {
+        "validation": _data(data[0] if is_tuple and streamable(data) else data),
+        "validation_one_hot": is_tuple and len(data) > 1 and is_one_hot(data[1]),
+    }
+
+
+def _names(metrics):
+    """Which metrics these are: their names as text, their classes, and their functions as f()."""
+    import tensorflow as tf
+
+    def name(metric):
+        if isinstance(metric, str):
+            return metric
+        return f"{metric.__name__}()" if inspect.isfunction(metric) else type(metric).__name__
+
+    return [name(metric) for metric in tf.nest.flatten(metrics) if metric is not None]
 
 
 def _facts_of_model(model, policy):
@@ -71,12 +100,17 @@ def _inside(layers):
 
 
 def _loss(loss):
-    """The name of the loss and its label smoothing; "" for neither a name nor one of Keras's losses."""
+    """The name of the loss and its settings; "" for neither a name nor one of Keras's losses."""
     if isinstance(loss, str):
         return {"name": loss}
     config = loss.get_config() if hasattr(loss, "get_config") else {}
     smoothing = config.get("label_smoothing", 0)
-    return {"name": getattr(loss, "name", "") or "", "label_smoothing": smoothing, "is_object": True}
+    return {
+        "name": getattr(loss, "name", "") or "",
+        "label_smoothing": smoothing,
+        "from_logits": config.get("from_logits", False),
+        "is_object": True,
+    }
 
 
 def _data(x):

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import math
 from pathlib import Path
 
 
@@ -50,25 +51,28 @@ class Program:
         reasons = [fix.why_not(training) for training in self.trainings]
         return reasons[0] if all(reasons) else ""
 
-    def facts_of(self, method):
-        """Facts of a call of "compile", "fit", "evaluate" or "predict"; None if there was none."""
-        own = {"fit": self.fit, "compile": self.compile}
-        return own[method] if method in own else next(iter(self._of(method)), None)
+    @property
+    def evaluations(self):
+        """Facts of the calls of evaluate and predict; of calls written alike, those of the largest batch."""
+        found = {}
+        for facts in [*self._of("evaluate"), *self._of("predict")]:
+            key = facts["kind"], facts["call"]
+            if _size(facts) > _size(found.get(key)):
+                found[key] = facts
+        return list(found.values())
 
     @property
     def training_size(self):
-        """Samples in a batch of fit."""
-        return self.fit and (self.fit["batch_size"] or 32)
+        """Samples in a batch of fit; a stream does not tell, and is taken to have as many as `value`."""
+        if self.fit is None:
+            return None
+        return self.value if _is_stream(self.fit["x"]) else _size(self.fit)
 
     @property
     def evaluated_in_larger_batches(self):
-        """Which of evaluate and predict are given a larger batch than fit."""
-        size = self.training_size or 0
-        return [
-            method
-            for method in ("evaluate", "predict")
-            if any((facts["batch_size"] or 32) > size for facts in self._of(method))
-        ]
+        """Facts of those evaluations that are given larger batches than fit."""
+        size = self.training_size or math.inf
+        return [facts for facts in self.evaluations if not _is_stream(facts["x"]) and _size(facts) > size]
 
     @property
     def note(self):
@@ -80,3 +84,12 @@ class Program:
                     "set it before."
                 )
         return ""
+
+
+def _size(facts):
+    """Samples in a batch of a call that is given arrays."""
+    return (facts["batch_size"] or 32) if facts else 0
+
+
+def _is_stream(x):
+    return x["kind"] not in ("arrays", "tensors") and x.get("stream", True)

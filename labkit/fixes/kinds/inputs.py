@@ -3,6 +3,10 @@
 from . import rewrite
 from .fix import OWN_LOOP, Fix, no_compile
 
+DATA = ("x", "y", "sample_weight")
+FOR_EITHER = ("accuracy", "acc", "crossentropy", "ce")  # metrics that Keras chooses by the targets
+REWRITTEN = (*DATA, "validation_split", "validation_data", "validation_batch_size", "shuffle")
+
 BATCHES = """class Batches(keras.utils.PyDataset):
     def __init__(self, *arrays, batch_size, shuffle=False):
         super().__init__()
@@ -63,17 +67,27 @@ class Streamed(Fix):
             return "fit is given tensors, which are on the device already: give it NumPy arrays."
         if kind != "arrays" and not program.fit["x"].get("stream", True):
             return f"fit is given a {kind}: only NumPy arrays can be streamed (np.asarray makes one)."
-        return "" if kind == "arrays" else f"fit is given a {kind}, which is a stream already."
+        if kind != "arrays":
+            return f"fit is given a {kind}, which is a stream already."
+        if other := _no_array(program.fit):
+            return f"fit is given {other}: only NumPy arrays can be streamed (np.asarray makes one)."
+        calls = map(rewrite.call_of, [program.fit, *self._evaluations(program)])
+        unpacked = [name for call in calls for name in call.hidden if name in REWRITTEN]
+        return f"{unpacked[0]} is given in what `train` unpacks with **: give it by name." if unpacked else ""
+
+    def _evaluations(self, program):
+        """Facts of the calls of evaluate and predict whose arrays are streamed too."""
+        return [facts for facts in program.evaluations if not _no_array(facts)]
 
     def fit(self, model, given):
         from . import streams
 
-        data = (given.get("x"), given.get("y"), given.get("sample_weight"))
+        data = [given.get(name) for name in DATA]
         if not streams.streamable(data):
             return given
         given = streams.split(given)
         size = given.pop("batch_size", None) or 32
-        data = [given.pop(name, None) for name in ("x", "y", "sample_weight")]
+        data = [given.pop(name, None) for name in DATA]
         batches = streams.Batches(_filled(data), size)
         given["x"] = self.stream(batches, True)
         if self.endless:
@@ -87,7 +101,7 @@ class Streamed(Fix):
         return given
 
     def evaluate(self, model, given):
-        return self._streamed(given, ("x", "y", "sample_weight"))
+        return self._streamed(given, DATA)
 
     def predict(self, model, given):
         return self._streamed(given, ("x",))
@@ -110,15 +124,24 @@ class Streamed(Fix):
         return f"{self.function}({', '.join(arrays)}, batch_size={size}{shuffled})"
 
     def write(self, code, program):
+        code.lines.append(self.definition)
+        self._write_fit(code, program)
+        for facts in self._evaluations(program):
+            self._write_evaluation(code.call_of(facts), facts)
+
+    def _write_evaluation(self, call, facts):
+        size, data = _popped_size(call, facts), _popped_data(call)
+        call["x"] = self.call(list(data.values()), size)
+        if self.endless and "steps" not in facts.get("given", ()):
+            call["steps"] = _steps(data["x"], facts["x"]["nested"], size)
+
+    def _write_fit(self, code, program):
         call = code.call("fit")
-        size, size_of_held = call.pop("batch_size", "32"), call.pop("validation_batch_size")
-        data = {name: call.pop(name) for name in ("x", "y", "sample_weight")}
-        data["x"] = data["x"] or call.pop_unpacked() or "X"
-        data = {name: text for name, text in data.items() if text}
+        size, size_of_held = _popped_size(call, program.fit), call.pop("validation_batch_size")
+        data, given = _popped_data(call), program.fit.get("given", ())
         nested = {name: program.fit.get(name, {}).get("nested") for name in data}
         arrays, held, held_nested = list(data.values()), [], nested["x"]
         shuffle = call.pop("shuffle", "True")
-        code.lines.append(self.definition)
         if part := call.pop("validation_split"):
             code.lines.append(f"split = int({_length(data['x'], nested['x'])} * (1 - {part}))")
             held = [_rows(text, nested[name], "split:") for name, text in data.items()]
@@ -128,12 +151,38 @@ class Streamed(Fix):
         call["x"] = self.call(arrays, size, shuffle)
         if self.shuffles_batches and shuffle != "True":
             call["shuffle"] = shuffle
-        if self.endless:
-            call["steps_per_epoch"] = f"-(-{_length(arrays[0], nested['x'])} // {size})"
+        if self.endless and "steps_per_epoch" not in given:
+            call["steps_per_epoch"] = _steps(arrays[0], nested["x"], size)
         if held:
             call["validation_data"] = self.call(held, size_of_held or size)
-            if self.endless:
-                call["validation_steps"] = f"-(-{_length(held[0], held_nested)} // {size_of_held or size})"
+            if self.endless and "validation_steps" not in given:
+                call["validation_steps"] = _steps(held[0], held_nested, size_of_held or size)
+
+
+def _no_array(facts):
+    """What a call is given that is no NumPy array, in words; "" if there is nothing."""
+    for name in DATA:
+        kind = facts.get(name, {}).get("kind", "nothing")
+        if kind not in ("arrays", "nothing"):
+            return f"tensors as {name}" if kind == "tensors" else f"a {kind} as {name}"
+    return ""
+
+
+def _popped_size(call, facts):
+    """The text of the batch size, taken out of a call."""
+    text = call.pop("batch_size")
+    return str(facts.get("batch_size") or 32) if text in (None, "None") else text
+
+
+def _popped_data(call):
+    """{name: text} of what a call is given as data, taken out of it."""
+    data = {name: call.pop(name) for name in DATA}
+    data["x"] = data["x"] or call.pop_unpacked() or "X"
+    return {name: text for name, text in data.items() if text}
+
+
+def _steps(text, nested, size):
+    return f"-(-{_length(text, nested)} // {size})"
 
 
 def _length(text, nested):
@@ -146,7 +195,7 @@ def _rows(text, nested, rows):
     """Code for some rows of the same."""
     star, unpacked = text[: text.startswith("*")], text.removeprefix("*")
     if not (nested or star):
-        return f"{text}[{rows}]"
+        return f"{rewrite.operand(text)}[{rows}]"
     return f"{star}keras.tree.map_structure(lambda array: array[{rows}], {unpacked})"
 
 
@@ -189,15 +238,18 @@ class IntegerTargets(Fix):
     name, group, lesson = "integers as targets", "targets", "01"
 
     def why_not(self, program):
-        if program.fit is None or program.compile is None:
+        if program.compile is None:
             return no_compile(program)
+        if program.fit is None:
+            return OWN_LOOP.format("fit, whose targets could be changed")
         loss = program.compile["loss"]
         if not program.fit["one_hot"]:
             return "The targets are not one-hot."
         if loss["name"] != "categorical_crossentropy" or loss.get("label_smoothing"):
             return f"The loss {loss['name']!r} needs them as they are."
-        if "Categorical" in program.compile["metrics"] or "AUC" in program.compile["metrics"]:
-            return "A metric needs them as they are."
+        needing = [metric for metric in program.compile["metrics"] if metric not in FOR_EITHER]
+        if needing:
+            return f"The metric {needing[0]} may need them as they are."
         return ""
 
     def compile(self, model, given):
@@ -218,12 +270,44 @@ class IntegerTargets(Fix):
         return given | {"y": _numbers(given["y"])} if given.get("y") is not None else given
 
     def write(self, code, program):
-        target = code.call("fit").get("y", "y")
-        code.change("fit", "y", target, f"{target}.argmax(axis=-1)")
-        call = code.call("compile")
-        loss = call.get("loss", "'categorical_crossentropy'")
-        loss = loss.replace("categorical_crossentropy", "sparse_categorical_crossentropy")
-        call["loss"] = loss.replace("CategoricalCrossentropy", "SparseCategoricalCrossentropy")
+        code.call("compile")["loss"] = _loss_of_numbers(program.compile["loss"])
+        for facts in [program.fit, *program.evaluations]:
+            if facts.get("one_hot"):
+                _write_numbers(code, facts)
+        if program.fit.get("validation_one_hot"):
+            _write_held_numbers(code, program.fit)
+
+
+def _loss_of_numbers(loss):
+    if not loss.get("is_object"):
+        return "'sparse_categorical_crossentropy'"
+    logits = "from_logits=True" if loss.get("from_logits") else ""
+    return f"keras.losses.SparseCategoricalCrossentropy({logits})"
+
+
+def _write_numbers(code, facts):
+    if "y" in rewrite.call_of(facts):
+        call = code.call_of(facts)
+        call["y"] = _as_numbers(call["y"])
+    else:
+        code.say(facts, "y", _as_numbers("y"))
+
+
+def _write_held_numbers(code, facts):
+    """The targets of validation_data as numbers, where it is a tuple that is written out, or has a name."""
+    text = rewrite.call_of(facts).get("validation_data", "")
+    x, *others = rewrite.parts(text) if text else [""]
+    if not others and rewrite.is_name(text):
+        x, others = f"{text}[0]", [f"{text}[1]", f"*{text}[2:]"]
+    if others and not any(part.startswith("*") for part in (x, others[0])):
+        held = [x, _as_numbers(others[0]), *others[1:]]
+        code.call_of(facts)["validation_data"] = f"({', '.join(held)})"
+    else:
+        code.say(facts, "the targets of validation_data", _as_numbers("y"))
+
+
+def _as_numbers(text):
+    return f"{rewrite.operand(text)}.argmax(axis=-1)"
 
 
 def _numbers(y):
@@ -257,44 +341,61 @@ class Narrowed(Fix):
     def write(self, code, program):
         for name in ("x", "y"):
             if "float64" in program.fit[name].get("dtypes", []):
-                array = rewrite.Call(program.fit["call"], "fit").get(name, name)
-                narrowed = f'{array}.astype("float32")'
-                if program.fit[name]["nested"]:
-                    narrowed = (
-                        "keras.tree.map_structure(\n"
-                        '    lambda array: array.astype("float32") if array.dtype == "float64" else array, '
-                        f"{array}\n)"
-                    )
-                code.change("fit", name, array, narrowed)
+                self._write_narrowed(code, program.fit, name)
+
+    def _write_narrowed(self, code, facts, name):
+        array = rewrite.call_of(facts).get(name)
+        if array is None:
+            code.say(facts, name, f'{name}.astype("float32")')
+            return
+        narrowed = f'{rewrite.operand(array)}.astype("float32")'
+        if facts[name]["nested"]:
+            narrowed = (
+                "keras.tree.map_structure(\n"
+                '    lambda array: array.astype("float32") if array.dtype == "float64" else array, '
+                f"{array}\n)"
+            )
+        if rewrite.is_name(array):
+            code.lines.append(f"{array} = {narrowed}")
+        else:
+            code.call_of(facts)[name] = narrowed
 
 
 class SmallerEvaluation(Fix):
     """Validation, evaluate and predict in batches no larger than those of training."""
 
     name, group, lesson = "evaluation in smaller batches", "evaluation", "09"
-    size = None
+    usual = size = 32  # of batches of fit: where it is not told, and the last
+
+    def of(self, trainings):
+        fix = SmallerEvaluation()
+        fix.usual = fix.size = trainings[0].training_size
+        return fix
 
     def why_not(self, program):
-        larger = program.fit and (program.fit["validation_batch_size"] or 0) > program.training_size
-        if larger or program.evaluated_in_larger_batches:
+        if program.fit is None:
+            return OWN_LOOP.format("fit, with whose batches those of evaluation could be compared")
+        if _validates_in_larger_batches(program) or program.evaluated_in_larger_batches:
             return ""
         return "Nothing is evaluated in larger batches than those of training."
 
     def fit(self, model, given):
+        self.size = given.get("batch_size") or self.usual
         if given.get("validation_batch_size"):
-            given["validation_batch_size"] = given.get("batch_size") or 32
-        self.size = given.get("batch_size") or 32
+            given["validation_batch_size"] = min(self.size, given["validation_batch_size"])
         return given
 
     def evaluate(self, model, given):
-        if self.size and given.get("batch_size"):
-            given["batch_size"] = min(self.size, given["batch_size"])
-        return given
+        return given | {"batch_size": min(self.size, given.get("batch_size") or 32)}
 
     predict = evaluate
 
     def write(self, code, program):
-        if program.fit["validation_batch_size"]:
+        if _validates_in_larger_batches(program):
             code.call("fit")["validation_batch_size"] = str(program.training_size)
-        for method in program.evaluated_in_larger_batches:
-            code.call(method)["batch_size"] = str(program.training_size)
+        for facts in program.evaluated_in_larger_batches:
+            code.call_of(facts)["batch_size"] = str(program.training_size)
+
+
+def _validates_in_larger_batches(program):
+    return (program.fit["validation_batch_size"] or 0) > program.training_size

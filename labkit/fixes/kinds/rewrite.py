@@ -3,7 +3,6 @@
 import ast
 import linecache
 import os
-import re
 import sys
 
 ORDER = {
@@ -79,17 +78,22 @@ class Call:
     >>> call["batch_size"] = "16"
     >>> str(call)
     'model.fit(X, y, batch_size=16)'
+
+    given    the arguments that Keras got by it
+    .hidden  those of them that the call unpacks (**options) and does not name
     """
 
-    def __init__(self, text, method):
+    def __init__(self, text, method, given=()):
         node = ast.parse(text or USUAL[method], mode="eval").body
         self._order, self._function = ORDER[method], ast.unparse(node.func)
         positional = list(map(ast.unparse, node.args))
         has_unpacked = any(isinstance(arg, ast.Starred) for arg in node.args)
         self._unpacked = positional if has_unpacked else []  # which is which is not known
         self._arguments = {} if has_unpacked else dict(zip(self._order, positional, strict=False))
-        for keyword in node.keywords:
-            self._arguments[keyword.arg or "**"] = ast.unparse(keyword.value)
+        self._arguments |= {each.arg: ast.unparse(each.value) for each in node.keywords if each.arg}
+        self._options = [f"**{ast.unparse(each.value)}" for each in node.keywords if not each.arg]
+        named = {*self._arguments, *(self._order[:2] if has_unpacked else ())}
+        self.hidden = [name for name in given if name not in named] if self._options else []
 
     def __contains__(self, name):
         return name in self._arguments
@@ -115,11 +119,33 @@ class Call:
     def __str__(self):
         positional, named = [], dict(self._arguments)
         for name in self._order[:2] if not self._unpacked else ():
-            if name not in named:
+            if name not in named or name in (*self.hidden, "batch_size"):
                 break
             positional.append(named.pop(name))
-        named = [f"**{text}" if name == "**" else f"{name}={text}" for name, text in named.items()]
-        return f"{self._function}({', '.join([*self._unpacked, *positional, *named])})"
+        instead = [f"{name!r}: {named.pop(name)}" for name in self.hidden if name in named]
+        options = [f"**{{{', '.join([*self._options, *instead])}}}"] if instead else self._options
+        named = [f"{name}={text}" for name, text in named.items()]
+        return f"{self._function}({', '.join([*self._unpacked, *positional, *named, *options])})"
+
+
+def call_of(facts):
+    """The Call of which these are facts."""
+    return Call(facts["call"], facts["kind"], facts.get("given", ()))
+
+
+def operand(text):
+    """The same text, so that [rows] or .method() can follow it.
+
+    >>> operand("X / 255")
+    '(X / 255)'
+    """
+    node = ast.parse(text, mode="eval").body
+    return text if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call) else f"({text})"
+
+
+def is_name(text):
+    """Whether it is a name, perhaps with a dot: self.images."""
+    return all(part.isidentifier() for part in text.split("."))
 
 
 def parts(text):
@@ -141,23 +167,21 @@ class Code:
         self._program, self._calls, self.lines = program, {}, []
 
     def call(self, method):
-        """The Call of that method, to be changed."""
-        if method not in self._calls:
-            facts = self._program.facts_of(method)
-            self._calls[method] = Call(facts and facts["call"], method)
-        return self._calls[method]
+        """The Call of fit or compile, to be changed."""
+        return self.call_of(getattr(self._program, method) or {"call": "", "kind": method})
 
-    def change(self, method, argument, old, new):
-        """Put new in the place of old, an argument: before the call if that is a name, else within it."""
-        if re.fullmatch(r"[\w.]+", old):
-            self.lines.append(f"{old} = {new}")
-        else:
-            self.call(method)[argument] = new
+    def call_of(self, facts):
+        """The Call of which these are facts, to be changed."""
+        return self._calls.setdefault((facts["kind"], facts["call"]), call_of(facts))
+
+    def say(self, facts, old, new):
+        """Say what to change where the call does not show it."""
+        self.lines.append(f"# give {facts['kind']} {new} in the place of {old}")
 
     @property
     def calls(self):
         """The calls that were asked for, as text."""
-        return [str(self._calls[each]) for each in ORDER if each in self._calls]
+        return [str(call) for each in ORDER for (method, _), call in self._calls.items() if method == each]
 
     def __str__(self):
         return "\n".join([*self.lines, *self.calls])
