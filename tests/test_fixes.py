@@ -645,6 +645,54 @@ def test_a_loop_of_its_own_that_is_compiled_and_evaluated_is_told_what_it_lacks(
     assert reason.startswith("`train` has a loop of its own, without fit, ")
 
 
+STEPS_2 = "# create the optimizer with gradient_accumulation_steps=2"
+
+
+@pytest.mark.parametrize(
+    ("call", "more", "changed"),
+    [
+        ("compile('Adam', l)", {}, "compile(keras.optimizers.Adam(gradient_accumulation_steps=2), l)"),
+        ("compile(loss=l)", {}, "compile(keras.optimizers.RMSprop(gradient_accumulation_steps=2), l)"),
+        ("compile(Adam(lr), 'mse')", {}, "compile(Adam(lr, gradient_accumulation_steps=2), 'mse')"),
+        (
+            "compile(Adam(gradient_accumulation_steps=n, learning_rate=lr), 'mse')",
+            {"accumulation_steps": 3},
+            "compile(Adam(learning_rate=lr, gradient_accumulation_steps=6), 'mse')",
+        ),
+        ("compile(opt, 'mse')", {}, STEPS_2),
+        ("compile(opt, 'mse')", {"accumulation_steps": 3}, STEPS_2[:-1] + "6"),
+        ("compile(opts['adam'], 'mse')", {}, STEPS_2),
+        ("compile(Adam(lr) if a else 'sgd', 'mse')", {}, STEPS_2),
+        ("compile(make_opt(lr), 'mse')", {}, STEPS_2),
+        ("compile(keras.optimizers.get('adam'), 'mse')", {}, STEPS_2),
+        ("compile(Adam(**how), 'mse')", {}, STEPS_2),
+        ("compile(**how)", {"given": ["optimizer", "loss"]}, STEPS_2),
+        ("compile()", {"given": []}, STEPS_2.replace("the", "each")),
+    ],
+)  # fmt: skip
+def test_accumulation_is_written_where_the_optimizer_is_created(call, more, changed, tmp_path):
+    _, lines = written(tmp_path, ACCUMULATED, (f"model.{call}", more), FIT)
+    assert lines == ["batch_size = 32", f"model.{changed}" if changed[0] != "#" else changed]
+
+
+def test_what_accumulates_already_accumulates_more_in_a_trial(monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras.optimizers.Optimizer, "__init__", keras.optimizers.Optimizer.__init__)
+    [fix] = [fix for fix in all_fixes() if fix.name == ACCUMULATED]
+    fix.begin()
+    assert keras.optimizers.Adam().gradient_accumulation_steps == 2
+    assert keras.optimizers.Adam(gradient_accumulation_steps=3).gradient_accumulation_steps == 6
+
+
+def test_the_optimizers_that_a_model_keeps_itself_are_left_to_it(tmp_path):
+    calls = ("super().compile()", {"given": [], "optimizer": "rmsprop", "loss": {"name": ""}}), FIT
+    assert "change the optimizers that the model keeps" in written(tmp_path, "SGD", *calls)[0]
+    passed_on = ("super().compile(**how)", {"given": ["optimizer", "loss"]})
+    _, lines = written(tmp_path, "SGD", passed_on, FIT)
+    assert lines == ["super().compile(**{**how, 'optimizer': keras.optimizers.SGD()})"]
+
+
 INTEGERS_AS_TARGETS, IN_FIT = "integers as targets", "model.fit(X, y.argmax(axis=-1), batch_size=64"
 HELD = ONE_HOT | {"validation": ARRAY, "validation_one_hot": True}
 COMPILED = "model.compile('adam', 'sparse_categorical_crossentropy')"
@@ -738,6 +786,15 @@ def test_what_is_unpacked_is_not_narrowed_by_a_name_that_there_is_not(tmp_path):
     assert lines == ['# give fit x.astype("float32") in the place of x']
     _, lines = written(tmp_path, "float64 inputs as float32", ("model.fit(X / 255)", {"y": NOTHING}))
     assert lines == ['model.fit((X / 255).astype("float32"))']
+
+
+def test_run_eagerly_is_taken_off_where_it_is_unpacked(tmp_path):
+    for call, changed in [
+        ("compile('sgd', 'mse', run_eagerly=True)", "compile('sgd', 'mse')"),
+        ("compile('sgd', 'mse', **how)", "compile('sgd', 'mse', **{**how, 'run_eagerly': False})"),
+    ]:
+        compiled = (f"model.{call}", {"run_eagerly": True, "given": ["optimizer", "loss", "run_eagerly"]})
+        assert written(tmp_path, "run_eagerly off", compiled, FIT)[1] == [f"model.{changed}"]
 
 
 def test_what_a_program_is_seen_to_do(tmp_path):

@@ -51,3 +51,9 @@ def no_compile(program):
     """Why nothing can be changed in compile."""
     outside = "The model is compiled outside `train`: compile it inside."
     return outside if program.fit else OWN_LOOP.format("compile")
+
+
+def keeps_its_optimizers(compiled):
+    """Whether these are facts of a compile that gives Keras neither optimizer nor loss, as a GAN's does."""
+    given = compiled.get("given")
+    return given is not None and not {"optimizer", "loss"} & set(given)

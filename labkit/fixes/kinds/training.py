@@ -1,6 +1,11 @@
 """Fixes to how a model is made and trained: its precision, batch, optimizer, compilation."""
 
-from .fix import OWN_LOOP, Fix, no_compile
+import ast
+
+from .fix import OWN_LOOP, Fix, keeps_its_optimizers, no_compile
+from .rewrite import call_of
+
+ACCUMULATION = "gradient_accumulation_steps"
 
 SLOTS = {
     "sgd": 0, "adafactor": 0.1, "lion": 1, "rmsprop": 1, "adagrad": 1, "adam": 2, "adamw": 2, "nadam": 2,
@@ -9,7 +14,7 @@ SLOTS = {
 CLASSES = {
     "sgd": "SGD", "adafactor": "Adafactor", "lion": "Lion", "rmsprop": "RMSprop", "adagrad": "Adagrad",
     "adam": "Adam", "adamw": "AdamW", "nadam": "Nadam", "adamax": "Adamax", "adadelta": "Adadelta",
-    "ftrl": "Ftrl",
+    "ftrl": "Ftrl", "lamb": "Lamb", "muon": "Muon",
 }  # fmt: skip
 
 
@@ -87,7 +92,7 @@ class Accumulated(Fix):
         def created(optimizer, *args, **kwargs):
             original(optimizer, *args, **kwargs)
             if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-                optimizer.gradient_accumulation_steps = steps
+                optimizer.gradient_accumulation_steps = steps * (optimizer.gradient_accumulation_steps or 1)
 
         base.__init__ = created
 
@@ -100,21 +105,31 @@ class Accumulated(Fix):
 
     def write(self, code, program):
         code.lines.append(f"{program.over} = {program.value // self.divides}")
-        argument = f"gradient_accumulation_steps={self.divides}"
-        if program.compile:
-            code.call("compile")["optimizer"] = _optimizer_with(code.call("compile"), argument)
+        facts = program.compile or {}
+        argument = ast.keyword(ACCUMULATION, ast.Constant(self.divides * facts.get("accumulation_steps", 1)))
+        if optimizer := _optimizer_with(argument, facts):
+            code.call("compile")["optimizer"] = optimizer
         else:
-            code.lines.append(f"optimizer = keras.optimizers.Adam({argument})  # or whichever you use")
+            which = "each optimizer" if keeps_its_optimizers(facts) else "the optimizer"
+            code.lines.append(f"# create {which} with {ast.unparse(argument)}")
 
 
-def _optimizer_with(call, argument):
-    """The text of the optimizer with another argument."""
-    text = call.get("optimizer", "'rmsprop'")
-    if text.endswith(")"):
-        return text[:-1] + (", " if not text.endswith("()") else "") + argument + ")"
-    if text[0] in "\"'":
-        return f"keras.optimizers.{CLASSES.get(text[1:-1].lower(), text[1:-1])}({argument})"
-    return f"{text}  # created with {argument}"
+def _optimizer_with(argument, facts):
+    """The text of the optimizer with an argument; "" where compile is not given one that it creates."""
+    if not facts or keeps_its_optimizers(facts):
+        return ""
+    call = call_of(facts)
+    if "optimizer" in call.hidden:
+        return ""
+    node = ast.parse(call.get("optimizer", "'rmsprop'"), mode="eval").body
+    if isinstance(node, ast.Constant) and str(node.value).lower() in CLASSES:
+        return f"keras.optimizers.{CLASSES[node.value.lower()]}({ast.unparse(argument)})"
+    if not isinstance(node, ast.Call) or ast.unparse(node.func).split(".")[-1] not in CLASSES.values():
+        return ""
+    if any(each.arg is None for each in node.keywords):
+        return ""
+    node.keywords = [*(each for each in node.keywords if each.arg != argument.arg), argument]
+    return ast.unparse(node)
 
 
 class Compiled(Fix):
@@ -155,7 +170,10 @@ class AsGraph(Fix):
         return "" if program.compile["run_eagerly"] else "The model does not run eagerly."
 
     def write(self, code, program):
-        code.call("compile").pop("run_eagerly")
+        call = code.call("compile")
+        call.pop("run_eagerly")
+        if "run_eagerly" in call.hidden:
+            call["run_eagerly"] = "False"
 
 
 class Optimizer(Fix):
@@ -176,6 +194,8 @@ class Optimizer(Fix):
     def why_not(self, program):
         if program.compile is None:
             return no_compile(program)
+        if keeps_its_optimizers(program.compile):
+            return "compile is given neither optimizer nor loss: change the optimizers that the model keeps."
         theirs = program.compile["optimizer"]
         return "" if self._keeps_less_than(theirs) else f"{theirs} keeps no more for each weight."
 
