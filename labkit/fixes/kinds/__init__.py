@@ -1,7 +1,17 @@
 """Each fix of the course is a class: what it changes in a trial, where it cannot, and its line of code."""
 
-from .inputs import AsDataset, AsGenerator, AsPyDataset, IntegerTargets, Narrowed, SmallerEvaluation
-from .training import Accumulated, AsGraph, Compiled, Optimizer, Precision, Recomputed, SmallerBatch
+from .arrays import IntegerTargets, Narrowed
+from .inputs import AsDataset, AsGenerator, AsPyDataset
+from .training import (
+    Accumulated,
+    AsGraph,
+    Compiled,
+    Optimizer,
+    Precision,
+    Recomputed,
+    SmallerBatch,
+    SmallerEvaluation,
+)
 
 
 def all_fixes():

@@ -1,4 +1,4 @@
-"""Fixes to how a model is made and trained: its precision, batch, optimizer, compilation."""
+"""Fixes to how a model is made, trained and evaluated: its precision, batches, optimizer, compilation."""
 
 import ast
 
@@ -259,3 +259,43 @@ class Recomputed(Fix):
     def write(self, code, program):
         comment = "# in the block's `call`; `forward` does what `call` did"
         code.lines.append(f"return keras.remat(self.forward)(x)  {comment}")
+
+
+class SmallerEvaluation(Fix):
+    """Validation, evaluate and predict in batches no larger than those of training."""
+
+    name, group, lesson = "evaluation in smaller batches", "evaluation", "09"
+    usual = size = 32  # of batches of fit: where it is not told, and the last
+
+    def of(self, trainings):
+        fix = SmallerEvaluation()
+        fix.usual = fix.size = trainings[0].training_size
+        return fix
+
+    def why_not(self, program):
+        if program.fit is None:
+            return OWN_LOOP.format("fit, with whose batches those of evaluation could be compared")
+        if _validates_in_larger_batches(program) or program.evaluated_in_larger_batches:
+            return ""
+        return "Nothing is evaluated in larger batches than those of training."
+
+    def fit(self, model, given):
+        self.size = given.get("batch_size") or self.usual
+        if given.get("validation_batch_size"):
+            given["validation_batch_size"] = min(self.size, given["validation_batch_size"])
+        return given
+
+    def evaluate(self, model, given):
+        return given | {"batch_size": min(self.size, given.get("batch_size") or 32)}
+
+    predict = evaluate
+
+    def write(self, code, program):
+        if _validates_in_larger_batches(program):
+            code.call("fit")["validation_batch_size"] = str(program.training_size)
+        for facts in program.evaluated_in_larger_batches:
+            code.call_of(facts)["batch_size"] = str(program.training_size)
+
+
+def _validates_in_larger_batches(program):
+    return (program.fit["validation_batch_size"] or 0) > program.training_size
