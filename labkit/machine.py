@@ -188,18 +188,15 @@ class Device:
         """What trials run on here, and how far their numbers carry over, in a few sentences."""
         memory = format_size(self.memory_bytes)
         if self.kind == "gpu":
-            used = gpu_in_use() or 0
-            held = (
-                f" Programs hold {format_size(used)} of it now, which no trial can have: nvidia-smi lists "
-                "them."
-                if used > self.memory_bytes // 10
-                else ""
-            )
-            return (
+            said = (
                 f"Trials run on {self.name} with {memory}, each under a limit on TensorFlow's GPU allocator. "
-                f"The numbers are for this GPU; another may use different kernels with different workspaces."
-                f"{held}"
+                "The numbers are for this GPU; another may use different kernels with different workspaces."
             )
+            used = gpu_in_use() or 0
+            if used <= self.memory_bytes // 10:
+                return said
+            held = f"Programs hold {format_size(used)} of it now, which no trial can have"
+            return f"{said} {held}: nvidia-smi lists them."
         return (
             "There is no GPU that TensorFlow can use, so trials run on the CPU stand-in: this machine's "
             f"{memory} of memory behind the allocator that TensorFlow uses on GPUs, with a hard limit. "

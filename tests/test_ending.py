@@ -14,6 +14,7 @@ import pytest
 import records
 
 import labkit
+from labkit.gpus import Gpu
 from labkit.inside import execute
 from labkit.inside.folder import TrialFolder
 from labkit.logs import dumpfile
@@ -293,6 +294,15 @@ def test_what_others_hold_of_a_gpu_is_told_where_it_leaves_too_little(
     taken = "Other processes" in words or "of the device's" in words
     assert ("Process 7" in str(found)) == taken == (found.confidence == "certain")
     assert ("nvidia-smi" in str(found)) == (cause == "memory_taken_before_start")
+
+
+@pytest.mark.parametrize(("used", "full"), [(15_900, True), (8000, False)])
+def test_a_gpu_that_cannot_be_opened_for_others_is_full(monkeypatch, used, full):
+    card = Gpu("0", "GPU-0", "T4", "535", 16_000 * MIB, used * MIB)
+    monkeypatch.setattr(execute.gpus, "visible_gpus", lambda: [card])
+    busy = "cudaSetDevice() on GPU:0 failed. Status: CUDA-capable device(s) is/are busy or unavailable"
+    assert execute._found_no_room(busy) == full
+    assert not execute._found_no_room("cudaSetDevice() on GPU:0 failed. Status: invalid device ordinal")
 
 
 def test_where_the_hosts_memory_ran_out_it_is_said_how_much_there_was(watch):

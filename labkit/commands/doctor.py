@@ -173,9 +173,10 @@ def holder_findings(cards, processes):
             yield Finding("fine", f"{usage}.")
             continue
         holders = ", ".join(f"{pid} {name} ({format_size(used)})" for pid, name, used in processes)
-        by = f" by {holders}." if holders else "; the processes cannot be seen from here."
         if len(cards) > 1:
             by = "."  # the driver's list of processes does not say on which of them
+        else:
+            by = f" by {holders}." if holders else "; the processes cannot be seen from here."
         yield Finding(
             "look",
             usage + by,

@@ -93,7 +93,7 @@ def _check_python(cell):
     try:
         ast.parse(cell)
     except SyntaxError as e:
-        line = ([*cell.split("\n"), ""] if e.lineno else [""])[(e.lineno or 1) - 1].strip()
+        line = (e.text or "").strip()
         if line.startswith(("!", "%", "?")) or line.endswith("?"):
             raise UsageError(
                 f"%%trial: {line}: a trial runs plain Python. Put what begins with ! or % into a cell of its "

@@ -204,7 +204,12 @@ FORMS = (
         r"|CUBLAS_STATUS_NOT_INITIALIZED"
         r"|[Ff]ailed to create cuFFT batched plan|[Ff]ailed to determine best cudnn convolution algorithm",
     ),
-    ("busy", BUSY, rf"CUDA-capable devices?(?:\(s\))? (?:is|are|is/are) {BUSY}"),
+    (
+        "busy",
+        f"{BUSY}|ErrorDevicesUnavailable|ERROR_DEVICE_UNAVAILABLE",
+        rf"CUDA-capable devices?(?:\(s\))? (?:is|are|is/are) {BUSY}"
+        r"|(?:cuda|hip)ErrorDevicesUnavailable|CUDA_ERROR_DEVICE_UNAVAILABLE",
+    ),
     (
         "recurrent",
         "ThenRnn|DoRnn",
@@ -223,7 +228,8 @@ FORMS = (
         "nable to allocate",
         rf"[Uu]nable to allocate (?:array|(?P<size>{BYTES}) for (?:an )?array) "
         r"with (?:shape|form) \((?P<shape>[\d,\s]{0,200})\) and data type (?P<dtype>[\w<>|=]{1,20})"
-        rf"|^(?!.{{0,200}}(?:GPU|CUDA|device)).{{0,200}}Unable to allocate (?P<more>{BYTES})(?=[`'\"*])",
+        r"|(?:MemoryError: |^(?!.{0,200}(?:GPU|CUDA|device)).{0,200})"
+        rf"Unable to allocate (?P<more>{BYTES})(?=[`'\"*])",
     ),
     (
         "host",
@@ -442,7 +448,8 @@ NO_MEMORY = tuple((needles.split("|"), pattern, reason) for needles, pattern, re
 _MEMORY = r"\b(?:memory|RAM|VRAM)"
 # The net below all forms: any wording of memory that ran out, in whatever product's words.
 WORDING = (
-    r"out[ -]of[ -](?:\w{1,12} )?memory\b|\bOOM(?:s|ed|ing|'?d)?\b|ResourceExhausted"
+    r"out[ -]of[ -](?:\w{1,12} )?memory\b|ResourceExhausted"
+    r"|(?<![A-Za-z\d_])OOM(?:s|ed|ing|'?d)?(?![A-Za-z\d_])"  # Chinese has no spaces around it
     r"|RESOURCE_EXHAUSTED|resource exhausted|OUT_?OF_?MEMORY|MemoryError"
     r"|memory (?:is |was |runs? |gets? )?(?:exhausted|exceeded|full)\b|\bmemory error\b"
     r"|exhaust\w{0,5} (?:\w{1,12} ){0,3}memory"
@@ -456,9 +463,9 @@ WORDING = (
     rf"|(?:n't|not) fit (?:in|on)(?:to)? (?:\w{{1,12}} ){{0,2}}{_MEMORY}"
     rf"|too (?:big|large) (?:for|to fit (?:in|on)(?:to)?) (?:\w{{1,12}} ){{0,2}}{_MEMORY}"
     rf"|more (?:\w{{1,12}} )?{_MEMORY} than (?:.{{0,40}} )?(?:have|has|available|there is|free)\b"
-    r"|(?:not enough|lack of|no more|too little|short of) (?:\w{1,12} )?(?:memory|RAM|VRAM)\b"
+    rf"|(?:not enough|lack of|no more|too little|short of) (?:\w{{1,12}} )?{_MEMORY}\b"
     r"|memory limit (?:was |is )?(?:exceeded|reached|hit)(?!: ?0)"
-    r"|r[au]n(?:ning)? out of (?:\w{1,12} )?(?:memory|RAM|VRAM)|bad_alloc|ENOMEM"
+    rf"|r[au]n(?:ning)? out of (?:\w{{1,12}} )?{_MEMORY}|bad_alloc|ENOMEM"
     r"|(?:failed|failure|fails|could not|couldn't|cannot|can't|unable) (?:to )?(?:re)?(?:m|c)?alloc"
     r"|could not be allocated|insufficient system resources|exceed\w{0,3} (?:\w{1,12} ){0,2}memory"
     r"|using all (?:of the )?available (?:RAM|memory)|内存不足|显存不足|記憶體不足|メモリ不足|メモリが不足"
@@ -468,7 +475,6 @@ WORDING = (
     r"|speicher (?:reicht nicht|ist voll|voll)|nicht gen[üu]gend (?:Arbeits)?speicher"
     r"|mem[óo]ria insuficiente|sin memoria|memoria esaurita|yetersiz bellek"
 )
-OOM_AMONG_OTHERS = r"(?<![A-Za-z\d_])(?:OOM|oom)(?![A-Za-z\d_])"  # Chinese has no spaces around it
 REPEATED = (  # that it ran out where others of its kind had run before, as people tell it
     r"(?i:\bcross[- ]?validation|\bk[- ]?folds?\b|\b(?:\d+|each|every|next|last)[- ]folds?\b"
     r"|\bgrid[- ]?search"

@@ -13,7 +13,6 @@ from .forms import (
     NO_LEAK,
     NO_MEMORY,
     NO_WORDING,
-    OOM_AMONG_OTHERS,
     REPEATED,
     TOLD_SHAPE,
     WORDING,
@@ -170,7 +169,7 @@ def told_shape(text):
 
 def speaks_of_memory(text):
     """Whether a line says in any words that memory ran out."""
-    said = _compiled(WORDING, re.IGNORECASE).search(text) or _compiled(OOM_AMONG_OTHERS).search(text)
+    said = _compiled(WORDING, re.IGNORECASE).search(text)
     if not said or _compiled(NO_WORDING).search(text):
         return False
     return not _is_after_denial(text, said.start()) and not _IN_CODE.search(text[: said.start()])
