@@ -405,6 +405,8 @@ MOVING = {"activations": 20, "inputs": 10, "workspace": 10, "gradients": 11}
     [
         ({"held_by_category": MOVING | {"weights": 49}}, CERTAIN, "51 B of the 100 B in use were"),
         ({"held_by_category": MOVING | {"weights": 51}}, NO, ""),
+        (ARRAYS, NO, ""),
+        (ARRAYS | {"requested_bytes": 62}, CERTAIN, "60 B of the 60 B"),
         ({"held_by_category": {"weights": 49}, "block": Block(weights=51)}, NO, ""),
         (
             {"held_by_category": {"weights": 49, "activations": 0}, "block": Block(activations=51)},

@@ -227,11 +227,16 @@ def _autotuning(failure):
     return None
 
 
-def _arrays_in_use(failure):
-    """As a rule: whole arrays among the chunks in use, whatever op failed."""
+def _whole_arrays_fill(failure):
+    """Whether whole arrays take more than half of the memory, and what was refused fits without them."""
     room = failure.limit_bytes or failure.used_bytes
     fits_without = (failure.requested_bytes or 0) <= room - (failure.used_bytes - failure.arrays_bytes)
-    if failure.arrays_bytes > 0.5 * room and fits_without:
+    return failure.arrays_bytes > 0.5 * room and fits_without
+
+
+def _arrays_in_use(failure):
+    """As a rule: whole arrays among the chunks in use, whatever op failed."""
+    if _whole_arrays_fill(failure):
         held = f"{format_size(failure.arrays_bytes)} of {format_size(failure.used_bytes)} in use"
         return CERTAIN, [
             f"{held} are whole arrays given to fit: they stay on the device, whatever the batch."
@@ -455,7 +460,8 @@ def _activations(failure):
             "workspace."
         )
         said = [said, *evidence.in_block(failure), *evidence.in_loop(failure), *_tries(failure)]
-        return (CERTAIN, said) if moving > 0.5 * sum(needed.values()) else None
+        is_most = moving > 0.5 * sum(needed.values()) and not _whole_arrays_fill(failure)
+        return (CERTAIN, said) if is_most else None
     if failure.kind == "xla":
         sure = GUESS if failure.is_of_tries else LIKELY
         return sure, [*evidence.of_step(failure), *_tries(failure)]
