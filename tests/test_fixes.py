@@ -546,6 +546,15 @@ def test_every_evaluation_that_is_written_otherwise_is_streamed_and_none_of_othe
         (("model.fit(X, y, **how)", {"given": ["x", "y", "shuffle"]}), "shuffle is given in what"),
         (("model.fit(**how)", {"given": ["x", "y"]}), "x is given in what `train` unpacks with **"),
         (("model.fit(X, y, **how)", {"given": ["x", "y", "batch_size", "epochs"]}), ""),
+        (
+            ("model.fit(*all)", {"given": ["x", "y", "batch_size"]}),
+            "batch_size is given in what `train` unpacks with *:",
+        ),
+        (
+            ("model.fit(X, *all, epochs=2)", {"given": ["x", "y", "batch_size", "epochs"]}),
+            "batch_size is given in",
+        ),
+        (("model.fit(*data, epochs=2)", {"given": ["x", "y", "epochs"]}), ""),
     ],
 )
 def test_what_cannot_be_streamed_or_not_be_written_so_is_refused(fit, reason, tmp_path):
@@ -609,6 +618,13 @@ SMALLER, STREAM = "evaluation in smaller batches", {"x": {"kind": "_BatchDataset
         (
             [("model.fit(data)", STREAM), ("model.evaluate(X, y, 96)", {"batch_size": 96})],
             ["model.evaluate(X, y, batch_size=64)"],
+        ),
+        (
+            [
+                (FIT, {"batch_size": 2}),
+                ("model.predict(*held)", {"given": ["x", "batch_size"], "batch_size": 9}),
+            ],
+            ["# give predict batch_size=2 in the place of the batch_size that it unpacks"],
         ),
         ([("model.fit(data)", STREAM), "model.evaluate(X, y)"], []),
         ([(FIT, {"batch_size": 2}), ("model.evaluate(data)", STREAM)], []),
@@ -795,6 +811,22 @@ def test_run_eagerly_is_taken_off_where_it_is_unpacked(tmp_path):
     ]:
         compiled = (f"model.{call}", {"run_eagerly": True, "given": ["optimizer", "loss", "run_eagerly"]})
         assert written(tmp_path, "run_eagerly off", compiled, FIT)[1] == [f"model.{changed}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("XLA on", "jit_compile"),
+        ("SGD", "optimizer"),
+        (INTEGERS_AS_TARGETS, "loss"),
+        ("run_eagerly off", "run_eagerly"),
+    ],
+)
+def test_no_argument_of_compile_is_given_twice_where_it_is_unpacked(name, argument, tmp_path):
+    given = ["optimizer", "loss", argument]
+    compiled = ("model.compile(*how)", CATEGORICAL | {"given": given, "run_eagerly": "eagerly" in argument})
+    _, lines = written(tmp_path, name, compiled, (FIT, ONE_HOT))
+    assert lines[0].startswith(f"# give compile {argument}=") and "compile(" not in "".join(lines)
 
 
 def test_what_a_program_is_seen_to_do(tmp_path):

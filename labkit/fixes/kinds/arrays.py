@@ -44,7 +44,7 @@ class IntegerTargets(Fix):
         return given | {"y": _numbers(given["y"])} if given.get("y") is not None else given
 
     def write(self, code, program):
-        code.call("compile")["loss"] = _loss_of_numbers(program.compile["loss"])
+        code.change(program.compile, "loss", _loss_of_numbers(program.compile["loss"]))
         for facts in [program.fit, *program.evaluations]:
             if facts.get("one_hot"):
                 _write_numbers(code, facts)

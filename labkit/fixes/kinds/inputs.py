@@ -70,9 +70,12 @@ class Streamed(Fix):
             return f"fit is given a {kind}, which is a stream already."
         if other := _no_array(program.fit):
             return f"fit is given {other}: only NumPy arrays can be streamed (np.asarray makes one)."
-        calls = map(rewrite.call_of, [program.fit, *self._evaluations(program)])
-        unpacked = [name for call in calls for name in call.hidden if name in REWRITTEN]
-        return f"{unpacked[0]} is given in what `train` unpacks with **: give it by name." if unpacked else ""
+        calls = list(map(rewrite.call_of, [program.fit, *self._evaluations(program)]))
+        unpacked = [(name, "**") for call in calls for name in call.hidden if name in REWRITTEN]
+        unpacked += [(name, "*") for call in calls for name in call.behind]
+        for name, stars in unpacked:
+            return f"{name} is given in what `train` unpacks with {stars}: give it by name."
+        return ""
 
     def _evaluations(self, program):
         """Facts of the calls of evaluate and predict whose arrays are streamed too."""

@@ -81,6 +81,7 @@ class Call:
 
     given    the arguments that Keras got by it
     .hidden  those of them that the call unpacks (**options) and does not name
+    .behind  those of them that stand behind x and y in what it unpacks (*data): they cannot be changed
     """
 
     def __init__(self, text, method, given=()):
@@ -92,8 +93,10 @@ class Call:
         self._arguments = {} if has_unpacked else dict(zip(self._order, positional, strict=False))
         self._arguments |= {each.arg: ast.unparse(each.value) for each in node.keywords if each.arg}
         self._options = [f"**{ast.unparse(each.value)}" for each in node.keywords if not each.arg]
-        named = {*self._arguments, *(self._order[:2] if has_unpacked else ())}
-        self.hidden = [name for name in given if name not in named] if self._options else []
+        named = {*self._arguments, *({"x", "y"} if has_unpacked else ())}
+        others = [name for name in given if name not in named]
+        self.hidden = others if self._options else []
+        self.behind = others if has_unpacked and not self._options else []
 
     def __contains__(self, name):
         return name in self._arguments
@@ -173,6 +176,13 @@ class Code:
     def call_of(self, facts):
         """The Call of which these are facts, to be changed."""
         return self._calls.setdefault((facts["kind"], facts["call"]), call_of(facts))
+
+    def change(self, facts, name, text):
+        """Give the call of these facts another argument, or say so where it cannot be written."""
+        if name in call_of(facts).behind:
+            self.say(facts, f"the {name} that it unpacks", f"{name}={text}")
+        else:
+            self.call_of(facts)[name] = text
 
     def say(self, facts, old, new):
         """Say what to change where the call does not show it."""

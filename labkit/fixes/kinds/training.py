@@ -108,7 +108,7 @@ class Accumulated(Fix):
         facts = program.compile or {}
         argument = ast.keyword(ACCUMULATION, ast.Constant(self.divides * facts.get("accumulation_steps", 1)))
         if optimizer := _optimizer_with(argument, facts):
-            code.call("compile")["optimizer"] = optimizer
+            code.change(facts, "optimizer", optimizer)
         else:
             which = "each optimizer" if keeps_its_optimizers(facts) else "the optimizer"
             code.lines.append(f"# create {which} with {ast.unparse(argument)}")
@@ -119,7 +119,7 @@ def _optimizer_with(argument, facts):
     if not facts or keeps_its_optimizers(facts):
         return ""
     call = call_of(facts)
-    if "optimizer" in call.hidden:
+    if "optimizer" in (*call.hidden, *call.behind):
         return ""
     node = ast.parse(call.get("optimizer", "'rmsprop'"), mode="eval").body
     if isinstance(node, ast.Constant) and str(node.value).lower() in CLASSES:
@@ -153,7 +153,7 @@ class Compiled(Fix):
         return ""
 
     def write(self, code, program):
-        code.call("compile")["jit_compile"] = str(self.on)
+        code.change(program.compile, "jit_compile", str(self.on))
 
 
 class AsGraph(Fix):
@@ -170,10 +170,10 @@ class AsGraph(Fix):
         return "" if program.compile["run_eagerly"] else "The model does not run eagerly."
 
     def write(self, code, program):
-        call = code.call("compile")
-        call.pop("run_eagerly")
-        if "run_eagerly" in call.hidden:
-            call["run_eagerly"] = "False"
+        if "run_eagerly" in call_of(program.compile):
+            code.call("compile").pop("run_eagerly")
+        else:
+            code.change(program.compile, "run_eagerly", "False")
 
 
 class Optimizer(Fix):
@@ -205,7 +205,7 @@ class Optimizer(Fix):
 
     def write(self, code, program):
         arguments = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
-        code.call("compile")["optimizer"] = f"keras.optimizers.{CLASSES[self.kind]}({arguments})"
+        code.change(program.compile, "optimizer", f"keras.optimizers.{CLASSES[self.kind]}({arguments})")
 
 
 def name_of(optimizer):
@@ -291,10 +291,11 @@ class SmallerEvaluation(Fix):
     predict = evaluate
 
     def write(self, code, program):
+        size = str(program.training_size)
         if _validates_in_larger_batches(program):
-            code.call("fit")["validation_batch_size"] = str(program.training_size)
+            code.change(program.fit, "validation_batch_size", size)
         for facts in program.evaluated_in_larger_batches:
-            code.call_of(facts)["batch_size"] = str(program.training_size)
+            code.change(facts, "batch_size", size)
 
 
 def _validates_in_larger_batches(program):
