@@ -871,3 +871,25 @@ def test_what_jax_is_refused_while_it_copies_an_array_is_no_compiled_step(functi
     copies = function != "_execute"
     assert found.cause == ("array_copied_to_device" if copies else "activations")
     assert ("compiled step" in str(found)) != copies
+
+
+@pytest.mark.parametrize("before", ["训练时出现", "電腦顯示", "エラーは", "학습중 "])
+@pytest.mark.parametrize("after", ["错误", "，怎么办", "です", "오류"])
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("CUDA out of memory", "activations"), ("MemoryError", "host_memory"), ("Killed", "host_memory"),
+        ("memory error", "unknown"), ("GPU内存不足", "activations"), ("exit code 137", "host_memory"),
+    ],
+)  # fmt: skip
+def test_words_are_found_among_characters_that_need_no_spaces(before, said, after, cause):
+    said = f"`{said}`" if said == "Killed" else said
+    assert labkit.diagnose(f"{before}{said}{after}\n").cause == cause
+    assert labkit.diagnose(f"{before}CUDA{after}\n").cause == "not_oom"
+
+
+@pytest.mark.parametrize("said", ["It stops (MemoryError) before", "(MemoryError)", "numpy(MemoryError: 3)"])
+def test_a_memory_error_in_brackets_is_one(said):
+    assert labkit.diagnose(f"Hello\n{said} the first step.\n").cause == "host_memory"
+    for code in ("except(MemoryError):", "raise(MemoryError)", "isinstance(error, (OSError, MemoryError))"):
+        assert labkit.diagnose(f"    152     {code}\n").cause == "not_oom"

@@ -127,7 +127,7 @@ FORMS = (
         "full",
         "OutOfDeviceMemory|exceed allowed memory|memory for the cache blocks|内存不足|Allocation on device",
         r"OutOfDeviceMemory|would exceed allowed memory|No available memory for the cache blocks"
-        r"|GPU \d{1,3}上出现内存不足|OutOfMemoryError: Allocation on device",
+        r"|GPU \d{1,3} ?上出现内存不足|OutOfMemoryError: Allocation on device",
     ),
     (
         "full",
@@ -241,7 +241,7 @@ FORMS = (
     (
         "host",
         "MemoryError",
-        r"(?:^|[\s.:\[`'\"*])_?(?:Array)?MemoryError\s*(?:$|[]:().,;!?`'\"*])",
+        r"(?:^|[\s.:([`'\"*])_?(?:Array)?MemoryError\s*(?:$|[]:().,;!?`'\"*]|[^\x00-\x7f])",
     ),
     ("host", "bad_alloc", r"std::bad_alloc"),
     (
@@ -303,12 +303,12 @@ FORMS = (
     (
         "full",
         "ut of memory|UT OF MEMORY|VRAM|vram|GPU memory|gpu memory|显存|nsufficient memory|ot enough memory|"
-        "GPU内存",
+        "内存",
         r"(?i:\b(?:cuda\w{0,30}|gpu\w{0,30}|cudnn|hip|vram|webgl|metal|directml|dml)\b.{0,120}out of memory"
         r"|out of memory.{0,60}\b(?:gpu|device|cuda|vram)\b|(?:insufficient|not enough) (?:gpu memory|vram"
         r"|memory (?:on|in|of|for) (?:the |my |your )?(?:gpu|device|vram|cuda)\b)"
         r"|amount of gpu memory .{0,60}could not be allocated|status: internal: out of memory)|显存(?:不足"
-        r"|溢出)|GPU内存(?:不足|溢出|.{0,10}占满)",
+        r"|溢出)|GPU ?内存(?:不足|溢出|.{0,10}占满)",
     ),
     (
         "proto",
@@ -471,7 +471,7 @@ WORDING = (
     r"|using all (?:of the )?available (?:RAM|memory)|内存不足|显存不足|記憶體不足|メモリ不足|メモリが不足"
     r"|메모리 ?부족"
     r"|(?:нехватк[аи]|недостаточно|не хватает|не хватило) (?:\w{1,12} )?памят|m[ée]moire insuffisante"
-    r"|manque de m[ée]moire|内存溢出|显存溢出|被(?:自动)?kill|被(?:系统)?杀(?:死|掉)|直接杀死|XLA Label: \w"
+    r"|manque de m[ée]moire|内存溢出|显存溢出|被(?:自动)? ?kill|被(?:系统)?杀(?:死|掉)|直接杀死|XLA Label: \w"
     r"|speicher (?:reicht nicht|ist voll|voll)|nicht gen[üu]gend (?:Arbeits)?speicher"
     r"|mem[óo]ria insuficiente|sin memoria|memoria esaurita|yetersiz bellek"
 )

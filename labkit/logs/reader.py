@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from ..texts.blocks import BLOCK_BYTES, whole_lines
+from ..texts.characters import spaced
 from . import dumptext, xlatext
 from .failure import Failure
 from .forms import ANYWHERE, BETWEEN_DEVICES, CONSTANT, FORMS, MARKS, NO_MEMORY, TRIED
@@ -518,13 +519,13 @@ def _not_inside_others(windows):
 
 
 def _line(data):
-    """Bytes as text on one line."""
-    text = data.decode("utf-8", "replace")
+    """Bytes as text on one line, in words."""
+    text = spaced(data.decode("utf-8", "replace"))
     return " ".join(text.split()) if "\n" in text else text
 
 
 def _first_lines(following):
-    return following.decode("utf-8", "replace").strip("\r\n").splitlines()[:3]
+    return spaced(following.decode("utf-8", "replace")).strip("\r\n").splitlines()[:3]
 
 
 def _whole(number, cut, text, lines):

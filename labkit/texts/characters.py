@@ -41,6 +41,8 @@ _BREAK = re.compile(
 )  # a line that is broken by the tag alone
 _ENTITY = re.compile(rb"&(?:(lt|gt|quot|apos|nbsp|amp)|#(\d{1,3})|#x([0-9a-fA-F]{1,2}));")
 _NAMED = {b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'", b"nbsp": b" ", b"amp": b"&"}
+_WIDE = "\u3000-\u9fff\uac00-\ud7a3\uff00-\uff60"  # of Chinese, Japanese and Korean, and their punctuation
+_UNSPACED = re.compile(rf"(?<=[A-Za-z\d])(?=[{_WIDE}])|(?<=[{_WIDE}])(?=[A-Za-z\d])")
 _COLOR = re.compile(rb"\x1b\[[0-9;]{0,20}[A-Za-z]")
 
 
@@ -109,3 +111,8 @@ def plain(blocks):
 def _character(entity):
     name, number, hexadecimal = entity.groups()
     return _NAMED[name] if name else chr(int(number or hexadecimal, 10 if number else 16)).encode()
+
+
+def spaced(line):
+    """The line with a space wherever a word in Latin letters stands beside a script that needs none."""
+    return line if line.isascii() else _UNSPACED.sub(" ", line)
