@@ -893,3 +893,68 @@ def test_a_memory_error_in_brackets_is_one(said):
     assert labkit.diagnose(f"Hello\n{said} the first step.\n").cause == "host_memory"
     for code in ("except(MemoryError):", "raise(MemoryError)", "isinstance(error, (OSError, MemoryError))"):
         assert labkit.diagnose(f"    152     {code}\n").cause == "not_oom"
+
+
+GROWING = [
+    *("RAM usage is growing with every trial", "the memory consumption rises after each call of predict()"),
+    *("Memory use (RAM) - grows too fast", "My RAM memory usage increases", "RAM consumption growth in fit"),
+    *("memory increases slowly on each epoch", "the GPU memory is not released", "It never frees the memory"),
+    *(
+        "it goes on without releasing any RAM",
+        "VRAM isn't freed when I delete it",
+        "memory usage climbs over time",
+    ),
+]
+STEADY = [
+    *("RAM usage grows with the batch size", "memory usage", "memory increases speed", "a RAM of 16 GB"),
+    *("there is not free parking", "each epoch increases the accuracy", "released without tests"),
+]
+
+
+@pytest.mark.parametrize("said", [*GROWING, *STEADY])
+def test_memory_that_grows_or_is_never_freed_by_what_is_told(said):
+    found = labkit.diagnose(f"Hi,\n{said}, why?\nEpoch 1/2\n")
+    grows = said in GROWING
+    assert (found.cause, found.confidence) == (("growth", "a guess") if grows else ("not_oom", "likely"))
+
+
+RAN_OUT = [
+    *("It runs out of my computer's memory", "I ran out of RAM again", "and here, it is running out of RAM"),
+    *("all of the RAM has been consumed", "until the system has finally run out of memory"),
+    *("I always run out of CPU RAM", "My kernel keeps restarting", "The kernel is restarting automatically"),
+    *("Kernel Restarting Automatically", "the kernel restarts itself"),
+]
+NOT_OF_THE_HOST = [
+    *(
+        "my GPU runs out of RAM",
+        "the device ran out of RAM",
+        "GPU RAM is full",
+        "video RAM was exhausted",
+    ),
+    *("I have restarted the kernel", "restart the kernel first", "kernel restarts after an update"),
+    *("Error allocating memory when training on the GPU", "error while allocating GPU memory"),
+]
+
+
+@pytest.mark.parametrize("said", [*RAN_OUT, *NOT_OF_THE_HOST])
+def test_whose_memory_ran_out_by_what_is_told(said):
+    found = labkit.diagnose(f"Hello\n{said}.\nThanks\n")
+    assert (found.cause == "host_memory") == (said in RAN_OUT)
+    assert (found.cause == "not_oom") == ("kernel" in said and said in NOT_OF_THE_HOST)
+    assert found.confidence != "certain" or found.cause == "not_oom"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "in the middle of training",
+        "each time when epoch 41 starts",
+        "in epoch 7",
+        "all is well till 30K steps",
+    ],
+)
+def test_what_had_worked_until_a_point_that_is_told_may_grow(said):
+    found = labkit.diagnose(f"Hello\nI get an OOM error, {said}. Why?\n")
+    assert (found.cause, found.confidence) == ("growth", "a guess")
+    for start in ("in epoch 1", "at the beginning of training", "with 30K steps"):
+        assert labkit.diagnose(f"Hello\nI get an OOM error, {start}. Why?\n").cause == "unknown"
