@@ -472,3 +472,15 @@ def test_each_needle_is_found_by_one_that_is_looked_for():
     others = [n for n in looked_for if n not in (reader.CONSTANT, reader.TRIED)]
     assert not [n for n in others if any(short != n and short in n for short in others)]
     assert len(set(others)) == len(others)
+
+
+@pytest.mark.parametrize(
+    ("free", "cause"),
+    [("410.25MiB", "memory_taken_before_start"), ("3.75GiB", "memory_taken_before_start"),
+     ("4.00GiB", "unknown"), ("15.50GiB", "unknown")],
+)  # fmt: skip
+def test_what_was_free_as_tensorflow_started_explains_an_oom_that_is_only_told(free, cause):
+    found = labkit.diagnose(f"Why is it OOM here?\ntotalMemory: 16.00GiB freeMemory: {free}\nThanks\n")
+    assert found.cause == cause
+    assert cause == "unknown" or "another program holds the rest" in str(found)
+    assert labkit.diagnose(f"totalMemory: 16.00GiB freeMemory: {free}\nThanks\n").cause == "not_oom"

@@ -310,7 +310,8 @@ def _of_no_failure(log):
         )
     if log.wording:
         line, words = log.wording
-        if log.marks & JOINS or log.node or log.repeats or log.told_shape or log.leak:
+        is_taken = log.device_bytes and (log.free_bytes or log.device_bytes) < 0.25 * log.device_bytes
+        if is_taken or log.marks & JOINS or log.node or log.repeats or log.told_shape or log.leak:
             op = log.node and log.node.removeprefix("StatefulPartitionedCall/")
             found = Failure(
                 "worded",
@@ -320,6 +321,9 @@ def _of_no_failure(log):
                 shape=log.told_shape,
                 op=op,
                 layer=layer_by_name(op),
+                on_gpu=bool(is_taken),
+                device_bytes=log.device_bytes if is_taken else None,
+                limit_bytes=log.free_bytes if is_taken else None,
             )
             return explain(found, first=[f'Line {line:,}: "{_short(words)}"'])
         said = "It speaks of memory that ran out, but in no form known here: cut off, or another program's."
