@@ -958,3 +958,24 @@ def test_what_had_worked_until_a_point_that_is_told_may_grow(said):
     assert (found.cause, found.confidence) == ("growth", "a guess")
     for start in ("in epoch 1", "at the beginning of training", "with 30K steps"):
         assert labkit.diagnose(f"Hello\nI get an OOM error, {start}. Why?\n").cause == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("predict() concatenates the outputs until it is OOM", "predict_output"),
+        ("model.predict keeps all the predictions and runs out of memory", "predict_output"),
+        ("It goes OOM: it wants memory for all my predictions at once", "predict_output"),
+        ("the GPU is out of memory, as predict_on_batch stores its results there", "predict_output"),
+        ("OOM, for fit() first copies the entire training data to the GPU", "array_copied_to_device"),
+        ("It is out of memory: I put all images onto the device before", "array_copied_to_device"),
+        ("OOM when I move the whole model to the GPU", "unknown"),
+        ("I get OOM in predict() when I load all classes", "unknown"),
+        ("OOM, and the results of fit() are stored in a file", "unknown"),
+        ("predict() collects the outputs in a list", "not_oom"),
+    ],
+)
+def test_what_fills_the_memory_may_be_told(said, cause):
+    found = labkit.diagnose(f"Hello\n{said}.\n")
+    assert found.cause == cause
+    assert found.confidence == "a guess" or cause == "not_oom"

@@ -210,6 +210,8 @@ def _array_copied_to_device(failure):
         if limit and largest > 0.5 * limit:
             said.append(evidence.one_chunk(failure))
         return LIKELY, said
+    if failure.kind in ("worded", "full") and "copies" in failure.marks:
+        return GUESS, ["It is told that a whole data set is copied to the device."]
     if tensors.is_whole_array(failure):
         return LIKELY, [
             f"{failure.shape[0]:,} rows at once, outside of any layer: no batch has so many, but a data "
@@ -261,6 +263,8 @@ def _arrays_in_use(failure):
 
 
 def _predict_output(failure):
+    if failure.kind in ("worded", "full") and "collects" in failure.marks:
+        return GUESS, ["It is told that predict() keeps the outputs of all batches."]
     joins = failure.last_part.lower().startswith("concat") or (failure.op_type or "").startswith("Concat")
     joins = joins or failure.kernel == "concat_op"
     if not failure.marks & (forms.PREDICTS | forms.JOINS):

@@ -311,7 +311,7 @@ def _of_no_failure(log):
     if log.wording:
         line, words = log.wording
         is_taken = log.device_bytes and (log.free_bytes or log.device_bytes) < 0.25 * log.device_bytes
-        if is_taken or log.marks & JOINS or log.node or log.repeats or log.told_shape or log.leak:
+        if is_taken or log.marks & JOINS or log.node or log.told_shape or _told(log):
             op = log.node and log.node.removeprefix("StatefulPartitionedCall/")
             found = Failure(
                 "worded",
@@ -342,7 +342,7 @@ def _of_no_failure(log):
 
 def _told(log):
     """The marks of what the text tells in words."""
-    return ({"repeats"} if log.repeats else set()) | ({"leaks"} if log.leak else set())
+    return log.told | ({"repeats"} if log.repeats else set()) | ({"leaks"} if log.leak else set())
 
 
 def _subject(log):

@@ -519,6 +519,14 @@ NO_LEAK = (
     r"(?i:warning|note:|known to|remov\w{1,3}|detect\w{1,3}|check\w{1,3}|saniti|may (?:lead|cause|be)"
     r"|can be caused|or by a|prevent|avoid|fix(?:ed|es)? )"
 )
+TOLD = {  # what fills the memory, as people tell it: {mark: pattern}
+    "collects": r"(?i:\bpredict\w{0,12}\b.{0,60}?\b(?:accumulat|concatenat|collect|keep|stor)\w{0,4}"
+    r" (?:\w{1,8} ){0,2}(?:results|outputs|predictions)\b"
+    r"|\b(?:memory|RAM) for all (?:the |its |my )?(?:predictions|outputs|results)\b)",
+    "copies": r"(?i:\b(?:cop(?:y|ies|ied|ying)|load|mov|put|transfer)\w{0,4} (?:\w{1,8} ){0,2}?"
+    r"(?:whole|entire|full|all) (?:\w{1,8} ){0,2}?(?:data ?(?:set)?|arrays?|images|inputs?|samples|thing)"
+    r" (?:in|on)?to (?:the |my )?(?:gpu|device|vram)\b)",
+}
 TOLD_SHAPE = (  # of a tensor that could not be allocated, as people tell it
     r"(?i:allocat\w{0,5}|tensor|shape|dimensions?)(?: \w{1,8}){0,4} ?[\[(](\d{1,9}(?:, ?\d{1,9}){1,5})[\])]"
 )

@@ -14,6 +14,7 @@ from .forms import (
     NO_MEMORY,
     NO_WORDING,
     REPEATED,
+    TOLD,
     TOLD_SHAPE,
     WORDING,
 )
@@ -159,6 +160,11 @@ def tells_of_a_leak(text):
     """Whether somebody says that memory grows as a program runs."""
     said = _compiled(LEAKS).search(text)
     return bool(said) and not _compiled(NO_LEAK).search(text) and not _is_after_denial(text, said.start())
+
+
+def told(text):
+    """The marks of what a line says that fills the memory."""
+    return {mark for mark, pattern in TOLD.items() if _compiled(pattern).search(text)}
 
 
 def told_shape(text):

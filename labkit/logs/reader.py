@@ -23,6 +23,7 @@ from .messages import (
     speaks_of_memory,
     tells_of_a_leak,
     tells_of_repeats,
+    told,
     told_shape,
 )
 
@@ -160,6 +161,7 @@ class Log:
     retraced              number of tf.function's warnings about retracing
     marks, node           those of the last traceback, and the op that it names
     wording               (line, words) of the first line that says in any words that memory ran out
+    told                  marks of what lines that speak of memory say that fills it
     told_shape            of the tensor that such a line names
     leak                  (line, words) of the first line that says that memory grows
     repeats               whether a line that speaks of memory says that others of the kind had run before
@@ -185,6 +187,7 @@ class Log:
     marks: set = field(default_factory=set)
     node: str | None = None
     wording: tuple | None = None
+    told: set = field(default_factory=set)
     told_shape: tuple | None = None
     leak: tuple | None = None
     repeats: bool = False
@@ -323,8 +326,9 @@ class _Reader:
             self._warned = number, new.requested_bytes
             self.log.warning = max(self.log.warning or new, new, key=lambda f: f.requested_bytes or 0)
         else:
-            if new.kind == "full" and not self.log.repeats:  # also what people write of it
-                self.log.repeats = tells_of_repeats(text)
+            if new.kind == "full":  # also what people write of it
+                self.log.repeats |= tells_of_repeats(text)
+                self.log.told |= told(text)
             self._add_context(self._merge(new), text)
             self._read_division(number, text)
             if "MemAllocAsync" in text:  # its statistics follow, as those of a dump
@@ -355,6 +359,8 @@ class _Reader:
             log.wording = number, text.strip()
         if mentions_memory and not log.repeats:
             log.repeats = tells_of_repeats(text)
+        if mentions_memory:
+            log.told |= told(text)
         if mentions_memory and log.told_shape is None:
             log.told_shape = told_shape(text)
         if log.leak is None and mentions_memory and tells_of_a_leak(text):
