@@ -904,6 +904,8 @@ GROWING = [
         "VRAM isn't freed when I delete it",
         "memory usage climbs over time",
     ),
+    *("the memory linearly increases", "the RAM is rapidly growing on each step", "unable to free my RAM"),
+    *("For each file, the GPU memory grows by 3 MB", "I cannot release the GPU memory", "memory only grows"),
 ]
 STEADY = [
     *("RAM usage grows with the batch size", "memory usage", "memory increases speed", "a RAM of 16 GB"),
@@ -922,7 +924,8 @@ RAN_OUT = [
     *("It runs out of my computer's memory", "I ran out of RAM again", "and here, it is running out of RAM"),
     *("all of the RAM has been consumed", "until the system has finally run out of memory"),
     *("I always run out of CPU RAM", "My kernel keeps restarting", "The kernel is restarting automatically"),
-    *("Kernel Restarting Automatically", "the kernel restarts itself"),
+    *("Kernel Restarting Automatically", "the kernel restarts itself", "The kernel restarts while it loads"),
+    *("It causes all my RAM to be consumed", "my notebook was shut down for a lack of memory"),
 ]
 NOT_OF_THE_HOST = [
     *(
@@ -932,6 +935,7 @@ NOT_OF_THE_HOST = [
         "video RAM was exhausted",
     ),
     *("I have restarted the kernel", "restart the kernel first", "kernel restarts after an update"),
+    *("I get memory errors with large images", "a notebook shut down due to a lack of GPU memory"),
     *("Error allocating memory when training on the GPU", "error while allocating GPU memory"),
 ]
 
@@ -969,6 +973,7 @@ def test_what_had_worked_until_a_point_that_is_told_may_grow(said):
         ("the GPU is out of memory, as predict_on_batch stores its results there", "predict_output"),
         ("OOM, for fit() first copies the entire training data to the GPU", "array_copied_to_device"),
         ("It is out of memory: I put all images onto the device before", "array_copied_to_device"),
+        ("OOM, and the data set is entirely loaded into the VRAM", "array_copied_to_device"),
         ("OOM when I move the whole model to the GPU", "unknown"),
         ("I get OOM in predict() when I load all classes", "unknown"),
         ("OOM, and the results of fit() are stored in a file", "unknown"),

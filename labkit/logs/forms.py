@@ -23,7 +23,7 @@ _CODES = (  # however a shell, a runner or a container names the status that a p
 )
 _OF_IT = r"(?: of)?(?: the| its)?(?: available| system| host)?"
 ENDED = (  # how something was ended that took too much of the host's memory, in prose
-    r"(?:crashed|killed|terminated|restarted|restarting|stopped|died|evicted)"
+    r"(?:crashed|killed|terminated|restarted|restarting|stopped|died|evicted|shut down)"
     r" (?:due to|because of|because it|after|for|as|by)\b(?:(?!cuda|gpu|device|vram)[^;.]){0,40}?"
     r"\b(?:(?:insufficient|low|low on|lack of|too much|excessive|exceeding|using all)"
     rf"{_OF_IT} (?:RAM|memory)|out of{_OF_IT} RAM)\b"
@@ -39,7 +39,7 @@ PROSE = (  # that the host's memory ran out, as people tell it
     r"\br[au]n(?:s|ning)? out of (?:CPU |system |host )?RAM\b(?! ?(?:disk|on|of)\b)"
     r"|\b(?:memory|RAM)\b.{0,20} of (?:my|the|our) (?:system|machine|computer|laptop|PC|server|host)\b.{0,20}"
     r"\b(?:full|exhausted|used up|runs? out)\b|\bkilled by (?:the )?(?:linux )?OOM\b"
-    r"|(?<!gpu )(?<!video )\bRAM (?:memory )?(?:is|was|has been|gets?|becomes?)"
+    r"|(?<!gpu )(?<!video )\bRAM (?:memory )?(?:is|was|has been|(?:to )?be|being|gets?|becomes?)"
     r" (?:(?:not|never) enough|exhausted|full|consumed|depleted)"
     r"|\b(?:slurm|cgroup)\b.{0,20}\b(?:OOM|out[- ]of[- ]memory)\b"
     r"|\b(?:OOM|out[- ]of[- ]memory)\b(?: (?:error|errors|on|in|of|the|my|system)){0,3}"
@@ -358,7 +358,7 @@ FORMS = (
         r"|is dead\b|was (?:killed|terminated)|is unresponsive)|dead kernel"
         r"|unexpected(?:ly)? (?:kernel )?restart"
         r"|\bkernel (?:(?:is|was) )?restart(?:s|ing|ed)? (?:automatically|itself)\b"
-        r"|\bkernel (?:keeps?|kept) (?:on )?restarting\b"
+        r"|\bkernel (?:(?:keeps?|kept) (?:on )?restarting|restarts? (?:when|while|during))\b"
         r"|KernelRestarter: restarting kernel|\bkernel [\da-f-]{8,40} restarted"
         r"|DeadKernelError|your (?:session|notebook) (?:has )?crashed"
         r"|Canceled future for execute_request|session aborted|0xC0000409|\b1073740791\b)"
@@ -457,7 +457,7 @@ WORDING = (
     r"out[ -]of[ -](?:\w{1,12} )?memory\b|ResourceExhausted"
     r"|(?<![A-Za-z\d_])OOM(?:s|ed|ing|'?d)?(?![A-Za-z\d_])"  # Chinese has no spaces around it
     r"|RESOURCE_EXHAUSTED|resource exhausted|OUT_?OF_?MEMORY|MemoryError"
-    r"|(?:memory|RAM) (?:is |was |runs? |gets? )?(?:exhausted|exceeded|full)\b|\bmemory error\b"
+    r"|(?:memory|RAM) (?:is |was |runs? |gets? )?(?:exhausted|exceeded|full)\b|\bmemory errors?\b"
     r"|exhaust\w{0,5} (?:\w{1,12} ){0,3}memory"
     r"|(?:memory|heap|stack) allocation (?:failed|failure|error)|insufficient (?:\w{1,12} )?memory"
     r"|low on memory|memory overflow|\berror (?:when |while |in )?allocat\w{1,4} (?:\w{1,12} ){0,2}memory\b"
@@ -506,13 +506,15 @@ LEAKS = (  # that memory grows, as people tell it, and not what a library warns 
     r"|\bleak(?:s|ed|ing)? (?:\w{1,8} ){0,2}memory\b|\bmemory (?:is )?(?:being )?leak(?:s|ed|ing)\b"
     r"|\b(?:continuous|constant|steady|gradual|unbounded|endless) memory (?:growth|increase)\b"
     r"|\bmemory(?: (?:usage|use|consumption|footprint))? (?:keeps|kept|is|was|(?:will )?continues?(?: to)?"
-    r"|continually|continuously|constantly|steadily|slowly|gradually)"
-    r"(?: on| constantly| continuously| steadily| slowly| gradually)?"
+    r"|\w{2,12}ly)(?: on| \w{2,12}ly)?"
     r" (?:(?:grow|increas|ris|climb)ing|(?<!is )(?<!was )(?:grow|increase|rise|climb)s?)\b"
     r"|\b(?:memory|RAM)(?: (?:memory|usage|use|consumption)){0,2}(?: \(RAM\))?(?: -)?(?: \w{1,12}){0,2}"
     rf" {_GROWS}(?: \w{{1,12}}){{0,2}} {_EACH}"
+    r"|\b(?:each|every) \w{1,12},? (?:(?:the|my|GPU) ){0,2}(?:memory|RAM)(?: (?:usage|use|consumption))?"
+    rf" (?:is )?{_GROWS}\b"
     rf"|\bRAM (?:memory )?(?:usage|use|consumption) (?:{_GROWS}|growth)\b(?! with\b)"
-    rf"|(?:\bnot|n't|\bnever|\bwithout) {_FREED}(?: \w{{1,8}}){{0,3}} (?:memory|RAM|VRAM)\b"
+    rf"|(?:\bnot|n't|\bnever|\bwithout|\bunable to|\bcannot) {_FREED}(?: \w{{1,8}}){{0,3}}"
+    r" (?:memory|RAM|VRAM)\b"
     rf"|\b(?:memory|RAM|VRAM)(?: \w{{1,12}}){{0,2}}(?: not|n't| never) {_FREED})"
 )
 NO_LEAK = (
@@ -525,7 +527,9 @@ TOLD = {  # what fills the memory, as people tell it: {mark: pattern}
     r"|\b(?:memory|RAM) for all (?:the |its |my )?(?:predictions|outputs|results)\b)",
     "copies": r"(?i:\b(?:cop(?:y|ies|ied|ying)|load|mov|put|transfer)\w{0,4} (?:\w{1,8} ){0,2}?"
     r"(?:whole|entire|full|all) (?:\w{1,8} ){0,2}?(?:data ?(?:set)?|arrays?|images|inputs?|samples|thing)"
-    r" (?:in|on)?to (?:the |my )?(?:gpu|device|vram)\b)",
+    r" (?:in|on)?to (?:the |my )?(?:gpu|device|vram)\b"
+    r"|\b(?:all|entirely|completely) (?:loaded|copied|moved|put|transferred) (?:in|on)?to (?:the |my )?"
+    r"(?:gpu|device|vram)\b)",
 }
 TOLD_SHAPE = (  # of a tensor that could not be allocated, as people tell it
     r"(?i:allocat\w{0,5}|tensor|shape|dimensions?)(?: \w{1,8}){0,4} ?[\[(](\d{1,9}(?:, ?\d{1,9}){1,5})[\])]"
