@@ -322,13 +322,16 @@ def test_a_peak_of_nothing_is_unknown(watch):
     ("params", "limit", "reported", "batch", "tries"),
     [
         ({"batch_size": 64}, 100 * MIB, 32, 64, True),
+        ({"batch_size": 64}, 100 * MIB, (512, True), 512, True),
+        ({"batch_size": 64}, 100 * MIB, (None, True), None, True),
         ({}, 100 * MIB, 32, 32, False),
         ({"batch_size": "64"}, 100 * MIB, 32, None, False),
         ({"batch_size": 64}, None, None, 64, False),
     ],
 )
 def test_batch_size_and_what_to_try(watch, params, limit, reported, batch, tries):
-    watch.done = {"status": "oom", "error": OOM, "batch_size": reported}
+    size, evaluating = reported if isinstance(reported, tuple) else (reported, False)
+    watch.done = {"status": "oom", "error": OOM, "batch_size": size, "evaluating": evaluating}
     found = ending.outcome(trial(params=params, limit=limit), watch).diagnosis
     assert found.failure.batch == batch
     call = 'labkit.try_fixes(train, memory_limit="100 MiB", batch_size=64)'
@@ -354,9 +357,17 @@ def test_a_dump_of_the_first_refusal_tells_what_was_in_use(watch):
 
 def test_that_there_is_no_timeline_is_told_unless_something_else_went_wrong(watch):
     profiled = trial(profile=True)
-    watch.done = {"status": "ok"}
+    watch.starved = {"held": MIB, "available": MIB}
     assert "before its record could be saved" in ending.outcome(profiled, watch, "first").note
     assert ending.outcome(profiled, watch, "first").note.startswith("first There is no timeline")
+    for how, words in [
+        ({"starved": None}, "was ended."),
+        ({"ending": "timeout"}, "2.5 s were over (timeout=)."),
+        ({"ending": None, "starved": {"held": 1}}, "when the host's memory ran short."),
+    ]:
+        vars(watch).update(how, done={"status": "ok"})
+        found = ending.outcome(profiled, watch)
+        assert found.ok and words in found.note and found.note.endswith("profile=20.")
     watch.done = {"status": "ok", "no_timeline": "why"}
     assert ending.outcome(profiled, watch).note == "why"
     watch.done = {"status": "error", "error": REPORT, "no_timeline": "why"}
@@ -384,6 +395,11 @@ def test_the_timeline_ends_where_memory_was_refused(watch):
     assert whole.diagnosis.confidence == "certain" and sum(whole.diagnosis.failure.held_by_category.values())
     (watch.folder.path / "dump.1000000000004500").touch()  # 4.5 ms after it began
     assert ending.outcome(trial(profile=True), watch).timeline.events == 5
+    # A record of a few steps says nothing of what failed after them.
+    watch.done["recorded_to_end"] = False
+    few = ending.outcome(trial(profile=2), watch)
+    assert (few.timeline.events, few.timeline.refused_bytes) == (10, None)
+    assert few.diagnosis.failure.held_by_category is None and "after what the timeline shows" in few.note
 
 
 # Dumps

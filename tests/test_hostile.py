@@ -204,6 +204,18 @@ def test_a_profiled_trial_that_is_ended_leaves_no_files(how, tmp_path, monkeypat
     assert set(Path("/tmp").glob(f"labkit-{os.getpid()}-*")) == before
 
 
+def test_what_is_lost_while_the_record_is_read_is_the_timeline_alone():
+    code = """
+    import os, signal
+    from labkit.inside import recorder
+    recorder.read = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+    7
+    """
+    outcome = labkit.run(textwrap.dedent(code), profile=True)
+    assert outcome.ok and outcome.result == 7 and outcome.timeline is None
+    assert "its record was being read when it was ended" in outcome.note
+
+
 def test_code_that_autograph_generates_goes_with_the_trial(tmp_path):
     code = f"""
     import tempfile, tensorflow as tf

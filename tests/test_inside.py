@@ -155,10 +155,41 @@ def test_the_speed_counts_the_input_between_steps_but_not_the_start(clock):
     assert clock.samples_per_second(64) == 32 / 4.5  # it was seen
 
 
+def test_the_speed_counts_each_batch_as_large_as_it_is(clock):
+    for size in (300, 300, 300, 1, None, 4, 300, 300, 300):  # rows that are left over, another training
+        clock.now += (size or 64) / 100
+        clock.batch_size = size
+        clock._record(clock.now, 1)
+    assert clock.samples_per_second() == pytest.approx(100)
+    assert clock.samples_per_second(64) == pytest.approx(100)
+
+
+def test_the_batch_is_that_of_the_call_that_runs_or_has_failed(clock):
+    model, X, seen = SimpleNamespace(steps_per_execution=1), np.ones((100, 2)), []
+
+    def call(*args, **kwargs):
+        seen.append((clock.batch_size, clock.evaluating))
+
+    def fit(*args, **kwargs):  # as Keras validates
+        clock._around_evaluate(call, model, x=X, y=X, batch_size=50)
+        call()
+        clock._around_predict(call, model, X)
+        clock._around_evaluate(call, model, "a stream")
+
+    clock._around_fit(fit, model, X, X, 8)
+    assert seen == [(50, True), (8, False), (32, True), (None, True)]
+    assert (clock.batch_size, clock.evaluating) == (8, False)
+    with pytest.raises(ZeroDivisionError):
+        clock._around_predict(lambda *args: 1 / 0, model, X, 64)
+    assert (clock.batch_size, clock.evaluating) == (64, True)
+    clock._around_train_on_batch(call, model, X[:7])
+    assert (clock.batch_size, clock.evaluating) == (7, False)
+
+
 def test_several_steps_in_one_call_share_its_time(clock):
     clock.now = 10
     clock._record(4, 3)
-    assert clock.seconds == [2, 2, 2] and clock._intervals == [2]
+    assert clock.seconds == [2, 2, 2] and clock._intervals == [(2, None)]
     clock.now = 18
     clock._record(12, 4)
     assert clock.seconds[3:] == [1.5] * 4

@@ -21,6 +21,7 @@ import types
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from ..sizes import MIB
@@ -171,8 +172,6 @@ class Child:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
-        if self.recorder:
-            report |= _save_record(self.recorder, self._shortened(), self.folder)
         if report["status"] == "oom":
             failed = {"failed_in": self.scopes.failed_in, "building": self.scopes.building}
             report |= {"scopes": self.scopes.layers, **failed}
@@ -182,11 +181,17 @@ class Child:
             "step_in_use": self.in_use,
             "step_peak_bytes": self.peaks,
             "batch_size": self.clock.batch_size,
+            "evaluating": self.clock.evaluating,
+            "recorded_to_end": bool(self.recorder and self.recorder.running),
             "samples_per_second": self.clock.samples_per_second(self.request["batch_size"]),
         }
         with contextlib.suppress(OSError):  # the reader's code may have closed the pipe, and any descriptor
             self.folder.report.write_text(to_json(report))
             self.events.send("done", **report)
+        if self.recorder:  # after the report: to read a long record takes time and memory of the host
+            failed = _save_record(self.recorder, self._shortened(), self.folder)
+            with contextlib.suppress(OSError):
+                self.events.send("recorded", **failed)
         os._exit(0)
 
 
@@ -349,6 +354,7 @@ def _with_room(function):
 def _set_seed(seed):
     if seed is None:
         random.seed()
+        np.random.seed()
         return
     import keras
 

@@ -33,7 +33,9 @@ class StepClock:
     graph, or that updates weights without an optimizer, has no steps that can be timed.
 
     seconds     duration of each step
-    batch_size  of the last `fit` or `train_on_batch` on arrays, None if unknown
+    batch_size  of the `fit`, `train_on_batch`, `evaluate` or `predict` that is running, else of the last
+                training; None if unknown, as it is of a stream
+    evaluating  whether it is one of `evaluate` or `predict` that is running, or has failed
     """
 
     def __init__(self, after_step, recorder, shortening=None, least_epochs=1):
@@ -42,7 +44,7 @@ class StepClock:
         self._least_epochs = least_epochs
         self._after_step, self._recorder, self._shortening = after_step, recorder, shortening
         self.seconds = []
-        self.batch_size = None
+        self.batch_size, self.evaluating = None, False
         self._last_end = None
         self._intervals = []
         self._training, self._called = weakref.WeakSet(), weakref.WeakSet()
@@ -59,15 +61,17 @@ class StepClock:
         _wrap(optimizer_class, "apply", self._around_apply)
         _wrap(keras.Model, "fit", self._around_fit)
         _wrap(keras.Model, "train_on_batch", self._around_train_on_batch)
-        for name in ("evaluate", "predict"):
-            _wrap(keras.Model, name, functools.partial(self._giving, name))
+        _wrap(keras.Model, "evaluate", self._around_evaluate)
+        _wrap(keras.Model, "predict", self._around_predict)
 
     def samples_per_second(self, batch_size=None):
-        """Batch size over the median time between ends of steps, which includes input; None if unknown."""
-        batch_size = self.batch_size or batch_size
-        if not batch_size or not self._intervals[1:]:
-            return None
-        return batch_size / statistics.median(self._intervals[1:])  # the first includes start-up
+        """From the median time per sample between ends of steps, which includes input; None if unknown.
+
+        batch_size   of steps that do not tell theirs
+        """
+        steps = self._intervals[1:]  # the first includes start-up
+        times = [seconds / (size or batch_size) for seconds, size in steps if size or batch_size]
+        return 1 / statistics.median(times) if times else None
 
     def _around_function(self, call, function, *args, **kwargs):
         if self._outermost is not None or threading.get_ident() != self._thread:
@@ -120,8 +124,7 @@ class StepClock:
 
     def _around_fit(self, call, model, x=None, y=None, batch_size=None, *args, **kwargs):
         self._fitting = model if model.steps_per_execution > 1 else None
-        rows, asked = _rows(x), int(batch_size) if isinstance(batch_size, Integral) else 32
-        self.batch_size = min(asked, rows) if rows else None
+        self.batch_size, self.evaluating = _batch_of(x, batch_size), False
         epochs, *others = args or (kwargs.pop("epochs", 1),)
         epochs = max(epochs, self._least_epochs) if isinstance(epochs, Integral) else epochs
         try:
@@ -140,15 +143,30 @@ class StepClock:
         finally:
             self._recorder.given_to = before
 
+    def _around_evaluate(self, call, model, x=None, y=None, batch_size=None, *args, **kwargs):
+        with self._evaluating(x, batch_size):
+            return self._giving("evaluate", call, model, x, y, batch_size, *args, **kwargs)
+
+    def _around_predict(self, call, model, x, batch_size=None, *args, **kwargs):
+        with self._evaluating(x, batch_size):
+            return self._giving("predict", call, model, x, batch_size, *args, **kwargs)
+
+    @contextlib.contextmanager
+    def _evaluating(self, x, batch_size):
+        before = self.batch_size, self.evaluating
+        self.batch_size, self.evaluating = _batch_of(x, batch_size), True
+        yield
+        self.batch_size, self.evaluating = before  # what fails stays the last
+
     def _around_train_on_batch(self, call, model, x, *args, **kwargs):
-        self.batch_size = _rows(x)
+        self.batch_size, self.evaluating = _rows(x), False
         return self._giving("train_on_batch", call, model, x, *args, **kwargs)
 
     def _record(self, start, steps):
         end = time.perf_counter()
         if steps:
             self.seconds += [(end - start) / steps] * steps
-            self._intervals.append((end - (self._last_end or start)) / steps)
+            self._intervals.append(((end - (self._last_end or start)) / steps, self.batch_size))
         self._after_step()
         self._last_end = time.perf_counter()
 
@@ -412,6 +430,12 @@ def _rows(x):
         return int(shape[0])
     except (TypeError, ValueError, IndexError):  # no array, of an unknown rank or number, a single number
         return None
+
+
+def _batch_of(x, batch_size):
+    """Rows in a batch of an array that Keras is given; None if unknown."""
+    rows, asked = _rows(x), int(batch_size) if isinstance(batch_size, Integral) else 32
+    return min(asked, rows) if rows else None
 
 
 def _amount(x=None, y=None, batch_size=None, *args, **kwargs):

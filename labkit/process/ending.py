@@ -57,20 +57,35 @@ def _timeline(watch, limit, facts):
     if not path.exists() and "diagnosis" not in facts and facts["error"]:
         return {}  # its own error says what went wrong
     if not path.exists():
-        why = watch.done.get(
-            "no_timeline", "There is no timeline: the process ended before its record could be saved."
-        )
+        why = watch.done.get("no_timeline") or _no_record(watch)
         return {"note": " ".join(filter(None, [facts["note"], why]))}
     from ..record.record import Record
     from ..record.timeline import Timeline  # it imports NumPy, and `import labkit` must be fast
 
     diagnosis = facts.get("diagnosis")
+    if diagnosis and not watch.done.get("recorded_to_end", True):
+        note = f"{facts['note']} It ran out of memory after what the timeline shows.".strip()
+        return {"timeline": Timeline(Record.load(path), limit), "note": note}
     timeline = Timeline(Record.load(path), limit, diagnosis and diagnosis.requested_bytes)
     refusal = dumpfile.newest_of_first_refusal(watch.folder.dumps()) if diagnosis else None
     if refusal:
         timeline = timeline.until(dumpfile.when(refusal))
     note = " ".join(filter(None, [facts["note"], *timeline.tries()]))
     return {"timeline": timeline, "diagnosis": with_timeline(diagnosis, timeline), "note": note}
+
+
+def _no_record(watch):
+    """Why a trial has left no record."""
+    if not watch.done:
+        return "There is no timeline: the process ended before its record could be saved."
+    why = "its record was being read"
+    if watch.ending == "timeout":
+        why = f"{why} when its {watch.trial.timeout:g} s were over (timeout=)"
+    elif watch.starved:
+        why = f"{why} when the host's memory ran short"
+    else:
+        why = f"{why} when it was ended"
+    return f"There is no timeline: {why}. A record of some steps is smaller: profile=20."
 
 
 def _status(watch):
@@ -165,7 +180,9 @@ def _out_of_memory(trial, watch, error, log, facts):
     with contextlib.suppress(ValueError, OSError):
         path = dumpfile.newest_of_first_refusal(watch.folder.dumps())
         memory_map = path and dumpfile.read(path)
-    batch = trial.params.get("batch_size") or watch.done.get("batch_size")
+    batch = watch.done.get("batch_size")
+    if not watch.done.get("evaluating"):
+        batch = trial.params.get("batch_size") or batch
     others = _of_others(trial)
     known = Failure(
         limit_bytes=trial.limit,

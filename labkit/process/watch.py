@@ -179,6 +179,8 @@ class Watch:
                 self.sample.update(event)
             elif kind == "done" and self.ending is None:  # being ended may let `train` return
                 self.done = event
+            elif kind == "recorded" and self.done:
+                self.done |= event
 
     def waiting_seconds(self):
         """How much longer TensorFlow will wait for memory to be freed; None if it is not waiting."""
