@@ -149,6 +149,11 @@ def test_what_is_no_file_has_no_timeline(capsys, path):
     assert "no such file" in capsys.readouterr().err
 
 
+def test_a_timeline_that_cannot_be_read_is_told(capsys):
+    assert main(["timeline", "/proc/self/mem"]) == 2
+    assert "/proc/self/mem cannot be read: " in capsys.readouterr().err
+
+
 def test_without_standard_input_a_path_is_asked_for(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     assert main(["diagnose"]) == 2

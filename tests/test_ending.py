@@ -33,6 +33,7 @@ def watch(tmp_path):
     return SimpleNamespace(
         done={}, sample={}, exit={"code": 0}, ending=None, starved=None, lost=False, seconds=9.0, log="",
         folder=TrialFolder(tmp_path), trial=SimpleNamespace(timeout=2.5), kernel_killed=lambda: False,
+        printed="",
     )  # fmt: skip
 
 
@@ -135,6 +136,37 @@ def test_where_it_was_as_it_ended_is_told_of_the_readers_lines(watch, tmp_path):
     ):
         vars(watch).update(facts)
         assert ending._status(watch)[1].traceback == f"{own}, line 2, in train()\n    fit()\n"
+
+
+def test_lines_of_the_reader_are_known_by_names_that_are_not_ascii(watch, monkeypatch):
+    own = "/home/jos\N{LATIN SMALL LETTER E WITH ACUTE}/\N{CJK UNIFIED IDEOGRAPH-732B}/labkit/execute.py"
+    monkeypatch.setattr(execute, "__file__", own)
+    escaped = own.encode("ascii", "backslashreplace").decode()
+    watch.folder.faults.write_text(
+        f'  File "/x\\U0001f600.py", line 1 in f\n  File "{escaped}", line 9 in run\n'
+    )
+    watch.ending = "timeout"
+    assert ending._status(watch)[1].traceback == "/x\N{GRINNING FACE}.py, line 1, in f()\n"
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        ("Traceback\nOSError: no process\n\n", "a new launcher. It printed last: OSError: no process"),
+        ("2026-01-02 03:04:05.678901: I tensorflow/core/a.cc:1] x\n", "a new launcher."),
+        ("", "a new launcher."),
+    ],
+)
+def test_what_a_lost_launcher_printed_is_told(watch, printed, words):
+    found = ended(watch, exit=None, lost=True, printed=printed)
+    assert found[:3] == ("killed", "SIGKILL", "launcher") and found[3].endswith(words)
+
+
+def test_what_a_site_allows_a_trial_is_named_where_that_ended_it(watch):
+    watch.starved = {"held": 2 * MIB, "available": 9 * MIB, "allowed": MIB}
+    found = ending.outcome(trial(), watch)
+    assert found.diagnosis.cause == "host_memory" and "ran out" not in str(found.diagnosis.evidence)
+    assert "held 2.00 MiB of it, and may take 1.00 MiB here (LABKIT_TRIAL_MEMORY)" in str(found)
 
 
 def trial(**facts):

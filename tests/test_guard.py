@@ -183,6 +183,7 @@ def test_a_site_sets_the_most_for_a_trial(monkeypatch):
         outcome = labkit.run("kept = []\\nwhile True: kept.append(bytearray(10**6))")
         assert (outcome.status, outcome.diagnosis.cause) == ("oom", "host_memory"), outcome
         assert outcome.host_limit_bytes == 900 * 2**20
+        assert "may take 900 MiB here (LABKIT_TRIAL_MEMORY)" in str(outcome), outcome
         assert outcome.host_peak_bytes < 3 * 2**30
         """
     )

@@ -204,6 +204,10 @@ def test_a_profiled_trial_that_is_ended_leaves_no_files(how, tmp_path, monkeypat
     assert set(Path("/tmp").glob(f"labkit-{os.getpid()}-*")) == before
 
 
+def test_where_nothing_was_allocated_there_is_no_timeline_and_that_is_said():
+    assert labkit.run("1", profile=True).note == "There is no timeline: nothing was allocated on the device."
+
+
 def test_what_is_lost_while_the_record_is_read_is_the_timeline_alone():
     code = """
     import os, signal

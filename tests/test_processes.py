@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 import uuid
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,6 +19,8 @@ import labkit
 from labkit import gpus, machine
 from labkit.process.launcher import Launcher
 from labkit.trials.trial import _launcher
+
+ROOT = Path(__file__).parent.parent
 
 
 def start_script(body, **environ):
@@ -134,6 +139,57 @@ def test_files_beside_the_notebook_are_not_taken_for_those_of_python(tmp_path, m
     launcher.close()
     monkeypatch.setattr(machine, "_PROBE", machine._PROBE.replace("tensorflow as tf", "random") + "\n#")
     assert "not the one of Python" not in str(machine.ask_tensorflow())
+
+
+def test_what_is_installed_beside_labkit_is_not_taken_for_modules_of_python(tmp_path):
+    shutil.copytree(ROOT / "labkit", tmp_path / "labkit")
+    (tmp_path / "argparse.py").write_text("raise ImportError('not the one of Python')")
+    script, _ = start_script(
+        f"""
+        import sys
+        sys.path[:] = [path for path in sys.path if path]
+        sys.path.insert(next(i for i, path in enumerate(sys.path) if "-packages" in path), {str(tmp_path)!r})
+        import labkit
+        outcome = labkit.run("import labkit, argparse; (labkit.__file__, argparse.__file__)")
+        print(outcome.result == (labkit.__file__, __import__("argparse").__file__), labkit.__file__)
+        """,
+        PYTHONPATH="",
+    )
+    assert script.communicate(timeout=240)[0].split() == ["True", str(tmp_path / "labkit" / "__init__.py")]
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ("os.kill(os.getpid(), signal.SIGILL)", "signal 4 .*lack instructions that TensorFlow needs"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "signal 9 .*the host's memory runs out"),
+        ("os._exit(3)", "exit status 3"),
+        ("raise ImportError('a library is missing')", "a library is missing"),
+    ],
+)
+def test_how_a_start_ends_is_told_where_nothing_was_printed(ends, words, tmp_path, monkeypatch):
+    (tmp_path / "tensorflow.py").write_text(f"import os, signal\n{ends}\n")
+    script, _ = start_script(
+        """
+        import labkit
+        try:
+            print(labkit.run("1"))
+        except labkit.LabkitError as e:
+            print(e)
+        """,
+        PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}",
+    )
+    assert re.search(
+        f"TensorFlow could not be started:\n(.*\n)*.*{words}", script.communicate(timeout=240)[0]
+    )
+
+
+def test_a_library_that_is_missing_is_named_also_without_forking(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('a library is missing')")
+    script, _ = start_script(
+        "import labkit; print(labkit.run('1'))", LABKIT_FORK="0", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}"
+    )
+    assert "could not run the trial: ImportError: a library is missing" in script.communicate(timeout=240)[0]
 
 
 def test_without_forking_each_trial_has_a_fresh_process():

@@ -382,6 +382,17 @@ def test_the_newest_profile_of_a_log_folder_is_read_with_all_its_hosts(tmp_path)
     assert timeline.device == "b GPU:0" and any("Left out: " in note for note in timeline.notes)
 
 
+def test_a_profile_beside_folders_of_runs_is_the_newest_if_it_was_written_last(tmp_path):
+    run = written(tmp_path / RUN / "a.xplane.pb", host(trained(steps=2)))
+    alone = written(tmp_path / "b.xplane.pb", host(trained(steps=3)))
+    for newer, steps in ((alone, 3), (run, 2)):
+        for path in (alone, run):
+            os.utime(path, (1e9, 1e9 + (path == newer)))
+        timeline = labkit.read_profile(tmp_path)
+        assert timeline.events == len(trained(steps=steps).events)
+        assert any("1 older file left out" in note for note in timeline.notes)
+
+
 def test_files_of_one_folder_are_of_one_run_if_written_together(tmp_path):
     written(tmp_path / "a.xplane.pb", host(trained(steps=5)))
     written(tmp_path / "b.xplane.pb", host(trained(steps=2)))

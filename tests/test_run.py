@@ -97,14 +97,67 @@ def test_peak_is_what_the_allocator_counts():
     assert info["current"] - outcome.current_bytes == 8 * MIB
 
 
-def test_a_peak_before_a_reset_of_the_counters_is_remembered():
-    def train():
+@pytest.mark.parametrize("name", ["CPU:0", "/cpu:0"])
+def test_a_peak_before_a_reset_of_the_counters_is_remembered(name):
+    def train(name):
         import tensorflow as tf
 
         tf.zeros((8, 2**18))
-        tf.config.experimental.reset_memory_stats("CPU:0")
+        tf.config.experimental.reset_memory_stats(name)
 
-    assert labkit.run(train, memory_limit="64 MiB").peak_bytes >= 8 * MIB
+    assert labkit.run(train, memory_limit="64 MiB", name=name).peak_bytes >= 8 * MIB
+
+
+def test_without_a_seed_all_random_numbers_are_others_each_time():
+    def train():
+        import random
+
+        return random.random(), np.random.rand()
+
+    first, second = (labkit.run(train, seed=None).result for _ in range(2))
+    assert first[0] != second[0] and first[1] != second[1]
+
+
+def test_training_goes_on_where_the_device_is_hidden_and_has_no_statistics():
+    def train():
+        import os
+
+        import keras
+
+        os.environ["TF_CPU_ALLOCATOR_USE_BFC"] = "false"
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0)
+
+    outcome = labkit.run(train)
+    assert outcome.ok and outcome.peak_bytes is None, outcome
+    assert len(outcome.step_seconds) == 1 and "No memory statistics" in outcome.note
+
+
+def test_the_limit_of_a_gpu_stays_whatever_the_code_sets_of_gpus():
+    """With TensorFlow's own settings and a stand-in for a GPU."""
+
+    def train():
+        import tensorflow as tf
+        from tensorflow.python.eager import context
+
+        from labkit.inside import child
+
+        own, gpu = context.context(), context.PhysicalDevice("/physical_device:GPU:0", "GPU")
+        own._initialize_physical_devices()
+        own._physical_devices.append(gpu)
+        child.limit_gpu(gpu, 256)
+        tf.config.experimental.set_memory_growth(gpu, True)
+        found = []
+        for asked in (4096, 100):
+            tf.config.set_logical_device_configuration(
+                gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=asked)]
+            )
+            found += [each.memory_limit for each in tf.config.get_logical_device_configuration(gpu)]
+        return found
+
+    outcome = labkit.run(train)
+    assert outcome.result == [256, 100], outcome
 
 
 def test_closures_arrays_and_parameters_reach_the_trial_and_results_come_back():

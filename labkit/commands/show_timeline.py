@@ -51,10 +51,14 @@ def _read(path, device):
     from ..record.timeline import Timeline
 
     if os.path.isfile(path):
-        with open(path, "rb") as file:
-            if file.read(2) == b"PK":  # a zip archive: no profile, and perhaps Timeline.save()
-                timeline = Timeline.load(path)
-                return timeline if device is None else timeline.on(device)
+        try:
+            with open(path, "rb") as file:
+                is_zip = file.read(2) == b"PK"  # no profile, and perhaps Timeline.save()
+        except OSError as e:
+            raise LabkitError(f"{path} cannot be read: {e.strerror}.") from None
+        if is_zip:
+            timeline = Timeline.load(path)
+            return timeline if device is None else timeline.on(device)
     return read_profile(path, device=device)
 
 

@@ -241,7 +241,7 @@ def _arrays_in_use(failure):
     if _whole_arrays_fill(failure):
         held = f"{format_size(failure.arrays_bytes)} of {format_size(failure.used_bytes)} in use"
         return CERTAIN, [
-            f"{held} are whole arrays given to fit: they stay on the device, whatever the batch."
+            f"{held} are whole arrays given to Keras: they stay on the device, whatever the batch."
         ]
     limit, largest = failure.limit_bytes, failure.largest_chunk_bytes
     if samples := tensors.buffered_samples(failure):

@@ -85,7 +85,9 @@ def of_trial(error, log, facts, scopes):
     """
     if error.type in HOST_ERRORS:
         said = [f"The host's memory ran out, not the device's: {error.message or error.type}"]
-        if facts.available_bytes:
+        if "LABKIT_TRIAL_MEMORY" in error.message:
+            said = [f"It took all of the host's memory that it may: {error.message}"]
+        elif facts.available_bytes:
             room = format_size(facts.available_bytes)
             said.append(f"The trial could take {room}: what was free as it began, less a reserve.")
         return without_cause("host_memory", said, Failure(limit_bytes=facts.limit_bytes))

@@ -59,7 +59,7 @@ class DeviceMemory:
         self._config.reset_memory_stats = self._reset_keeping_peak
 
     def _reset_keeping_peak(self, device):
-        if self.name in str(device):
+        with contextlib.suppress(Exception):  # as in a trial that has hidden the device
             self._earlier_peak = self.read()["peak"]
         self._reset(device)
 
@@ -132,9 +132,10 @@ class Child:
         self.finish(report)
 
     def _after_step(self):
-        now = self.memory.glance()
-        self.in_use.append(now["current"])
-        self.peaks.append(now["peak"])
+        with contextlib.suppress(Exception):  # as in a trial that has hidden the device
+            now = self.memory.glance()
+            self.in_use.append(now["current"])
+            self.peaks.append(now["peak"])
         if self.recorder:
             self.recorder.step()
 
@@ -190,6 +191,8 @@ class Child:
             self.events.send("done", **report)
         if self.recorder:  # after the report: to read a long record takes time and memory of the host
             failed = _save_record(self.recorder, self._shortened(), self.folder)
+            if failed and report.get("peak") == 0:
+                failed = {"no_timeline": "There is no timeline: nothing was allocated on the device."}
             with contextlib.suppress(OSError):
                 self.events.send("recorded", **failed)
         os._exit(0)
@@ -294,8 +297,7 @@ def _limit_memory(request, folder):
             os.environ.update(without_autotuning(os.environ))
         if mib:
             gpu = tf.config.list_physical_devices("GPU")[0]
-            configuration = [tf.config.LogicalDeviceConfiguration(memory_limit=mib)]
-            tf.config.set_logical_device_configuration(gpu, configuration)
+            limit_gpu(gpu, mib)
     else:
         mib = mib or max(1, request["spare"] // MIB)
         os.environ.update(
@@ -303,6 +305,30 @@ def _limit_memory(request, folder):
             TF_CPU_ALLOCATOR_USE_BFC="true",
             TF_CPU_BFC_MEM_LIMIT_IN_MB=str(mib),
         )
+
+
+def limit_gpu(gpu, mib):
+    """Limit a GPU's allocator, and keep that limit whatever the reader's code sets.
+
+    TensorFlow refuses to set memory growth, which is on in a trial, for a GPU that has a limit: that would
+    end code that is right. A limit of the reader's own holds if it is smaller.
+    """
+    import tensorflow as tf
+    from tensorflow.python.eager.context import Context
+
+    tf.config.set_logical_device_configuration(gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=mib)])
+    grow, configure = Context.set_memory_growth, Context.set_logical_device_configuration
+
+    def set_growth(context, device, enable):
+        if device.device_type != "GPU":
+            grow(context, device, enable)
+
+    def configured(context, device, parts):
+        if device == gpu and len(parts) == 1 and (parts[0].memory_limit or 0) > mib:
+            parts = [parts[0]._replace(memory_limit=mib)]
+        configure(context, device, parts)
+
+    Context.set_memory_growth, Context.set_logical_device_configuration = set_growth, configured
 
 
 def without_autotuning(environ):
@@ -365,4 +391,4 @@ def _final_reading(device_memory):
     try:
         return device_memory.glance()
     except Exception as e:  # the reader's code may have reconfigured the devices
-        return {"note": f"No memory statistics: {e}"}
+        return {"current": None, "peak": None, "note": f"No memory statistics: {e}"}

@@ -9,6 +9,7 @@ from .. import gpus, machine
 from ..explain.sources import of_trial, with_timeline, with_trials_of_fixes
 from ..logs import dumpfile
 from ..logs.failure import Failure
+from ..logs.messages import is_tensorflow_chatter
 from ..outcome import Outcome, TrialError
 from ..sizes import format_size
 from . import traceback_frames
@@ -125,7 +126,12 @@ def _name_of(number):
 
 
 def _starved(message):
-    """That the trial was ended before the host's memory was full."""
+    """That the trial was ended before the host's memory was full, or for what a site allows."""
+    if allowed := message.get("allowed"):
+        return (
+            f"the trial held {format_size(message['held'])} of it, and may take {format_size(allowed)} here "
+            "(LABKIT_TRIAL_MEMORY)."
+        )
     host = machine.host_memory()
     return (
         f"the trial held {format_size(message['held'])}, with {format_size(message['available'])} of the "
@@ -159,8 +165,11 @@ def _ended(watch):
 def _killed(watch):
     """(who killed the process: TrialError.by, the message)."""
     if watch.lost:
+        said = watch.printed.strip().splitlines()
+        last = f" It printed last: {said[-1]}" if said and not is_tensorflow_chatter(said[-1]) else ""
         return "launcher", (
             "The launcher process was killed, and the trial with it. The next trial starts a new launcher."
+            f"{last}"
         )
     if watch.kernel_killed():
         return "kernel", (

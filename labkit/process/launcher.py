@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -30,8 +31,17 @@ ENVIRONMENT = {
     "MALLOC_TOP_PAD_": "4194304",
     "PYTHONHASHSEED": "0",
 }
-_PACKAGE_HOME = str(Path(__file__).resolve().parents[2])
-_MAIN = f"{machine.NOT_FROM_HERE}from labkit.process.server import main; main()"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# This labkit, and what is installed beside it, though never in the place of modules of Python's own.
+_MAIN = f"""{machine.NOT_FROM_HERE}
+import importlib.util
+sys.path.append({str(_PACKAGE.parent)!r})
+spec = importlib.util.spec_from_file_location("labkit", {str(_PACKAGE / "__init__.py")!r})
+sys.modules["labkit"] = labkit = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(labkit)
+from labkit.process.server import main
+main()
+"""
 
 
 class LauncherGone(Exception):
@@ -63,11 +73,10 @@ class Launcher:
         ours, theirs = socket.socketpair()
         self.environ = dict(os.environ)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
-        path = os.pathsep.join(filter(None, [_PACKAGE_HOME, os.environ.get("PYTHONPATH")]))
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(int(fork))],
-                env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+                env={**os.environ, **ENVIRONMENT},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._errors,
@@ -104,6 +113,20 @@ class Launcher:
             self._errors.seek(0)
             return self._errors.read().decode(errors="replace")[-2000:]
         return ""
+
+    def how_it_ended(self):
+        """How the process ended, in a sentence."""
+        try:
+            code = self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            return "The process that imports it no longer answers."
+        if code >= 0:
+            return f"The process that imports it ended with exit status {code}."
+        why = {
+            signal.SIGILL: " This CPU may lack instructions that TensorFlow needs (AVX).",
+            signal.SIGKILL: " Linux does that where the host's memory runs out.",
+        }.get(-code, "")
+        return f"The process that imports it was ended by signal {-code} ({signal.strsignal(-code)}).{why}"
 
     def kill(self):
         """Kill the process, and all that it started, also where it no longer answers."""

@@ -95,7 +95,8 @@ class Server:
         self.pause = min(max(SHORTEST, (available - self.reserve) / GROWS_BY), LONGEST)
         full = available < self.reserve // 2 or available < self.reserve and self.borrows()
         if full or self.holds_too_much():
-            self.tell("starved", available=available, held=self.held())
+            allowed = None if full else self.allowed
+            self.tell("starved", available=available, held=self.held(), allowed=allowed)
             self.kill_trial(least=max(available, self.reserve // 2) - self.reserve // 4)
             self.reserve = None
 
@@ -154,9 +155,14 @@ class Server:
 
         def wait_and_run():
             ours.close()
-            import_tensorflow()
+            try:
+                failed = import_tensorflow()
+            except Exception:
+                failed = traceback.format_exc()
             messages, fds = Lines(theirs).receive()
-            if messages:
+            if messages and failed:
+                TrialFolder(messages[0]).failure.write_text(failed)
+            elif messages:
                 run_trial(messages[0], fds)
 
         self.spare = (self.child(wait_and_run), ours)

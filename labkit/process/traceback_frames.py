@@ -15,6 +15,7 @@ from pathlib import Path
 from ..inside import execute
 
 _FAULT_FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+) in (?P<name>.+)')
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
 _THREAD_STARTS = re.compile(r"\n(?=Thread |Current thread )")
 
 
@@ -26,7 +27,8 @@ def format_traceback(frames):
 def traceback_at_end(faults):
     """The reader's lines that were running when the process ended, from the file that faulthandler wrote."""
     with contextlib.suppress(OSError):
-        threads = map(_frames, _THREAD_STARTS.split(faults.read_text(errors="replace")))
+        text = _ESCAPED.sub(_character, faults.read_text(errors="replace"))
+        threads = map(_frames, _THREAD_STARTS.split(text))
         for frames in threads:
             above = list(itertools.takewhile(lambda frame: frame[0] != execute.__file__, frames))
             if len(above) < len(frames):  # the thread that runs `train`: it came through labkit's own file
@@ -53,6 +55,12 @@ def _name_from_history(shell, filename):
         return None
     source, history = "".join(cached[2]).rstrip("\n"), shell.history_manager.input_hist_parsed
     return next((f"Cell In[{n}]" for n in reversed(range(1, len(history))) if history[n] == source), None)
+
+
+def _character(match):
+    """What faulthandler escapes: all that is not ASCII."""
+    number = int(next(filter(None, match.groups())), 16)
+    return chr(number) if number <= sys.maxunicode else match[0]
 
 
 def _frames(text):

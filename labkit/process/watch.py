@@ -33,7 +33,7 @@ class Watch:
         self.sample, self.done, self.exit = {}, {}, None
         self.started = self.ending = None
         self.starved = None  # how the server ended the trial for lack of host memory
-        self.lost = False
+        self.lost, self.printed = False, ""  # the launcher, and what it printed then
         self._ended_at = None
         self._refused_at = self._steps_then = None
         self._kills_before = machine.kernel_oom_kills()
@@ -63,8 +63,8 @@ class Watch:
         self._ends = [read for read, _ in pipes]
         try:
             self.launcher.send(request, [write for _, write in pipes])
-        except LauncherGone:
-            self.lost = True
+        except LauncherGone as e:
+            self.lost, self.printed = True, str(e)
         finally:
             for _, write in pipes:
                 os.close(write)
@@ -124,8 +124,8 @@ class Watch:
                     self.exit = message
                 elif message["event"] == "starved":
                     self.starved = message
-        except LauncherGone:
-            self.lost = True
+        except LauncherGone as e:
+            self.lost, self.printed = True, str(e)
 
     def _read(self, end):
         """Read what has arrived on one pipe; False if there is nothing more for now."""

@@ -304,7 +304,8 @@ class Timeline:
         held = self.record.held_bytes
         notes = [*self.record.notes, *self.tries()]
         if self.record.source and held:
-            notes.insert(0, f"{format_size(held)} were held before the record began: {LASTING}.")
+            what = "" if "host" in (self.allocator or "") else f": {LASTING}"
+            notes.insert(0, f"{format_size(held)} were held before the record began{what}.")
         return notes
 
     def tries(self):

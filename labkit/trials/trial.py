@@ -137,7 +137,8 @@ class Trial:
                 if readable([_launcher], POLL_SECONDS):
                     _launcher.receive()
         except LauncherGone as e:
-            raise LabkitError(f"TensorFlow could not be started:\n{e}") from None
+            why = str(e).strip() or _launcher.how_it_ended()
+            raise LabkitError(f"TensorFlow could not be started:\n{why}") from None
         return _launcher
 
     def _write(self, folder):
@@ -158,8 +159,7 @@ class Trial:
             "cwd": _working_directory(),
             "path": sys.path,
             "environ": environ | {"LABKIT_TURNS": "off"},  # a trial within it would wait for its end
-            # PYTHONPATH is the launcher's own.
-            "unset": [name for name in {*_launcher.environ, "PYTHONPATH"} if name not in os.environ],
+            "unset": [name for name in _launcher.environ if name not in os.environ],
         }
         folder.code.write_bytes(self._code.bytes)
         folder.params.write_bytes(self._params)

@@ -36,7 +36,8 @@ def files_of_newest(path):
             runs.setdefault(file.parent, []).append(file)
     if not runs:
         raise LabkitError(f"There is no profile (*.xplane.pb) in {path}. {HOW_TO_RECORD}.")
-    newest = max(runs, key=lambda folder: _age(folder, runs[folder]))
+    are_named = all(_RUN.fullmatch(folder.name) for folder in runs)
+    newest = max(runs, key=lambda folder: _age(folder if are_named else None, runs[folder]))
     files = runs[newest]
     if not _RUN.fullmatch(newest.name):
         last = max(file.stat().st_mtime for file in files)
@@ -45,9 +46,8 @@ def files_of_newest(path):
 
 
 def _age(folder, files):
-    """What runs are sorted by: when they were recorded, or else last written to."""
-    named = _RUN.fullmatch(folder.name)
-    return (folder.name if named else "", max(file.stat().st_mtime for file in files))
+    """What runs are sorted by: when they were recorded, or without a folder that tells, last written to."""
+    return (folder.name if folder else "", max(file.stat().st_mtime for file in files))
 
 
 def contents(path):
