@@ -83,7 +83,8 @@ def main(folder, events_fd):
     sys.stdout, sys.stderr = _unbuffered(1), _unbuffered(2)
     fault_file = open(folder.faults, "w")  # noqa: SIM115 - open until the process ends
     faulthandler.enable(fault_file)
-    faulthandler.register(signal.SIGUSR1, fault_file)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    faulthandler.register(signal.SIGUSR1, fault_file, chain=True)  # write down where it is, and end
     _adopt_environment(request)
     _limit_memory(request, folder)
     if request["device"] == "cpu":

@@ -28,7 +28,7 @@ from .wire import Lines, readable
 
 GROWS_BY = 6e9  # bytes a second, at most: NumPy fills about half of that
 SHORTEST, LONGEST = 0.015, 0.25  # seconds between two looks at the memory
-LONGEST_WRITING = 2  # seconds in which a trial that is ended writes down where it is
+SHORTEST_WRITING, LONGEST_WRITING = 0.1, 2  # seconds in which a trial that is ended writes down where it is
 PARTS = ("wrappers", "visualization")  # of Keras, which bring much along
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -39,7 +39,7 @@ class Server:
     def __init__(self, lines, fork):
         self.lines, self.fork = lines, fork
         self.parent = os.getppid()
-        self.trial = self.spare = self.faults = self.reserve = self.reserved = self.allowed = None
+        self.trial = self.spare = self.reserve = self.reserved = self.allowed = None
         self.pause, self.looked_at = LONGEST, 0.0
         self.woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
@@ -95,6 +95,7 @@ class Server:
         self.pause = min(max(SHORTEST, (available - self.reserve) / GROWS_BY), LONGEST)
         full = available < self.reserve // 2 or available < self.reserve and self.borrows()
         if full or self.holds_too_much():
+            self.suspend()  # before all else: to count what it holds takes a while
             allowed = None if full else self.allowed
             self.tell("starved", available=available, held=self.held(), allowed=allowed)
             self.kill_trial(least=max(available, self.reserve // 2) - self.reserve // 4)
@@ -115,29 +116,31 @@ class Server:
         """Bytes that the trial and what it started hold by themselves; pages they share count once."""
         return sum(map(_held, self.descendants()))
 
-    def kill_trial(self, least=0):
-        """Kill it as soon as it has written down where each of its threads is.
+    def suspend(self):
+        """Stop the trial and whatever it has started, which then takes no more memory."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.trial, signal.SIGSTOP)
+        for process in self.descendants():
+            with contextlib.suppress(psutil.Error):
+                process.suspend()
 
-        least   bytes of memory: once less is available, it is not waited for
+    def kill_trial(self, least=0):
+        """Have it write down where each of its threads is, which ends it; then kill what is left.
+
+        least   bytes of memory: once less is available, it is waited for a moment only
         """
+        self.suspend()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.trial, signal.SIGUSR1)
-        trial, end, before = psutil.Process(self.trial), time.monotonic() + LONGEST_WRITING, None
-        while _living(trial, None) and time.monotonic() < end and machine.host_memory().available > least:
-            size = self._written()
-            if size and size == before:
+            os.kill(self.trial, signal.SIGCONT)
+        trial, begun = psutil.Process(self.trial), time.monotonic()
+        while _living(trial, None) and (waited := time.monotonic() - begun) < LONGEST_WRITING:
+            if waited > SHORTEST_WRITING and machine.host_memory().available < least:
                 break
-            before = size
             time.sleep(0.01)
         self.kill_descendants()
 
-    def _written(self):
-        with contextlib.suppress(OSError):
-            return self.faults.stat().st_size
-        return 0
-
     def run(self, folder, fds):
-        self.faults = TrialFolder(folder).faults
         if self.fork:
             import_for(TrialFolder(folder).code)
             self.trial = self.child(lambda: run_trial(folder, fds))
