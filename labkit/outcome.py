@@ -56,7 +56,7 @@ class Outcome:
     wall_seconds    run time of the reader's code, without the start of its process
     step_seconds    duration of each training step; empty if the steps could not be timed
     step_peak_bytes the peak until the end of each training step; empty if the steps are not known
-    samples_per_second   from the median time between the ends of steps, the first left out
+    samples_per_second   from the median time per sample between the ends of steps, the first left out
     result          what `train` returned, if it can be pickled; tensors become NumPy arrays
     error           a TrialError, for every status but "ok"
     diagnosis       a Diagnosis, if memory ran out
