@@ -79,14 +79,15 @@ def _no_record(watch):
     """Why a trial has left no record."""
     if not watch.done:
         return "There is no timeline: the process ended before its record could be saved."
-    why = "its record was being read"
+    when = "it was ended"
     if watch.ending == "timeout":
-        why = f"{why} when its {watch.trial.timeout:g} s were over (timeout=)"
+        when = f"its {watch.trial.timeout:g} s were over (timeout=)"
     elif watch.starved:
-        why = f"{why} when the host's memory ran short"
-    else:
-        why = f"{why} when it was ended"
-    return f"There is no timeline: {why}. A record of some steps is smaller: profile=20."
+        when = "the host's memory ran short"
+    return (
+        f"There is no timeline: its record was being read when {when}. A record of some steps is smaller: "
+        "profile=20."
+    )
 
 
 def _status(watch):
