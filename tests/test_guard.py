@@ -24,7 +24,7 @@ from labkit.machine import host_memory, reserve
 kept, least = [], 0.75 * reserve(host_memory())
 while host_memory().available > least:
     kept.append(np.ones(2**20))
-time.sleep(5)
+time.sleep(60)
 """
 IN_WORKERS = """
     import multiprocessing, time

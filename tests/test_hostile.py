@@ -2,13 +2,13 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -166,17 +166,26 @@ def test_a_flag_that_tensorflow_does_not_know_is_told(monkeypatch):
     assert outcome.status == "crashed" and "--no_such_flag" in outcome.error.message
 
 
-def test_a_progress_bar_on_stderr_is_seen_as_it_runs():
+def test_a_progress_bar_on_stderr_is_seen_as_it_runs(tmp_path):
+    """Each part is passed on when the next one begins, and is waited for here."""
     seen = []
 
     class Show(labkit.trials.console.Console):
         def output(self, text):
-            seen.append((time.monotonic(), text))
+            seen.append(text)
+            for part in re.findall(r"(\d) of 4", "".join(seen)):
+                (tmp_path / part).touch()
 
-    code = "import sys, time\nfor i in range(4):\n    sys.stderr.write(f'\\r{i} of 4'); time.sleep(0.5)"
-    assert labkit.Trial(code, show=Show()).run().ok
-    assert len({round(at, 1) for at, _ in seen}) >= 3
-    assert "".join(text for _, text in seen).count("of 4") == 4
+    code = """
+    import pathlib, sys, time
+    for i in range(4):
+        sys.stderr.write(f"\\r{i} of 4")
+        while i and not pathlib.Path(folder, str(i - 1)).exists():
+            time.sleep(0.01)
+    """
+    trial = labkit.Trial(textwrap.dedent(code), show=Show(), params={"folder": str(tmp_path)})
+    assert trial.run().ok
+    assert "".join(seen).count("of 4") == 4
 
 
 def test_a_long_line_is_kept_within_bounds():

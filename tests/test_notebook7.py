@@ -34,7 +34,7 @@ def test_a_lab_runs_and_stops(page):
     wait_for(lambda: points(page).count() >= 1, LONG / 1000)
     expect(button(page, "Run")).to_be_disabled()
     button(page, "Stop").click()
-    expect(button(page, "Run")).to_be_enabled(timeout=20_000)
+    expect(button(page, "Run")).to_be_enabled(timeout=LONG)
     expect(gauge(page)).to_contain_text("Nothing is running")
     shoot(page, "notebook7")
 

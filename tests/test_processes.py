@@ -54,7 +54,7 @@ def marked(mark, command=""):
     return living(psutil.process_iter(), mark, command)
 
 
-def all_gone(mark, seconds=15):
+def all_gone(mark, seconds=60):
     deadline = time.monotonic() + seconds
     while marked(mark) and time.monotonic() < deadline:
         time.sleep(0.1)

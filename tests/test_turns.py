@@ -249,7 +249,7 @@ def as_another_user(ticket):
 
 
 TRIAL = """
-    import json, sys, time, labkit
+    import os, pathlib, labkit
     from labkit.trials.trial import Trial
     from labkit.trials.console import Console
 
@@ -257,15 +257,24 @@ TRIAL = """
         def status(self, text):
             if "room" in text:
                 print(text, flush=True)
+                pathlib.Path(os.environ["WAITS"]).touch()
 
-    code = "import time; began = time.time(); time.sleep(2); (began, time.time())"
-    outcome = Trial(code, memory_limit="700 MiB", echo=False, show=Told()).run()
+    code = '''
+    import os, pathlib, time
+    began = time.time()
+    while not pathlib.Path(os.environ["WAITS"]).exists():
+        time.sleep(0.05)
+    began, time.time()
+    '''
+    outcome = Trial(code, memory_limit="700 MiB", timeout=240, echo=False, show=Told()).run()
     assert outcome.ok, outcome
     print("ran", *outcome.result, flush=True)
 """
 
 
-def test_trials_of_two_kernels_run_one_after_the_other_where_there_is_room_for_one():
+def test_trials_of_two_kernels_run_one_after_the_other_where_there_is_room_for_one(tmp_path, monkeypatch):
+    """Each runs until one has said that it waits."""
+    monkeypatch.setenv("WAITS", str(tmp_path / "waits"))
     with another_kernel(TRIAL) as one, another_kernel(TRIAL) as other:
         printed = [process.communicate(timeout=300)[0].splitlines() for process in (one, other)]
     spans = sorted(tuple(map(float, lines[-1].split()[1:])) for lines in printed)
