@@ -146,6 +146,7 @@ ARRAYS = {"arrays_bytes": 51, "limit_bytes": 100, "in_use_bytes": 90, "held_by_c
         (COPY | {"op": "IteratorGetNext"}, NO, ""),
         ({"op": "GatherV2", "shape": (2048, 9)}, LIKELY, "2,048 rows at once"),
         ({"op": "GatherV2", "shape": (2047, 9)}, NO, ""),
+        ({"op": "GatherV2", "shape": (64, 9), "marks": {"validation_split="}}, LIKELY, "a data set is split"),
         ({"op": "model/GatherV2", "shape": (2048, 9)}, NO, ""),
         # A few chunks hold most of it.
         (LARGE | {"sizes": chunks(500 * MIB)}, LIKELY, "A single chunk holds 500 MiB"),

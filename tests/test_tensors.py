@@ -363,7 +363,10 @@ def test_table_of_words(facts, table):
         ({"op_type": "ExpandDims", "shape": (2048, 9)}, True),
         ({"kernel": "strided_slice_op", "shape": (2048, 9)}, True),
         ({"op": "GatherV2", "shape": (2047, 9)}, False),
+        ({"op": "GatherV2", "shape": (2048, 9), "batch": 2048}, False),  # as it was asked to
+        ({"op": "GatherV2", "shape": (2049, 9), "batch": 2048}, True),
         ({"op": "GatherV2", "shape": (64, 9), "marks": {"validation_split="}}, True),
+        ({"op": "GatherV2", "shape": (64, 9), "marks": {"validation_split="}, "batch": 64}, True),
         ({"op": "GatherV2", "shape": (2048,)}, False),
         ({"op": "MatMul", "shape": (2048, 9)}, False),
         ({"op": "GatherV2", "layer": "embed", "shape": (2048, 9)}, False),

@@ -213,11 +213,14 @@ def _array_copied_to_device(failure):
     if failure.kind in ("worded", "full") and "copies" in failure.marks:
         return GUESS, ["It is told that a whole data set is copied to the device."]
     if tensors.is_whole_array(failure):
-        return LIKELY, [
-            f"{failure.shape[0]:,} rows at once, outside of any layer: no batch has so many, but a data "
-            f"set has. "
-            "validation_split, and a data set of tensors, keep all of it on the device."
-        ]
+        rows = f"{failure.shape[0]:,} rows at once, outside of any layer"
+        why = (
+            "no batch has so many, but a data set has"
+            if failure.shape[0] >= tensors.LARGE_BATCH
+            else "a data set is split"
+        )
+        keeps = "validation_split, and a data set of tensors, keep all of it on the device."
+        return LIKELY, [f"{rows}: {why}. {keeps}"]
     return _arrays_in_use(failure)
 
 

@@ -74,6 +74,7 @@ _CONVOLUTION_GRADIENT = re.compile(
 MANY_MODELS = 20  # layers of one name: no model has so many tables of words, or so many of its last layers
 TINY = 8 * MIB  # where no limit is told: less than this does not fill a device
 FEW = 12  # chunks
+LARGE_BATCH = 2048  # rows
 LARGE_SAMPLE = 2**30  # bytes of one tensor, of which a training holds many
 SMALL_SAMPLE = 2**14  # bytes: what is smaller divides too much by chance
 
@@ -240,7 +241,7 @@ def scores(failure):
 
 
 def is_whole_array(failure):
-    """Whether so many rows are gathered or converted outside of any layer as no batch has."""
+    """Whether rows outside of any layer are those of a data set: no batch has so many, or they are split."""
     shape = failure.shape or ()
     in_layer = "/" in (failure.op or "") or failure.has_words("mbed")
     last = failure.last_part or (failure.kernel or "")
@@ -250,7 +251,7 @@ def is_whole_array(failure):
         or not last.lower().startswith(("gather", "_eagerconst", "expanddims", "strided_slice"))
     ):
         return False
-    return shape[0] >= 2048 or bool(failure.marks & SPLITS)
+    return shape[0] >= LARGE_BATCH and shape[0] != failure.batch or bool(failure.marks & SPLITS)
 
 
 def comes_in_batches(failure):

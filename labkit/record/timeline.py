@@ -115,7 +115,10 @@ class Timeline:
 
     @property
     def phases(self):
-        """(name, first place, place behind its last) of building and each step; [] if no step ended."""
+        """(name, first place, place behind its last) of building and each step; [] if no step ended.
+
+        What was refused after a step may have been for the next one, or for an evaluation or prediction.
+        """
         training_at = min(max(0, self._training_at - self._first), self._events)
         earlier = self._earlier
         edges = [training_at, *self.steps]
@@ -123,7 +126,7 @@ class Timeline:
         for number, first, last in zip(range(1, len(edges)), edges, edges[1:], strict=False):
             found.append((f"step {earlier + number}", first, last))
         if self.refused_bytes and self.steps and edges[-1] < self._events:
-            found.append((f"step {earlier + len(edges)}, refused", edges[-1], self._events))
+            found.append((f"after step {earlier + len(edges) - 1}, refused", edges[-1], self._events))
         return found
 
     @property
