@@ -408,7 +408,7 @@ def test_figures():
 
 def test_phases():
     timeline = blocks()
-    assert timeline.phases == [("step 1", 0, 8), ("step 2", 8, 12), ("after step 2, refused", 12, 14)]
+    assert timeline.phases == [("step 1", 0, 8), ("step 2", 8, 12), ("after step 2", 12, 14)]
     second = timeline.during(2)
     assert (second.events, second.peak_bytes, second.steps) == (4, 145, [4])
     assert second.total().tolist() == [140, 145, 140, 100]
