@@ -597,4 +597,7 @@ def test_notes_of_a_profile_tell_what_was_held():
     assert labkit.Timeline(record(rows, 1, **facts)).notes == ["n"]
     told = labkit.Timeline(record(rows, 1, **facts, source="x.pb")).notes
     assert told[0].startswith("1.00 MiB were held before") and told[1:] == ["n"]
+    assert "weights, optimizer state and whatever else" in told[0]
+    pinned = labkit.Timeline(record(rows, 1, **facts, source="x.pb", allocator="gpu_host_bfc")).notes
+    assert pinned[0] == "1.00 MiB were held before the record began."  # no weights are kept there
     assert labkit.Timeline(record(rows, 1, source="x.pb")).notes == []
