@@ -3,6 +3,7 @@
 import math
 import signal
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import labkit
-from labkit.errors import Stopped
+from labkit.errors import Stopped, TrialDidNotFit
 from labkit.predict import allocator as bfc
 from labkit.predict import prediction
 from labkit.predict.estimation import PATIENCE, Estimate, Estimating
@@ -922,3 +923,35 @@ def of_workers(batch_size=8):
 
 def test_a_dataset_with_workers_goes_on_after_an_epoch_cut_short():
     assert not any("ended with" in note for note in labkit.estimate(of_workers).notes)
+
+
+def cached(batch_size=4, kept="memory"):
+    import tempfile
+
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    rows = tf.data.Dataset.from_tensor_slices(np.ones((512, 64), "uint8")).batch(batch_size)
+    data = rows.map(lambda x: (tf.cast(x, "float32"), tf.zeros(tf.shape(x)[0])))
+    with tempfile.TemporaryDirectory() as folder:
+        data = {"memory": data.cache, "file": lambda: data.cache(f"{folder}/kept"), "": lambda: data}[kept]()
+        model = keras.Sequential([keras.layers.Dense(8), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(data, epochs=2, verbose=0)
+
+
+@pytest.mark.parametrize("kept", ["memory", "file", ""])
+def test_a_cache_that_small_trials_do_not_fill_is_told(kept):
+    notes = labkit.estimate(cached, kept=kept).notes
+    assert any("cache() keeps all that the first epoch makes" in note for note in notes) == (kept == "memory")
+
+
+@pytest.mark.parametrize(("error", "why"), [(TrialDidNotFit, "did not fit"), (labkit.LabkitError, "failed")])
+def test_a_further_trial_that_shows_nothing_is_told_in_one_line(error, why):
+    def probe(point, total):
+        raise error(f"Not even {point} fits\nand so on")
+
+    estimate = SimpleNamespace(further=79, notes=[], add_further=None)
+    Estimating._look_further(SimpleNamespace(over="size", _probe=probe, _made=2), estimate)
+    assert estimate.notes == [f"Predictions beyond size=79 are less certain: the trial there {why}."]

@@ -42,7 +42,7 @@ REMAT = """def call(self, x):
 
         def forward(self, x):"""
 INTEGERS = "rng.integers(0, 10, 4096)"
-POLICY = "import keras\n\n    keras.config.set_dtype_policy('mixed_bfloat16')\n"
+POLICY = "keras.utils.clear_session()\n    keras.config.set_dtype_policy('mixed_bfloat16')\n"
 HALF = "batch_size=64):\n    size = batch_size // 2"
 BY_HAND = [
     (
@@ -56,7 +56,7 @@ BY_HAND = [
         "XLA on",
         {'"binary_crossentropy")': '"binary_crossentropy", jit_compile=True)'},
     ),
-    (trainings.blocks, "mixed_bfloat16", {"import keras\n": POLICY}),
+    (trainings.blocks, "mixed_bfloat16", {"keras.utils.clear_session()\n": POLICY}),
     (
         trainings.own_loop,
         "2 smaller batches, accumulated",
@@ -75,6 +75,9 @@ REFUSED = [
     (trainings.inputs_by_name, "recomputation of blocks", "no block"),
     (trainings.inputs_by_name, "run_eagerly off", "does not run eagerly"),
     (trainings.inputs_by_name, "float64 inputs as float32", "float64"),
+    (trainings.words, "mixed_float16", "Sequential that begins with an Embedding"),
+    (trainings.words, "mixed_bfloat16", 'begin it with keras.Input((length,), dtype="int32")'),
+    (trainings.words, "evaluation in smaller batches", "a stream with batches of its own"),
     (trainings.eager, "XLA on", "runs eagerly"),
     (trainings.eager, "SGD with momentum", ""),
 ]
@@ -118,6 +121,20 @@ def test_a_policy_of_the_code_s_own_is_told():
     row = tried["mixed_bfloat16"]
     assert "sets the policy itself, to 'float32'" in row.why_not
     assert row.outcome is None  # no trial is needed to say so
+
+
+def test_integers_that_a_model_was_built_for_in_16_bits_are_told_after_the_trial():
+    changes = {'model.compile("adam"': 'model.build((None, 100))\n    model.compile("adam"'}
+    names = ["mixed_float16", "mixed_bfloat16"]
+    tried = labkit.try_fixes(by_hand(trainings.words, changes), batch_size=64, fixes=names)
+    assert "rounds them" in tried["mixed_bfloat16"].why_not
+    assert "is not in [0, 30000)" in tried["mixed_float16"].why_not  # 30,000 it becomes
+
+
+def test_integers_of_an_input_of_their_own_are_not_rounded():
+    changes = {"[keras.layers.Embedding": "[keras.Input((100,), dtype='int32'), keras.layers.Embedding"}
+    tried = labkit.try_fixes(by_hand(trainings.words, changes), batch_size=64, fixes=["mixed_bfloat16"])
+    assert tried["mixed_bfloat16"].same_result
 
 
 def test_a_policy_that_is_set_too_late_is_told():
@@ -320,7 +337,9 @@ def test_stopped_it_returns_what_was_measured():
             return lambda *args, **kwargs: None
 
     trying = TryingFixes(trainings.arrays, params={"batch_size": 64}, show=Stopping())
-    assert [row.name for row in trying.run().rows] == ["the code as it is"]
+    tried = trying.run()
+    assert [row.name for row in tried.rows] == ["the code as it is"]
+    assert tried.notes == ["Stopped before all was tried: what is missing here was not measured."]
 
 
 def test_stopped_while_a_trial_is_packed_that_trial_does_not_run(monkeypatch):
@@ -648,7 +667,9 @@ SMALLER, STREAM = "evaluation in smaller batches", {"x": {"kind": "_BatchDataset
 )
 def test_what_is_evaluated_in_larger_batches_than_those_of_training(calls, changed, tmp_path):
     reason, lines = written(tmp_path, SMALLER, *calls)
-    assert lines == changed and ("Nothing is evaluated in larger" in reason) == (not changed)
+    of_stream = any(call == "model.evaluate(data)" for call, *_ in calls)
+    why = "is a stream with batches of its own" if of_stream else "Nothing is evaluated in larger"
+    assert lines == changed and (why in reason) == (not changed)
 
 
 def test_a_batch_size_that_is_left_out_is_32_in_a_trial_of_smaller_evaluation(tmp_path):

@@ -1,5 +1,6 @@
 """Real trials: every way to end, as its outcome tells it."""
 
+import contextlib
 import os
 import pickle
 import signal
@@ -631,3 +632,28 @@ def test_descriptors_above_1023_are_waited_for():
         for fd in kept:
             os.close(fd)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("x = 512\nprint(x)", 1),
+        ("import math\n\nx: int = 512", 3),
+        ("y = 1\nfor _ in range(2):\n    print(y)\nx, y = 2, 3", 4),
+        ("x = x or 512", None),
+        ("x += 1\nx = 3", None),
+        ("print(x)\nx = 3", None),
+        ("if y:\n    x = 3", None),
+        ("x: int\nprint(x)", None),
+        ("x.y = 3\nx[0] = 3", None),
+    ],
+)
+def test_a_parameter_that_the_code_overwrites_is_refused(code, line):
+    refused = pytest.raises(labkit.LabkitError, match=f"^Line {line} of the code sets x itself")
+    with refused if line else contextlib.nullcontext():
+        labkit.Trial(code, params={"x": 1, "z": 2})
+
+
+def test_a_batch_size_that_the_code_overwrites_is_refused_where_fixes_are_tried():
+    with pytest.raises(labkit.LabkitError, match="Line 1 of the code sets batch_size itself"):
+        labkit.try_fixes("batch_size = 512\nprint(batch_size)", batch_size=512)

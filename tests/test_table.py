@@ -148,6 +148,11 @@ def test_several_fixes_together_are_as_exact_as_the_least_exact():
     [
         ("error", "a\n\x1b[1mThe point.\x1b[0m\nb", "With it, training fails: The point."),
         ("error", "Several things:\n  first\n  last", "With it, training fails: last"),
+        (
+            "error",
+            "Several things:\n  first\n\t [[{{node x}}]] [Op:__inference_1]",
+            "With it, training fails: first",
+        ),
         ("error", "first\nlast", "With it, training fails: first"),
         ("error", "  \nfirst\nlast", "With it, training fails: first"),
         ("killed", "", "With it, training fails: the process was ended"),

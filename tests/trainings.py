@@ -55,6 +55,8 @@ def blocks(batch_size=128):
     import keras
     import numpy as np
 
+    keras.utils.clear_session()
+
     class Block(keras.layers.Layer):
         def __init__(self):
             super().__init__()
@@ -120,6 +122,23 @@ def own_loop(batch_size=64):
     for _ in range(3):
         for start in range(0, len(X), batch_size):
             step(X[start : start + batch_size], y[start : start + batch_size])
+
+
+def words(batch_size=64):
+    """Ids of words that go to an Embedding without an Input before it, and validation from a stream."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 30_000, (256, 100)), rng.integers(0, 2, (256, 1)).astype("float32")
+    X[0, 0] = 29_999
+    model = keras.Sequential(
+        [keras.layers.Embedding(30_000, 8), keras.layers.Flatten(), keras.layers.Dense(1)]
+    )
+    model.compile("adam", "mse")
+    held = tf.data.Dataset.from_tensor_slices((X, y)).batch(256)
+    model.fit(X, y, batch_size=batch_size, validation_data=held, verbose=0)
 
 
 def eager(batch_size=64):

@@ -40,6 +40,7 @@ class Applied:
         for fix in self._fixes:
             fix.begin()
         self._policy = keras.config.dtype_policy()
+        _keep(self._policy)
         for method in METHODS:
             self._wrap(keras.Model, method)
         return self._train(**params)
@@ -77,6 +78,19 @@ class Applied:
     def _last(self, method, given):
         """The arguments of a method, after all fixes."""
         return given
+
+
+def _keep(policy):
+    """Have clear_session(), which forgets the policy, come back to this one, as if it were set after it."""
+    from keras.src.backend.common import global_state
+
+    get = global_state.get_global_attribute
+
+    def kept(name, *args, **kwargs):
+        value = get(name, *args, **kwargs)
+        return policy if value is None and name == "dtype_policy" else value
+
+    global_state.get_global_attribute = kept
 
 
 class Observed(Applied):

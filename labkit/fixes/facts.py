@@ -69,12 +69,28 @@ def _facts_of_model(model, policy):
         "compute_dtypes": sorted({each.compute_dtype for each in layers if each.weights or not each.built}),
         "policy": now.name,
         "sets_policy": now is not policy and all(each.dtype_policy is not policy for each in layers),
+        "rounds_ids": any(map(_rounds_ids, [model, *layers])),
         "run_eagerly": bool(model.run_eagerly),
         "jit": bool(model.jit_compile),
         "blocks": [block.name for block in blocks],
         "random_in_blocks": any(getattr(each, "rate", 0) for each in _inside(blocks)),
         "normalized_in_blocks": any(type(each).__name__ == "BatchNormalization" for each in _inside(blocks)),
     }
+
+
+def _rounds_ids(layer):
+    """Whether it is a Sequential that begins with an Embedding, and whose input takes the policy's dtype.
+
+    Keras makes that input when the model is built, if the code gives none; 16 bits hold no integers beyond
+    256 (bfloat16) or 2048 (float16) exactly.
+    """
+    import keras
+
+    if not isinstance(layer, keras.Sequential) or not layer.layers:
+        return False
+    if not isinstance(layer.layers[0], keras.layers.Embedding):
+        return False
+    return not layer.built or any("float16" in str(each.dtype) for each in layer.inputs)
 
 
 def _blocks(layers):

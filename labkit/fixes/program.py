@@ -75,6 +75,12 @@ class Program:
         return [facts for facts in self.evaluations if not _is_stream(facts["x"]) and _size(facts) > size]
 
     @property
+    def evaluates_streams(self):
+        """Whether validation, evaluate or predict is given data whose batches fit and labkit do not make."""
+        given = [self.fit["validation"], *(facts["x"] for facts in self.evaluations)] if self.fit else []
+        return any(each["kind"] != "nothing" and _is_stream(each) for each in given)
+
+    @property
     def note(self):
         """A mistake that the program makes; "" if none was seen."""
         for fit in self._of("fit"):

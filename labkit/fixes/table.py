@@ -263,7 +263,8 @@ def _essence(error):
     message = error.message if error and error.message else "the process was ended"
     bold = re.search(r"\x1b\[1m(.+?)\x1b\[0m", message, re.DOTALL)
     lines = [line.strip() for line in (bold[1] if bold else message).splitlines() if line.strip()]
-    return lines[-1] if lines[0].endswith(":") else lines[0]
+    said = [line for line in lines if not line.startswith(("[[", "[Op:"))] or lines
+    return said[-1] if said[0].endswith(":") else said[0]
 
 
 def _signed(saved):

@@ -9,6 +9,7 @@ from ..machine import check_limit, device
 from ..predict.estimation import PATIENCE, Estimating, trial_limit
 from ..predict.prediction import Estimate, unseen
 from ..sizes import format_size, plain
+from ..trials.code import PackedCode
 from ..trials.console import Progress
 from ..trials.series import Series
 from .applied import Observed
@@ -65,6 +66,8 @@ class TryingFixes:
         self._options = {"timeout": timeout, "seed": seed, "params": params}
         self._stopped, self._running, self._done = False, None, 0
         self._total = self._reference = self._no_estimate = None
+        if isinstance(train, str):
+            PackedCode(train).check({over: self.value, **params})
         Series(Observed(train, [], ""), over, self.show, **self._options).check(self.value)
 
     def run(self):
@@ -113,7 +116,7 @@ class TryingFixes:
             if self.limit:
                 self._find_largest(rows)
         except (Stopped, KeyboardInterrupt):  # between two trials, where none takes it
-            pass
+            self._stopped = True
         return rows
 
     def _check(self, first):
@@ -168,6 +171,10 @@ class TryingFixes:
         return row
 
     def _notes(self):
+        stopped = ["Stopped before all was tried: what is missing here was not measured."]
+        return [*self._what_was_not_seen(), *(stopped if self._stopped else [])]
+
+    def _what_was_not_seen(self):
         """Sentences on what was not seen, or only predicted, and on what the losses are compared with."""
         first = self._first
         if not first.runs_out:

@@ -29,6 +29,10 @@ from . import execute
 from .folder import TrialFolder, to_json
 
 SAMPLE_SECONDS = 0.1
+CACHE = (
+    "tf.data's cache() keeps all that the first epoch makes, and a small trial makes a few batches of it: "
+    "the peak is higher, by as much as the whole of it takes."
+)
 ROOM = 2**16  # pointers in a frame: as much again is left in its chunk, which is of a power of 2
 
 
@@ -150,7 +154,8 @@ class Child:
             return {}
         done = self._shortening
         facts = {name: getattr(done, name) for name in ("round", "trainings", "batches", "evaluated")}
-        return {**facts, "cut": self._cut}
+        notes = [CACHE] if self.recorder and self.recorder.fills_a_cache else []
+        return {**facts, "cut": self._cut, "notes": notes}
 
     def _sample(self):
         """Report memory in use at intervals; end the trial if TensorFlow would keep waiting."""

@@ -143,6 +143,11 @@ class Objects:
             rows.append((address(variable), kind, path, *form(variable)))
         return [row for row in rows if row[0]]
 
+    def fills_a_cache(self):
+        """Whether a data set keeps in memory, by cache(), what it has made."""
+        caches = [dataset for dataset in self.datasets if "Cache" in type(dataset).__name__]
+        return any(not tf.get_static_value(getattr(cache, "_filename", None)) for cache in caches)
+
     def elements_of_datasets(self):
         """(what it is, TensorSpec) of each component of the elements of data sets."""
         sizes = [tf.get_static_value(getattr(dataset, "_buffer_size", None)) for dataset in self.datasets

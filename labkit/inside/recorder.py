@@ -38,6 +38,7 @@ class Recorder:
         self._snapshots, self._inputs, self._givers, self._steps = [], set(), {}, 0
         self._snapshots_wanted, self.running, self.given_to = SNAPSHOTS, False, ""
         self._optimizers, self._facts, self._called = set(), {}, weakref.WeakSet()
+        self.fills_a_cache = False
 
     def start(self):
         options = tf.profiler.experimental.ProfilerOptions(
@@ -108,6 +109,7 @@ class Recorder:
         """Note the current addresses of all variables, and the names of optimizers."""
         objects = Objects()
         self._optimizers |= objects.optimizer_names()
+        self.fills_a_cache |= objects.fills_a_cache()
         self._snapshots.append([*objects.variables(), *self._arrays_of(objects.datasets)])
         for name, spec in objects.elements_of_datasets():
             self._note("tf_data", name, spec)

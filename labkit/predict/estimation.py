@@ -139,8 +139,10 @@ class Estimating:
         except Stopped:
             raise
         except LabkitError as e:
-            note = f"Predictions beyond {self.over}={estimate.further} are less certain. {e}"
-            estimate.notes.append(note)
+            why = "did not fit" if isinstance(e, TrialDidNotFit) else "failed"
+            estimate.notes.append(
+                f"Predictions beyond {self.over}={estimate.further} are less certain: the trial there {why}."
+            )
 
     def _probe(self, point, total):
         done, self._made = self._made, self._made + 1

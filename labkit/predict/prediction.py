@@ -521,14 +521,16 @@ class Estimate:
             )
         if schedule.is_recurrent:
             yield (
-                "Recurrent layers: after about ten steps TensorFlow changes the order of ops, which small "
-                "trials do not show. With small batches the peak can be higher than predicted."
+                "Recurrent layers, or another loop in the graph: after about ten steps TensorFlow changes "
+                "the order of ops, which small trials do not show. The peak can be higher than predicted, "
+                "most with small batches."
             )
         yield from unseen(schedule.timeline.record)
 
 
 def unseen(record):
     """Sentences on what a shortened trial did not show."""
+    yield from record.notes
     if record.cut == "trainings":
         yield (
             f"`train` trains again and again: only a few steps of the first {record.trainings} trainings "

@@ -1,5 +1,6 @@
 """The reader's code on its way to the process of a trial: checked and pickled, once for many trials."""
 
+import ast
 import collections
 import inspect
 import io
@@ -47,6 +48,12 @@ class PackedCode:
                 raise LabkitError(
                     f"{bad[0]!r} is not a valid variable name; parameters become variables of the source."
                 )
+            for name in params:
+                if line := _overwritten(name, self._train):
+                    raise LabkitError(
+                        f"Line {line} of the code sets {name} itself, whatever value it is given: delete "
+                        "that line, so that the parameter counts."
+                    )
             return
         signature = _signature(self._train)
         if signature is None:
@@ -74,6 +81,23 @@ class PackedCode:
                 "default. Give it another name."
             )
         return " ".join(notes)
+
+
+def _overwritten(name, source):
+    """The line in which the source sets a variable before it has read it; None if it does not."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return None  # running it says so
+    for statement in body:
+        used = [node for node in ast.walk(statement) if isinstance(node, ast.Name) and node.id == name]
+        if not used:
+            continue
+        if isinstance(statement, ast.AugAssign) or any(isinstance(node.ctx, ast.Load) for node in used):
+            return None
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            return statement.lineno
+    return None
 
 
 def _runs_later(function):

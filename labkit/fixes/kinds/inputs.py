@@ -6,7 +6,8 @@ from .fix import OWN_LOOP, Fix
 DATA = ("x", "y", "sample_weight")
 REWRITTEN = (*DATA, "validation_split", "validation_data", "validation_batch_size", "shuffle")
 
-BATCHES = """class Batches(keras.utils.PyDataset):
+BATCHES = """# needs: import keras, numpy as np
+class Batches(keras.utils.PyDataset):
     def __init__(self, *arrays, batch_size, shuffle=False):
         super().__init__()
         self.arrays, self.batch_size, self.shuffle = keras.tree.lists_to_tuples(arrays), batch_size, shuffle
@@ -24,7 +25,8 @@ BATCHES = """class Batches(keras.utils.PyDataset):
         if self.shuffle:
             np.random.shuffle(self.order)
 """
-GENERATOR = """def batches(*arrays, batch_size, shuffle=False):
+GENERATOR = """# needs: import keras, numpy as np
+def batches(*arrays, batch_size, shuffle=False):
     arrays = keras.tree.lists_to_tuples(arrays)
     order = np.arange(len(keras.tree.flatten(arrays)[0]))
     while True:
@@ -34,7 +36,8 @@ GENERATOR = """def batches(*arrays, batch_size, shuffle=False):
             rows = order[start : start + batch_size]
             yield keras.tree.map_structure(lambda array: array[rows], arrays)
 """
-DATASET = """def dataset(*arrays, batch_size, shuffle=False):
+DATASET = """# needs: import keras, numpy as np, tensorflow as tf
+def dataset(*arrays, batch_size, shuffle=False):
     arrays = keras.tree.lists_to_tuples(arrays)
     order = np.arange(len(keras.tree.flatten(arrays)[0]))
 

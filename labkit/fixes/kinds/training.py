@@ -33,17 +33,33 @@ class Precision(Fix):
 
     def why_not(self, program):
         if program.fit is None and self.policy == "mixed_float16":
-            return OWN_LOOP.format("the loss scaling that fit brings: it needs a LossScaleOptimizer")
+            return OWN_LOOP.format(
+                "fit: whether it scales the loss for float16 is not seen. train_on_batch does, in a model "
+                "compiled under the policy; a loop with a GradientTape needs a LossScaleOptimizer"
+            )
         if program.fit and self._dtype in program.fit["compute_dtypes"]:
             return f"The model computes in {self._dtype} already."
-        return self._own_policy(program) if program.fit and program.fit["sets_policy"] else ""
+        if program.fit and program.fit["sets_policy"]:
+            return self._own_policy(program)
+        return self._rounding(program)
 
     def failed(self, program):
+        if reason := self._rounding(program):
+            return reason
         if program.fit and self._dtype not in program.fit["compute_dtypes"]:
             if program.fit["policy"] != self.policy:
                 return self._own_policy(program)
             return "The layers have their dtype already: built outside `train`, or with a dtype of their own."
         return ""
+
+    def _rounding(self, program):
+        """Why words or ids would be mistaken for one another; "" if none are known to be."""
+        if not program.fit or not program.fit["rounds_ids"]:
+            return ""
+        return (
+            f"The Sequential that begins with an Embedding would get its integers as {self._dtype}, which "
+            'rounds them: begin it with keras.Input((length,), dtype="int32").'
+        )
 
     def _own_policy(self, program):
         return f"`train` sets the policy itself, to {program.fit['policy']!r}: change it there."
@@ -53,7 +69,8 @@ class Precision(Fix):
         return self.policy.removeprefix("mixed_")
 
     def write(self, code, program):
-        code.lines.append(f'keras.config.set_dtype_policy("{self.policy}")  # before the model is built')
+        comment = "# before the model is built, and after any clear_session()"
+        code.lines.append(f'keras.config.set_dtype_policy("{self.policy}")  {comment}')
 
 
 class SmallerBatch(Fix):
@@ -277,6 +294,10 @@ class SmallerEvaluation(Fix):
             return OWN_LOOP.format("fit, with whose batches those of evaluation could be compared")
         if _validates_in_larger_batches(program) or program.evaluated_in_larger_batches:
             return ""
+        if program.evaluates_streams:
+            return (
+                "What is evaluated is a stream with batches of its own: if they are large, make them smaller."
+            )
         return "Nothing is evaluated in larger batches than those of training."
 
     def fit(self, model, given):
