@@ -90,7 +90,8 @@ def _rounds_ids(layer):
         return False
     if not isinstance(layer.layers[0], keras.layers.Embedding):
         return False
-    return not layer.built or any("float16" in str(each.dtype) for each in layer.inputs)
+    inputs = getattr(layer, "inputs", ())  # a Sequential that is built as it is called has none
+    return not layer.built or any("float16" in str(each.dtype) for each in inputs)
 
 
 def _blocks(layers):
