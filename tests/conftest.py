@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 
+import nbval.kernel
 import pytest
 from answers import once
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,24 @@ EACH = {"deadline": None, "database": None, "suppress_health_check": [HealthChec
 settings.register_profile("same", derandomize=True, **EACH)
 settings.register_profile("search", derandomize=False, **EACH)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+def twice(start):
+    """Start a kernel, once more if it dies at once.
+
+    Of the ports that were free when it was started, another of these processes may have taken one before it.
+    """
+
+    def started(*args, **options):
+        try:
+            return start(*args, **options)
+        except RuntimeError:
+            return start(*args, **options)
+
+    return started
+
+
+nbval.kernel.start_new_kernel = twice(nbval.kernel.start_new_kernel)
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PATIENCE = 20_000  # milliseconds: a page on a busy machine
