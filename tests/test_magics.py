@@ -2,12 +2,13 @@
 
 import psutil
 import pytest
+from conftest import twice
 from jupyter_client.manager import start_new_kernel
 
 
 @pytest.fixture(scope="module")
 def kernel():
-    manager, client = start_new_kernel(kernel_name="python3")
+    manager, client = twice(start_new_kernel)(kernel_name="python3")
     cell = Cell(manager, client)
     cell.run("%load_ext labkit")
     yield cell
