@@ -126,7 +126,7 @@ class Timeline:
         for number, first, last in zip(range(1, len(edges)), edges, edges[1:], strict=False):
             found.append((f"step {earlier + number}", first, last))
         if self.refused_bytes and self.steps and edges[-1] < self._events:
-            found.append((f"after step {earlier + len(edges) - 1}", edges[-1], self._events))
+            found.append((f"after step {earlier + len(self.steps)}", edges[-1], self._events))
         return found
 
     @property

@@ -51,8 +51,8 @@ class PackedCode:
             for name in params:
                 if line := _overwritten(name, self._train):
                     raise LabkitError(
-                        f"Line {line} of the code sets {name} itself, whatever value it is given: delete "
-                        "that line, so that the parameter counts."
+                        f"Line {line} of the code sets {name} itself, whatever value it is given: take "
+                        "that out, so that the parameter counts."
                     )
             return
         signature = _signature(self._train)
